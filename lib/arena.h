@@ -1,0 +1,34 @@
+/* Bump memory that is freed as a whole: one arena per request, per parsed template, per test.
+ *
+ * Allocation never aborts: it returns NULL when memory or the arena's `limit` is used up (the caller answers 503 or 413).
+ * arena_defer ties anything with a destructor to the arena; destructors run in reverse order at reset and fini. Under
+ * AddressSanitizer everything not handed out is poisoned. Not thread-safe. */
+#ifndef LIB_ARENA_H
+#define LIB_ARENA_H
+
+#include "lib/str.h"
+
+struct arena_block;
+struct arena_cleanup;
+
+struct arena { /* private but for being embedded */
+    struct arena_block *block;
+    struct arena_cleanup *cleanups;
+    size_t used, limit;
+};
+
+/* limit: bytes handed out in all before arena_alloc answers NULL; 0 means none. Allocates nothing yet. */
+void arena_init(struct arena *a, size_t limit);
+void arena_fini(struct arena *a);
+/* Runs the destructors and keeps one block for reuse. */
+void arena_reset(struct arena *a);
+void *arena_alloc(struct arena *a, size_t n);  /* aligned to 16, zeroed */
+void *arena_array(struct arena *a, size_t count, size_t size); /* checks the product */
+struct str arena_str(struct arena *a, struct str s);  /* a copy, NUL-terminated behind its end; STR_NONE on failure */
+char *arena_z(struct arena *a, struct str s);         /* the same as a C string, or NULL */
+struct str arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool arena_defer(struct arena *a, void (*fn)(void *), void *p); /* false: fn was run at once */
+
+#define arena_new(a, type) ((type *)arena_alloc((a), sizeof(type)))
+
+#endif

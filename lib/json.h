@@ -1,0 +1,81 @@
+/* JSON in and out. Parsing is jansson's (this is its only face); output is written, never built.
+ *
+ * A parsed tree belongs to the arena given to json_parse and dies with it. Every accessor takes NULL for "absent" and
+ * answers with the empty value, so a chain of json_get needs one check at its end.
+ *
+ * The writer emits what RFC 8785 calls canonical as far as the caller adds members in order; json_write emits a parsed
+ * tree canonically: members sorted by UTF-16 code units, shortest numbers, minimal escapes. Stored documents are made
+ * that way, so their bytes can be hashed and signed as they stand. */
+#ifndef LIB_JSON_H
+#define LIB_JSON_H
+
+#include "lib/arena.h"
+
+struct json; /* a node of a parsed tree */
+
+enum json_type { JSON_ABSENT, JSON_NULL, JSON_BOOL, JSON_INT, JSON_REAL, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+
+struct json_limits {
+    unsigned depth; /* default 32 */
+    unsigned nodes; /* default 20000 */
+};
+
+struct json_fault {
+    size_t offset;     /* byte where parsing stopped */
+    char message[160]; /* for people */
+};
+
+/* Strict: UTF-8, one value, no duplicate members, no NUL in strings, bounded depth and nodes. NULL limits: defaults. */
+struct json *json_parse(struct arena *a, struct str text, const struct json_limits *limits, struct json_fault *fault);
+
+enum json_type json_type(const struct json *j);
+struct json *json_get(const struct json *object, const char *name);
+struct json *json_get_str(const struct json *object, struct str name);
+struct json *json_path(const struct json *root, struct str dotted); /* "a.b.c" */
+size_t json_count(const struct json *j); /* elements or members */
+struct json *json_at(const struct json *array, size_t i);
+struct str json_str(const struct json *j);            /* STR_NONE unless a string */
+int64_t json_int(const struct json *j, int64_t otherwise);
+double json_real(const struct json *j, double otherwise); /* ints widen */
+bool json_bool(const struct json *j, bool otherwise);
+bool json_is(const struct json *j, enum json_type t);
+bool json_equal(const struct json *a, const struct json *b); /* deep; 1 and 1.0 are equal */
+
+/* Members in stored order: for (struct json_iter it = json_members(o); json_next(&it);) it.name, it.value */
+struct json_iter {
+    struct str name;
+    struct json *value;
+    const struct json *object; /* private from here */
+    void *at;
+    bool started;
+};
+struct json_iter json_members(const struct json *object);
+bool json_next(struct json_iter *it);
+
+/* RFC 7396. Neither argument changes; the result lives in the arena. */
+struct json *json_merge(struct arena *a, const struct json *target, const struct json *patch);
+void json_write(struct buf *b, const struct json *j); /* canonical */
+void json_write_string(struct buf *b, struct str s);  /* with quotes and escapes; invalid UTF-8 becomes U+FFFD */
+void json_write_real(struct buf *b, double v);        /* shortest form that reads back (ECMAScript); NaN gives null */
+
+/* Writer. Commas and nesting are its business; keys and values the caller's. */
+struct json_out {
+    struct buf *b;
+    uint64_t filled; /* bit d: something was written at depth d */
+    unsigned depth;  /* at most 63 */
+};
+void json_out_init(struct json_out *o, struct buf *b);
+void json_open(struct json_out *o, char bracket);  /* '{' or '[' as a value */
+void json_close(struct json_out *o, char bracket); /* '}' or ']' */
+void json_key(struct json_out *o, struct str name);
+void json_put_str(struct json_out *o, struct str s);
+void json_put_z(struct json_out *o, const char *z); /* NULL gives null */
+void json_put_int(struct json_out *o, int64_t v);
+void json_put_real(struct json_out *o, double v);
+void json_put_bool(struct json_out *o, bool v);
+void json_put_null(struct json_out *o);
+void json_put_raw(struct json_out *o, struct str text); /* JSON text that is known to be well formed */
+void json_put(struct json_out *o, const struct json *j); /* a parsed tree, canonical; NULL gives null */
+void json_put_time(struct json_out *o, int64_t unix_ms); /* "2026-11-28T17:50:00.000Z" */
+
+#endif

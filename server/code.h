@@ -1,0 +1,67 @@
+/* The one table of error codes. Each code has its own HTTP status; the prefix is only a family. A refusal is a code and a
+ * sentence; everything published about codes (docs, OpenAPI, tests) is read from this table. */
+#ifndef SERVER_CODE_H
+#define SERVER_CODE_H
+
+// clang-format off
+#define CODE_MAP(X)                                                                                                        \
+    X(OK, 200, "everything went well")                                                                                      \
+    X(VAL_FAILED, 400, "the request has faults; validationErrors names each")                                               \
+    X(VAL_MALFORMED_JSON, 400, "the body is not one well-formed JSON value")                                                \
+    X(VAL_MALFORMED_HTTP, 400, "the request breaks HTTP/1.1 framing rules")                                                 \
+    X(VAL_FILTER_TOO_BROAD, 422, "the filter would examine too many documents")                                             \
+    X(AUTH_TOKEN_MISSING, 401, "no bearer token was sent")                                                                  \
+    X(AUTH_TOKEN_INVALID, 401, "the token is not one of ours, or is damaged")                                               \
+    X(AUTH_TOKEN_EXPIRED, 401, "the token's time is over")                                                                  \
+    X(AUTH_TOKEN_REVOKED, 401, "the token was revoked")                                                                     \
+    X(AUTH_API_KEY_INVALID, 401, "the API key is unknown or revoked")                                                       \
+    X(PERM_DENIED, 403, "the caller lacks the permission named in details.required")                                        \
+    X(RES_NOT_FOUND, 404, "no such resource for this tenant")                                                               \
+    X(RES_ROUTE_NOT_FOUND, 404, "no such path")                                                                             \
+    X(RES_METHOD_NOT_ALLOWED, 405, "the path does not know this method; see Allow")                                         \
+    X(RES_NOT_ACCEPTABLE, 406, "none of the accepted media types can be produced")                                          \
+    X(RES_REQUEST_TIMEOUT, 408, "the request did not arrive in time")                                                       \
+    X(RES_ALREADY_EXISTS, 409, "a unique value is taken")                                                                   \
+    X(RES_IN_USE, 409, "others refer to it; see details.usedBy")                                                            \
+    X(RES_INVALID_STATE, 409, "its present state forbids this; see details.allowedActions")                                 \
+    X(RES_VERSION_CONFLICT, 409, "If-Match names another revision than the present one")                                    \
+    X(RES_IDEMPOTENCY_CONFLICT, 409, "the Idempotency-Key was used with another request")                                   \
+    X(RES_IDEMPOTENCY_IN_PROGRESS, 409, "the first request with this Idempotency-Key is still running")                     \
+    X(RES_BODY_TOO_LARGE, 413, "the body is larger than the limit")                                                         \
+    X(RES_URI_TOO_LONG, 414, "the request target is longer than the limit")                                                 \
+    X(RES_UNSUPPORTED_MEDIA_TYPE, 415, "the Content-Type is not one this operation takes")                                  \
+    X(RES_EXPECTATION_FAILED, 417, "only Expect: 100-continue is understood")                                               \
+    X(RES_REFERENCE_UNKNOWN, 422, "a referenced resource does not exist")                                                   \
+    X(RES_UPGRADE_REQUIRED, 426, "the path speaks WebSocket version 13 only")                                               \
+    X(RES_HEADERS_TOO_LARGE, 431, "the header block is larger than the limit")                                              \
+    X(RATE_LIMIT_EXCEEDED, 429, "too many requests; see Retry-After")                                                       \
+    X(ENV_NO_ELIGIBLE_AGENT, 422, "no online agent has the capability and labels")                                          \
+    X(AGT_TOKEN_USED, 409, "the registration token was already used")                                                       \
+    X(AGT_REVOKED, 403, "the agent was revoked")                                                                            \
+    X(AGT_OFFLINE, 422, "the agent is offline")                                                                             \
+    X(WF_TEMPLATE_INVALID, 422, "the workflow template has faults; see details.errors")                                     \
+    X(WF_TEMPLATE_INACTIVE, 422, "the workflow template is not active")                                                     \
+    X(WF_INPUT_MISSING, 422, "the run lacks a required input")                                                              \
+    X(WF_CANCELLED, 422, "the run was cancelled")                                                                           \
+    X(PROM_REQUIRED, 422, "a run with a deploy step needs an approved promotion")                                           \
+    X(SYS_INTERNAL, 500, "an unexpected fault; the request id finds it in the log")                                         \
+    X(SYS_NOT_IMPLEMENTED, 501, "the transfer coding is not implemented")                                                   \
+    X(SYS_STORAGE, 503, "the store cannot take the operation now; see Retry-After")                                         \
+    X(SYS_OVERLOADED, 503, "the server is shedding load; see Retry-After")                                                  \
+    X(SYS_DRAINING, 503, "this instance is going away; another one will answer")                                            \
+    X(SYS_TIMEOUT, 503, "the operation did not end in time")                                                                \
+    X(SYS_HTTP_VERSION, 505, "only HTTP/1.0 and HTTP/1.1 are spoken")
+// clang-format on
+
+enum code {
+#define X(name, status, text) name,
+    CODE_MAP(X)
+#undef X
+        CODES
+};
+
+const char *code_name(enum code c);
+int code_status(enum code c);
+const char *code_text(enum code c);
+
+#endif

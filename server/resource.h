@@ -1,0 +1,75 @@
+/* What a resource is: rows. One file per resource under server/api/<dialect>/ opens with its fields and routes, and the
+ * rest of the server reads them: routing, 405, scope checks, body and query validation, rendering, filters, sorting,
+ * indexes, OpenAPI, and the tests (by way of the served OpenAPI). A plain resource names the generic handlers of
+ * server/crud.h and has no code of its own; an action is one or two functions. */
+#ifndef SERVER_RESOURCE_H
+#define SERVER_RESOURCE_H
+
+#include "lib/field.h"
+#include "server/code.h"
+
+struct request;
+struct commit;
+
+enum method { GET = 1, POST = 2, PUT = 4, PATCH = 8, DELETE = 16, HEAD = 32, OPTIONS = 64 };
+
+/* What a step of a request answers the driver (server/steps.c). */
+enum flow {
+    NEXT, /* go on */
+    WAIT, /* an operation is under way; its continuation calls request_resume or replies */
+    DONE, /* answered */
+};
+
+enum route_flag {
+    ROUTE_PUBLIC = 1,      /* no credentials */
+    ROUTE_LIST = 2,        /* data is an array with page, sort, filter and meta.pagination */
+    ROUTE_STREAM = 4,      /* WebSocket upgrade, and SSE unless ROUTE_WS_ONLY */
+    ROUTE_WS_ONLY = 8,
+    ROUTE_RAW_BODY = 16,   /* any content type; not parsed */
+    ROUTE_NO_BODY = 32,    /* a POST that needs none: an empty body counts as {} */
+    ROUTE_NO_AUDIT = 64,   /* heartbeats and log ingest */
+    ROUTE_NO_RATE = 128,   /* not charged: agent heartbeats */
+    ROUTE_HIDDEN = 256,    /* not in the OpenAPI document (/_test) */
+    ROUTE_ENVELOPE_NONE = 512 /* answers raw bytes: metrics, openapi.json, text logs */
+};
+
+struct route {
+    enum method method;
+    const char *path; /* from the dialect's base: "/environments/{id}" */
+    enum flow (*handle)(struct request *r);
+    const char *permission; /* "environment:create"; NULL on public routes */
+    const char *id;         /* operationId */
+    const char *doc;        /* one or two sentences */
+    unsigned flags;
+    int status;                 /* of success; 0: 200 */
+    const struct field *body;   /* NULL with a body method: the resource's own writable fields */
+    const struct field *query;  /* beyond page, sort, filter and the filterable fields of a list */
+    const struct field *data;   /* fields of `data`, when not the resource's */
+    const char *action;         /* audit action, "environment.created"; NULL: <kind>.<verb> */
+    enum code codes[8];         /* beyond what follows from the rows; ends with OK */
+};
+
+/* Called by the generic create, update and delete after validation, before the commit is sent. `doc` is the stored
+ * document (NULL on create), `body` the valid merged input. May add checks, writes and events to the commit, set server
+ * fields with change_set_*, or refuse through request_refuse and return its code. */
+struct change;
+
+struct resource {
+    const char *kind;    /* "environment": audit, keys, references */
+    const char *plural;  /* "environments": path segment and list name */
+    const char *tag;     /* group in the documents: "ENVMGR" */
+    const char *doc;
+    const struct field *fields;
+    const struct route *routes;
+    const char *parent;       /* kind whose id is in the path, for nested resources: "environment" */
+    const char *parent_field; /* field that holds it: "environmentId" */
+    const char *sort;         /* default order; NULL: "-createdAt" */
+    enum code (*prepare)(struct request *r, struct change *c);
+};
+
+#define ROUTE_END {0}
+
+/* Every resource of every dialect, in the order of the documents; ends with NULL. Defined in server/api/resources.c. */
+extern const struct resource *const resources[];
+
+#endif
