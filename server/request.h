@@ -1,0 +1,92 @@
+/* A request and the fixed steps it goes through.
+ *
+ *   route -> admit -> body -> validate -> idempotency -> handle -> reply
+ *
+ * The steps are a table walked by request_resume (server/steps.c); one that answers WAIT has an operation under way whose
+ * continuation calls request_resume again or replies. A handler starts with an authenticated caller and a valid body,
+ * builds one store call, names one continuation, and the continuation replies. Every request is answered exactly once.
+ *
+ * Memory: everything of a request lives in its arena, including what its continuations need. When the client leaves, the
+ * connection detaches the request's operations and frees the arena at once; no continuation runs after that. */
+#ifndef SERVER_REQUEST_H
+#define SERVER_REQUEST_H
+
+#include "lib/arena.h"
+#include "lib/op.h"
+#include "server/resource.h"
+
+struct conn;
+struct dialect;
+struct http_head; /* proto/http.h: parsed request line and header table */
+struct query;     /* proto/query.h: decoded query parameters */
+struct worker;
+
+enum caller_type { CALLER_NONE, CALLER_KEY, CALLER_USER, CALLER_AGENT, CALLER_SYSTEM };
+
+struct caller { /* who asks; borrowed from the worker's cache copied into the request's arena */
+    enum caller_type type;
+    struct str id;     /* key id, user id, agent id */
+    struct str name;   /* for people: the key's name, the user's, the agent's */
+    struct str tenant; /* UUID */
+    unsigned partition;
+    uint64_t permissions[4]; /* bit per entry of the permission table (server/permission.h) */
+    unsigned tier;           /* index into the rate tiers */
+    int64_t expires_ms;      /* 0: never */
+};
+
+struct request {
+    struct worker *worker;
+    struct conn *conn;
+    struct arena arena;
+    struct ops ops;
+
+    enum method method;
+    struct str path;               /* decoded, behind the dialect's base */
+    const struct http_head *head;  /* http_header(r->head, S("if-match")) */
+    struct query *query;           /* query_get(r->query, S("page")) */
+    struct str body;               /* raw bytes, whole */
+    struct json *json;             /* the body after field_check: valid and normalised; NULL without one */
+    struct str params[4];          /* path parameters in order */
+
+    const struct dialect *dialect;
+    const struct resource *resource;
+    const struct route *route;
+    struct caller caller;
+    struct str address; /* peer, text form */
+    char id[129];       /* X-Request-ID */
+
+    enum code refused;     /* set by request_refuse */
+    struct str why;        /* sentence of the refusal */
+    struct str details;    /* JSON object text for error.details, or STR_NONE */
+    struct faults *faults; /* for validationErrors */
+    void *state;           /* the handler's own, in the arena */
+
+    unsigned step; /* private to steps.c and reply.c from here */
+    int status;
+    bool answered;
+    int64_t started_ns;
+};
+
+/* Walks the steps from where the request stands. */
+void request_resume(struct request *r);
+
+/* Note why; returns `c` so that a handler can write `return request_refuse(...)`. Formats into the arena. */
+enum code request_refuse(struct request *r, enum code c, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+bool caller_may(const struct caller *c, const char *permission);
+
+/* Replies. Each answers the request, exactly once, in the dialect's envelope, with the headers every answer carries, and
+ * returns DONE. `data` is JSON text that is known to be well formed. */
+enum flow reply_data(struct request *r, int status, struct str data);
+enum flow reply_document(struct request *r, int status, struct str document, int64_t revision); /* with ETag */
+struct page {
+    int64_t page, size, total;
+};
+enum flow reply_list(struct request *r, struct str elements, const struct page *page); /* elements: "[...]" */
+enum flow reply_empty(struct request *r, int status);
+enum flow reply_raw(struct request *r, int status, const char *content_type, struct str bytes);
+/* With r->why, r->details and r->faults when they were set by request_refuse; the table's text otherwise. */
+enum flow reply_error(struct request *r, enum code c);
+/* Adds a header to the answer to come; value is copied. */
+void reply_header(struct request *r, const char *name, struct str value);
+
+#endif
