@@ -1,5 +1,5 @@
-/* The one table of error codes. Each code has its own HTTP status; the prefix is only a family. A refusal is a code and a
- * sentence; everything published about codes (docs, OpenAPI, tests) is read from this table. */
+/* The one table of error codes. Each code has its own HTTP status; the prefix is only a family. A refusal is a code and
+ * a sentence; everything published about codes (docs, OpenAPI, tests) is read from this table. */
 #ifndef SERVER_CODE_H
 #define SERVER_CODE_H
 

@@ -2,17 +2,19 @@
  *
  *   route -> admit -> body -> validate -> idempotency -> handle -> reply
  *
- * The steps are a table walked by request_resume (server/steps.c); one that answers WAIT has an operation under way whose
- * continuation calls request_resume again or replies. A handler starts with an authenticated caller and a valid body,
- * builds one store call, names one continuation, and the continuation replies. Every request is answered exactly once.
+ * The steps are a table walked by request_resume (server/steps.c); one that answers WAIT has an operation under way
+ * whose continuation calls request_resume again or replies. A handler starts with an authenticated caller and a valid
+ * body, builds one store call, names one continuation, and the continuation replies. Every request is answered exactly
+ * once.
  *
- * Memory: everything of a request lives in its arena, including what its continuations need. When the client leaves, the
- * connection detaches the request's operations and frees the arena at once; no continuation runs after that. */
+ * Memory: everything of a request lives in its arena, including what its continuations need. When the client leaves,
+ * the connection detaches the request's operations and frees the arena at once; no continuation runs after that. */
 #ifndef SERVER_REQUEST_H
 #define SERVER_REQUEST_H
 
 #include "lib/arena.h"
 #include "lib/op.h"
+#include "server/permission.h"
 #include "server/resource.h"
 
 struct conn;
@@ -23,15 +25,16 @@ struct worker;
 
 enum caller_type { CALLER_NONE, CALLER_KEY, CALLER_USER, CALLER_AGENT, CALLER_SYSTEM };
 
-struct caller { /* who asks; borrowed from the worker's cache copied into the request's arena */
+struct caller { /* who asks; every text lives in the request's arena */
     enum caller_type type;
     struct str id;     /* key id, user id, agent id */
     struct str name;   /* for people: the key's name, the user's, the agent's */
     struct str tenant; /* UUID */
     unsigned partition;
-    uint64_t permissions[4]; /* bit per entry of the permission table (server/permission.h) */
-    unsigned tier;           /* index into the rate tiers */
-    int64_t expires_ms;      /* 0: never */
+    struct permission_set permissions;
+    unsigned tier;       /* index into the rate tiers */
+    int64_t expires_ms;  /* 0: never */
+    char credential[65]; /* how the store finds the credential; "" without one */
 };
 
 struct request {
@@ -41,12 +44,12 @@ struct request {
     struct ops ops;
 
     enum method method;
-    struct str path;               /* decoded, behind the dialect's base */
-    const struct http_head *head;  /* http_header(r->head, S("if-match")) */
-    struct query *query;           /* query_get(r->query, S("page")) */
-    struct str body;               /* raw bytes, whole */
-    struct json *json;             /* the body after field_check: valid and normalised; NULL without one */
-    struct str params[4];          /* path parameters in order */
+    struct str path;              /* decoded, behind the dialect's base */
+    const struct http_head *head; /* http_header(r->head, S("if-match")) */
+    struct query *query;          /* query_get(r->query, S("page")) */
+    struct str body;              /* raw bytes, whole */
+    struct json *json;            /* the body after field_check: valid and normalised; NULL without one */
+    struct str params[4];         /* path parameters in order */
 
     const struct dialect *dialect;
     const struct resource *resource;
@@ -67,6 +70,17 @@ struct request {
     int64_t started_ns;
 };
 
+/* For the connection. It zeroes the struct, sets worker, conn, head and address, and calls request_start once the head
+ * is complete; the body may still be arriving then. request_body sets the whole body and goes on if the steps wait for
+ * it. request_end is for a request that was answered or whose client left: it detaches what is under way and frees
+ * everything. Answers go out through conn_send, at any time between request_start and request_end, exactly once. */
+void request_start(struct request *r);
+void request_body(struct request *r, struct str body);
+void request_end(struct request *r);
+/* Answers a fault found below the steps (framing, a limit, a deadline): head may be NULL or incomplete. No-op once
+ * answered. */
+void request_fault(struct request *r, enum code c, const char *why);
+
 /* Walks the steps from where the request stands. */
 void request_resume(struct request *r);
 
@@ -74,8 +88,8 @@ void request_resume(struct request *r);
 enum code request_refuse(struct request *r, enum code c, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 bool caller_may(const struct caller *c, const char *permission);
 
-/* Replies. Each answers the request, exactly once, in the dialect's envelope, with the headers every answer carries, and
- * returns DONE. `data` is JSON text that is known to be well formed. */
+/* Replies. Each answers the request, exactly once, in the dialect's envelope, with the headers every answer carries,
+ * and returns DONE. `data` is JSON text that is known to be well formed. */
 enum flow reply_data(struct request *r, int status, struct str data);
 enum flow reply_document(struct request *r, int status, struct str document, int64_t revision); /* with ETag */
 struct page {

@@ -21,15 +21,15 @@ enum flow {
 };
 
 enum route_flag {
-    ROUTE_PUBLIC = 1,      /* no credentials */
-    ROUTE_LIST = 2,        /* data is an array with page, sort, filter and meta.pagination */
-    ROUTE_STREAM = 4,      /* WebSocket upgrade, and SSE unless ROUTE_WS_ONLY */
+    ROUTE_PUBLIC = 1, /* no credentials */
+    ROUTE_LIST = 2,   /* data is an array with page, sort, filter and meta.pagination */
+    ROUTE_STREAM = 4, /* WebSocket upgrade, and SSE unless ROUTE_WS_ONLY */
     ROUTE_WS_ONLY = 8,
-    ROUTE_RAW_BODY = 16,   /* any content type; not parsed */
-    ROUTE_NO_BODY = 32,    /* a POST that needs none: an empty body counts as {} */
-    ROUTE_NO_AUDIT = 64,   /* heartbeats and log ingest */
-    ROUTE_NO_RATE = 128,   /* not charged: agent heartbeats */
-    ROUTE_HIDDEN = 256,    /* not in the OpenAPI document (/_test) */
+    ROUTE_RAW_BODY = 16,      /* any content type; not parsed */
+    ROUTE_NO_BODY = 32,       /* a POST that needs none: an empty body counts as {} */
+    ROUTE_NO_AUDIT = 64,      /* heartbeats and log ingest */
+    ROUTE_NO_RATE = 128,      /* not charged: agent heartbeats */
+    ROUTE_HIDDEN = 256,       /* not in the OpenAPI document (/_test) */
     ROUTE_ENVELOPE_NONE = 512 /* answers raw bytes: metrics, openapi.json, text logs */
 };
 
@@ -41,12 +41,12 @@ struct route {
     const char *id;         /* operationId */
     const char *doc;        /* one or two sentences */
     unsigned flags;
-    int status;                 /* of success; 0: 200 */
-    const struct field *body;   /* NULL with a body method: the resource's own writable fields */
-    const struct field *query;  /* beyond page, sort, filter and the filterable fields of a list */
-    const struct field *data;   /* fields of `data`, when not the resource's */
-    const char *action;         /* audit action, "environment.created"; NULL: <kind>.<verb> */
-    enum code codes[8];         /* beyond what follows from the rows; ends with OK */
+    int status;                /* of success; 0: 200 */
+    const struct field *body;  /* NULL with a body method: the resource's own writable fields */
+    const struct field *query; /* beyond page, sort, filter and the filterable fields of a list */
+    const struct field *data;  /* fields of `data`, when not the resource's */
+    const char *action;        /* audit action, "environment.created"; NULL: <kind>.<verb> */
+    enum code codes[8];        /* beyond what follows from the rows; ends with OK */
 };
 
 /* Called by the generic create, update and delete after validation, before the commit is sent. `doc` is the stored
@@ -55,9 +55,9 @@ struct route {
 struct change;
 
 struct resource {
-    const char *kind;    /* "environment": audit, keys, references */
-    const char *plural;  /* "environments": path segment and list name */
-    const char *tag;     /* group in the documents: "ENVMGR" */
+    const char *kind;   /* "environment": audit, keys, references */
+    const char *plural; /* "environments": path segment and list name */
+    const char *tag;    /* group in the documents: "ENVMGR" */
     const char *doc;
     const struct field *fields;
     const struct route *routes;
@@ -67,7 +67,9 @@ struct resource {
     enum code (*prepare)(struct request *r, struct change *c);
 };
 
+// clang-format off
 #define ROUTE_END {0}
+// clang-format on
 
 /* Every resource of every dialect, in the order of the documents; ends with NULL. Defined in server/api/resources.c. */
 extern const struct resource *const resources[];

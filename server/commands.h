@@ -1,0 +1,12 @@
+/* The programs in the one binary, each in its own file and listed in server/main.c. argv[0] is the command's name. Each
+ * answers what to exit with: 0, 1 after a failure, 2 after wrong usage; each knows --help. */
+#ifndef SERVER_COMMANDS_H
+#define SERVER_COMMANDS_H
+
+int serve_main(int argc, char **argv);  /* server/serve.c */
+int agent_main(int argc, char **argv);  /* server/agent/main.c */
+int watch_main(int argc, char **argv);  /* server/watch.c */
+int key_main(int argc, char **argv);    /* server/key.c */
+int config_main(int argc, char **argv); /* server/config.c */
+
+#endif

@@ -1,0 +1,88 @@
+// clang-format off
+/* The map of the program.
+ *
+ *            bytes                  requests, frames               decisions                    state
+ *  client ─► lib/stream ─► proto/http ─► server/conn ─► server/steps ─► a resource's handler ─► one store call ─► Redis
+ *            (libuv)       proto/ws                     route admit     server/crud.c,          server/store/      │
+ *                                                       body validate   server/api/,                               │
+ *                                                       idempotency     server/engine/                             │
+ *  dashboard ◄─ one frame, encoded once ◄─ server/hub ◄── a hint by pub/sub, the truth from the stream ◄───────────┘
+ *  agent     ◄─ server/task_stream
+ *
+ * lib/     strings, arenas, JSON, fields, configuration, keys, timers, streams. Knows no HTTP, no Redis, no resource.
+ * proto/   bytes in, events out: HTTP, WebSocket, SSE, Redis' wire, JWT. Knows no resource.
+ * server/  what this service is. A resource is rows (server/resource.h): fields and routes in one file; the rest of the
+ *          server reads them. A request walks fixed steps (server/request.h); a change is one atomic commit
+ *          (server/store/); a run is a document and a pure function (server/engine/); server/agent/ is the agent program.
+ *
+ * One binary, several programs: each entry of `commands` is a main of its own, in its own file. */
+// clang-format on
+#include "server/commands.h"
+#include "lib/str.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#ifndef SLIPWAY_VERSION
+#define SLIPWAY_VERSION "0.1.0"
+#endif
+
+static int help_main(int argc, char **argv);
+static int version_main(int argc, char **argv);
+
+struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *doc;
+};
+
+// clang-format off
+static const struct command commands[] = {
+    {"version", version_main, "Print the version."},
+    {"help",    help_main,    "Print this list; `slipway COMMAND --help` explains one."},
+};
+// clang-format on
+
+static void print_commands(FILE *out)
+{
+    fputs("usage: slipway COMMAND [OPTION...]\n\n", out);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].doc);
+}
+
+static int help_main(int argc, char **argv)
+{
+    if (argc > 1 && argv[1][0] != '-') {
+        for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+            if (strcmp(argv[1], commands[i].name) == 0 && commands[i].run != help_main)
+                return commands[i].run(2, (char *[]){argv[1], (char[]){"--help"}, NULL});
+    }
+    print_commands(stdout);
+    return 0;
+}
+
+static int version_main(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    puts("slipway " SLIPWAY_VERSION);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_commands(stderr);
+        return 2;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        name = "help";
+    if (strcmp(name, "--version") == 0)
+        name = "version";
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "slipway: there is no command '%s'; `slipway help` lists them\n", name);
+    return 2;
+}

@@ -1,0 +1,54 @@
+/* The settings of the server, read once at start and never changed: one row of settings_rows (settings.c) and one
+ * member here per setting. Durations are milliseconds, sizes bytes. `slipway config` prints them, `slipway serve
+ * --help` explains them, `slipway config --limits` lists the limits with the codes they answer. */
+#ifndef SERVER_SETTINGS_H
+#define SERVER_SETTINGS_H
+
+#include "lib/config.h"
+
+struct keyring;
+struct router;
+
+enum { TIER_STANDARD, TIER_PREMIUM, TIERS };
+
+struct tier {
+    int64_t limit; /* requests a minute */
+    int64_t burst; /* size of the bucket that limit/60 a second refills */
+};
+
+struct settings {
+    /* where */
+    const char *listen, *data, *redis, *keyring_file;
+    int redis_fsync; /* 0 always, 1 everysec */
+    int64_t workers; /* 0: one per core */
+    bool test_endpoints;
+    /* identity */
+    const char *issuer, *audience;
+    int64_t token_ttl, token_ttl_max, query_token_ttl_max, auth_trust;
+    /* limits of requests */
+    int64_t request_timeout, redis_timeout;
+    int64_t body_max, json_depth, json_nodes, request_memory;
+    struct tier tiers[TIERS];
+    struct tier address_rate; /* per address, before authentication */
+    int64_t idempotency_keep;
+    struct config_list outbound_allow;
+    /* logs */
+    int log_level, log_format;
+
+    /* made at start from the above */
+    const struct keyring *keyring;
+    const struct router *router;
+    struct config config;
+};
+
+extern const struct config_row settings_rows[];
+
+/* Reads flags, environment and file for `command`, with the command's own rows (may be NULL) beside the server's.
+ * Answers CONFIG_READ, or what to exit with. */
+int settings_read(struct settings *s, const char *command, const char *summary, const struct config_row *own,
+                  void *into, int argc, char **argv);
+/* The keyring of the data folder (made when `create`); false after a message on standard error. */
+bool settings_open_keyring(struct settings *s, bool create);
+void settings_fini(struct settings *s);
+
+#endif
