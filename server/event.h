@@ -1,0 +1,26 @@
+/* Events as they stand in a channel: JSON objects, one a line, each starting {"seq":N,"timestamp":"…", as the store
+ * function wrote it. This module cuts them apart and reads their top-level members without building a tree, and decides
+ * what a filtered feed sees. Pure; nothing is allocated, everything answered is a view into the event. */
+#ifndef SERVER_EVENT_H
+#define SERVER_EVENT_H
+
+#include "lib/str.h"
+
+/* Cuts the next event off `events` (joined by newlines). False at the end, or at bytes that are no event. */
+bool event_next(struct str *events, struct str *event, int64_t *seq);
+
+/* The top-level member `name` of a JSON object: a string's contents as they are written (escapes stay), any other
+ * value's text. STR_NONE when absent or not well formed. */
+struct str event_member(struct str event, const char *name);
+
+/* A filter in its one text form: `types|nodes|level`, the first two comma-separated lists in ascending order, each part
+ * may be empty, and STR_NONE or "||" lets everything through. Two feeds with the same text share their frames.
+ * An event is let through when its type is listed; its nodeId is listed, or it has none; its level is at least `level`
+ * (debug < info < warn < error), or it has none. */
+enum { EVENT_FILTER_MAX = 2048 };
+bool event_passes(struct str event, struct str filter);
+/* Makes the text form from comma-separated lists (repeats are dropped). On false `fault` names the part that is none:
+ * "types", "nodeIds", "level". */
+bool event_filter(struct str types, struct str nodes, struct str level, struct buf *out, const char **fault);
+
+#endif
