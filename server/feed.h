@@ -48,14 +48,14 @@ struct feed_state { /* what was read, at one instant, for a snapshot; valid duri
     const struct redis_value *extra;    /* the HASH named by spec->extra; NULL without one */
 };
 
-struct feed_spec { /* one per stream resource, static */
+struct feed_spec {          /* one per stream resource, static */
     const char *kind;       /* kind of the document whose existence decides 404 */
     const char *channel;    /* prefix of the channel, "run": the channel is "run:<id>" */
     const char *last;       /* type of the channel's last event; NULL: it never ends */
     const char *permission; /* asked again after a first-message login; NULL: `may` decides alone */
     bool ws_only;
-    bool one;               /* one feed per id: a newer one closes the older with 4409 */
-    bool from_now;          /* without `since`: snapshot, whatever the client says (agents) */
+    bool one;      /* one feed per id: a newer one closes the older with 4409 */
+    bool from_now; /* without `since`: snapshot, whatever the client says (agents) */
     /* Beyond the permission: false is 403 or 4403. NULL: everybody with the permission. */
     bool (*may)(const struct caller *caller, struct str id);
     /* Name of another HASH to read with the document, into `key`; NULL: none. */
@@ -70,7 +70,8 @@ struct feed_spec { /* one per stream resource, static */
     void (*on_close)(struct feed *feed); /* the last call for this feed */
 };
 
-/* For a handler of a ROUTE_STREAM route with the id as its first path parameter. Upgrades, or answers 404, 426, 429, 503. */
+/* For a handler of a ROUTE_STREAM route with the id as its first path parameter. Upgrades, or answers 404, 426, 429,
+ * 503. */
 enum flow feed_open(struct request *r, const struct feed_spec *spec);
 
 const struct caller *feed_caller(const struct feed *feed);

@@ -9,10 +9,10 @@
  *   - once a second (jittered) it compares the sequence of every followed channel, so nothing is lost without hints;
  *   - a new epoch of the data set, or a sequence that went back, resets the followers: they start over.
  *
- * What arrived in a turn of the loop is encoded once for each view, that is for each pair of encoding and filter in use,
- * into one contiguous reference-counted buffer which every follower of the view writes by reference. A follower itself
- * costs its struct. A few hundred kilobytes of tail are kept per followed channel, so that a storm of reconnects is
- * served from memory.
+ * What arrived in a turn of the loop is encoded once for each view, that is for each pair of encoding and filter in
+ * use, into one contiguous reference-counted buffer which every follower of the view writes by reference. A follower
+ * itself costs its struct. A few hundred kilobytes of tail are kept per followed channel, so that a storm of reconnects
+ * is served from memory.
  *
  * A follower starts behind (`since`), is handed slice after slice at its own pace, and once it has caught up it is told
  * so and is handed everything as it comes:
@@ -77,7 +77,8 @@ struct hub *hub_open(struct worker *worker);
 /* Takes every follower off, without callbacks; `closed` runs once, later, when the subscriber connection is gone. */
 void hub_close(struct hub *hub, void (*closed)(void *arg), void *arg);
 
-/* Follow `source` from behind event `since`. `filter`: see server/event.h; copied. False: no memory, nothing happened. */
+/* Follow `source` from behind event `since`. `filter`: see server/event.h; copied. False: no memory, nothing happened.
+ */
 bool hub_follow(struct hub *hub, const struct hub_source *source, struct str filter, enum hub_encoding encoding,
                 int64_t since, struct follower *f);
 /* A follower that is behind has room for its next slice. No effect on a live one. */
@@ -91,9 +92,9 @@ void hub_unfollow(struct follower *f);
 int64_t hub_epoch(const struct hub *hub, unsigned partition);
 
 struct hub_figures {
-    uint64_t channels, views, followers;           /* now */
-    uint64_t hints, hints_skipped, reads, resets;  /* since start; skipped: did not continue the sequence */
-    uint64_t batches, batch_bytes, deliveries;     /* since start; deliveries: batches × followers */
+    uint64_t channels, views, followers;          /* now */
+    uint64_t hints, hints_skipped, reads, resets; /* since start; skipped: did not continue the sequence */
+    uint64_t batches, batch_bytes, deliveries;    /* since start; deliveries: batches × followers */
 };
 void hub_figures(const struct hub *hub, struct hub_figures *out);
 

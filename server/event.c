@@ -1,0 +1,172 @@
+#include "server/event.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct str prefix = {"{\"seq\":", 7};
+
+bool event_next(struct str *events, struct str *event, int64_t *seq)
+{
+    if (events->n == 0)
+        return false;
+    struct str line = str_cut(events, '\n');
+    if (!str_starts(line, prefix))
+        return false;
+    struct str rest = str_slice(line, prefix.n, line.n);
+    int64_t n;
+    if (!str_i64(str_cut(&rest, ','), &n) || n < 1)
+        return false;
+    *event = line;
+    *seq = n;
+    return true;
+}
+
+/* The offset behind the string that starts (with its quote) at `i`; 0 when it does not end. */
+static size_t string_end(struct str s, size_t i)
+{
+    for (i++; i < s.n; i++) {
+        if (s.p[i] == '\\')
+            i++;
+        else if (s.p[i] == '"')
+            return i + 1;
+    }
+    return 0;
+}
+
+/* The offset behind the value that starts at `i`: at the ',' or '}' that ends it; 0 when it does not end. */
+static size_t value_end(struct str s, size_t i)
+{
+    unsigned depth = 0;
+    while (i < s.n) {
+        char c = s.p[i];
+        if (c == '"') {
+            i = string_end(s, i);
+            if (i == 0)
+                return 0;
+            continue;
+        }
+        if (depth == 0 && (c == ',' || c == '}'))
+            return i;
+        if (c == '{' || c == '[')
+            depth++;
+        else if (c == '}' || c == ']')
+            depth--;
+        i++;
+    }
+    return 0;
+}
+
+struct str event_member(struct str event, const char *name)
+{
+    size_t i = 1, length = strlen(name);
+    if (event.n < 2 || event.p[0] != '{')
+        return STR_NONE;
+    while (i < event.n && event.p[i] == '"') {
+        size_t key = i + 1, colon = string_end(event, i);
+        if (colon == 0 || colon >= event.n || event.p[colon] != ':')
+            return STR_NONE;
+        size_t value = colon + 1, end = value_end(event, value);
+        if (end == 0 || end == value)
+            return STR_NONE;
+        if (colon - 1 - key == length && memcmp(event.p + key, name, length) == 0)
+            return event.p[value] == '"' ? str_slice(event, value + 1, end - 1) : str_slice(event, value, end);
+        if (event.p[end] == '}')
+            return STR_NONE;
+        i = end + 1;
+    }
+    return STR_NONE;
+}
+
+static bool listed(struct str list, struct str word)
+{
+    while (list.n > 0)
+        if (str_eq(str_cut(&list, ','), word))
+            return true;
+    return false;
+}
+
+static int level_rank(struct str level)
+{
+    static const char *const levels[] = {"debug", "info", "warn", "error"};
+    for (size_t i = 0; i < ARRAY_LEN(levels); i++)
+        if (str_eqz(level, levels[i]))
+            return (int)i;
+    return -1;
+}
+
+bool event_passes(struct str event, struct str filter)
+{
+    if (filter.n <= 2)
+        return true;
+    struct str types = str_cut(&filter, '|'), nodes = str_cut(&filter, '|'), level = filter;
+    if (types.n > 0 && !listed(types, event_member(event, "type")))
+        return false;
+    if (nodes.n > 0) {
+        struct str node = event_member(event, "nodeId");
+        if (node.p != NULL && !listed(nodes, node))
+            return false;
+    }
+    if (level.n > 0) {
+        int rank = level_rank(event_member(event, "level"));
+        if (rank >= 0 && rank < level_rank(level))
+            return false;
+    }
+    return true;
+}
+
+static bool is_word(struct str s)
+{
+    if (s.n == 0 || s.n > 64)
+        return false;
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-'))
+            return false;
+    }
+    return true;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+static bool put_list(struct str list, struct buf *out)
+{
+    struct str words[64];
+    size_t n = 0;
+    while (list.n > 0) {
+        struct str word = str_trim(str_cut(&list, ','));
+        if (!is_word(word) || n == ARRAY_LEN(words))
+            return false;
+        words[n++] = word;
+    }
+    qsort(words, n, sizeof(words[0]), by_text);
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0 && str_eq(words[i], words[i - 1]))
+            continue;
+        if (i > 0)
+            buf_char(out, ',');
+        buf_str(out, words[i]);
+    }
+    return true;
+}
+
+bool event_filter(struct str types, struct str nodes, struct str level, struct buf *out, const char **fault)
+{
+    size_t start = out->n;
+    *fault = "types";
+    if (!put_list(types, out))
+        return false;
+    buf_char(out, '|');
+    *fault = "nodeIds";
+    if (!put_list(nodes, out))
+        return false;
+    buf_char(out, '|');
+    *fault = "level";
+    if (level.n > 0 && level_rank(level) < 0)
+        return false;
+    buf_str(out, level);
+    *fault = "types";
+    return out->n - start <= EVENT_FILTER_MAX;
+}
