@@ -1,0 +1,72 @@
+/* A client's connection: HTTP/1.1 over a stream, one request at a time, in order.
+ *
+ * Bytes that arrive while a request is being worked on wait (bounded; then reading stops). The request's own file comes
+ * to life at the complete head and ends when its answer is out and its body was read or given up:
+ *
+ *     head complete -> request_start -> steps ... -> conn_want_body -> body complete -> request_body -> ... ->
+ * conn_send
+ *
+ * An answer may come before the body was read (401, 404, 413, 415, 429 ...): the rest of the body is then read and
+ * dropped within a bound, or the connection is closed after the answer; it never becomes the next request.
+ * `100 Continue` is sent when the body is first wanted, so never to a request that was refused.
+ *
+ * Deadlines (settings): head, body in all and by rate, request, idle, write. Memory while idle: this struct; parser,
+ * request and buffers are borrowed from the worker's pool while a request is under way.
+ *
+ * A client that goes away while its request is worked on ends the request at once: operations are detached, the arena
+ * is freed. */
+#ifndef SERVER_CONN_H
+#define SERVER_CONN_H
+
+#include "lib/str.h"
+
+struct conn;
+struct request;
+struct shared;
+struct stream;
+struct worker;
+
+/* The answer to the present request, exactly once. `fields`: ready header lines, each with its CRLF (http_write_field),
+ * Content-Type among them. The connection adds the status line, Date, Content-Length and Connection, leaves out the
+ * body where there is none (HEAD, 204, 304), and copies everything. When it returns the request still exists; it ends
+ * at the next turn of the loop, or when the step that answered has returned. */
+void conn_send(struct conn *c, int status, struct str fields, struct str body);
+
+/* The steps now want the body, of at most `max` bytes: continues a client that waits for it and refuses with 413 what
+ * is known to be longer. True: it was refused, the request is answered. Else request_body(r, whole body) follows,
+ * possibly inside this call when everything is there already: call it last. */
+bool conn_want_body(struct conn *c, uint64_t max);
+
+/* An upgraded connection belongs to a protocol: WebSocket (101) or an event stream (200, delimited by the close). */
+struct conn_protocol {
+    void (*on_read)(void *state, struct str bytes); /* valid during the call */
+    void (*on_drain)(void *state);                  /* everything that was queued is sent; may be NULL */
+    void (*on_stop)(void *state);  /* the server drains: say goodbye and conn_end; may be NULL: closed at once */
+    void (*on_close)(void *state); /* the last call; the conn is gone when it returns */
+};
+/* Answers the present request with `status` and `fields`, and hands the connection over. Bytes that came behind the
+ * request are given to on_read once the step that called this has returned; the request ends then. No callback runs
+ * inside this call. */
+void conn_upgrade(struct conn *c, int status, struct str fields, const struct conn_protocol *protocol, void *state);
+
+/* For the protocol. Writing is bounded by the settings' stream.queue: false when the bytes do not fit (nothing was
+ * queued: the reader is too slow, conn_abort is the usual answer) or the connection is closing. */
+bool conn_write(struct conn *c, struct str bytes);
+bool conn_write_shared(struct conn *c, struct shared *bytes);
+size_t conn_queued(const struct conn *c); /* bytes not yet taken by the kernel */
+void conn_pause(struct conn *c);          /* no on_read until conn_resume */
+void conn_resume(struct conn *c);
+void conn_end(struct conn *c);   /* sends what is queued, within a deadline, then closes; on_close follows */
+void conn_abort(struct conn *c); /* closes now; on_close follows, later */
+
+struct worker *conn_worker(const struct conn *c);
+struct str conn_address(const struct conn *c); /* the peer's, text form, without the port; "unix" */
+
+/* The worker's side. */
+struct conns { /* all connections of a worker; see worker.h */
+    struct worker *worker;
+    struct conn_link *all;
+    size_t open;     /* connections */
+    size_t upgraded; /* of these, handed to a protocol */
+};
+#endif

@@ -1,0 +1,77 @@
+/* Counters, gauges and histograms of a worker, merged over all workers at the scrape and written in Prometheus' text
+ * format (0.0.4). One writer per struct (its worker's thread), any reader; everything is a relaxed 64-bit load or
+ * store.
+ *
+ *     metrics_add(&worker->metrics, METRIC_WS_MESSAGES, 1);
+ *
+ * A new figure is one row here. Labels are fixed parts of a row, so their number is bounded by this table. */
+#ifndef SERVER_METRICS_H
+#define SERVER_METRICS_H
+
+#include "lib/str.h"
+
+#define M_COUNTER "counter"
+#define M_GAUGE   "gauge"
+
+/* Rows of one name stand together: the first one's sentence is the help. Labels: NULL or `name="value"`. */
+// clang-format off
+#define METRIC_MAP(X)                                                                                                      \
+    X(CONNECTIONS_OPEN,     M_GAUGE,   "connections",               NULL,               "Open connections.")               \
+    X(CONNECTIONS_UPGRADED, M_GAUGE,   "connections_upgraded",      NULL,               "Connections handed to a stream protocol.") \
+    X(CONNECTIONS_ACCEPTED, M_COUNTER, "connections_accepted_total", NULL,              "Connections accepted.")           \
+    X(CONNECTIONS_LIMIT,    M_COUNTER, "connections_refused_total", "reason=\"limit\"", "Connections refused.")            \
+    X(CONNECTIONS_ADDRESS,  M_COUNTER, "connections_refused_total", "reason=\"address\"", "Connections refused.")          \
+    X(CUT_HEAD,             M_COUNTER, "connections_cut_total",     "reason=\"head\"",  "Connections cut at a deadline or bound.") \
+    X(CUT_BODY,             M_COUNTER, "connections_cut_total",     "reason=\"body\"",  "Connections cut at a deadline or bound.") \
+    X(CUT_IDLE,             M_COUNTER, "connections_cut_total",     "reason=\"idle\"",  "Connections cut at a deadline or bound.") \
+    X(CUT_WRITE,            M_COUNTER, "connections_cut_total",     "reason=\"write\"", "Connections cut at a deadline or bound.") \
+    X(CUT_QUEUE,            M_COUNTER, "connections_cut_total",     "reason=\"queue\"", "Connections cut at a deadline or bound.") \
+    X(BYTES_READ,           M_COUNTER, "read_bytes_total",          NULL,               "Bytes read from clients.")        \
+    X(BYTES_WRITTEN,        M_COUNTER, "written_bytes_total",       NULL,               "Bytes written to clients.")       \
+    X(REQUESTS_1XX,         M_COUNTER, "http_requests_total",       "class=\"1xx\"",    "Requests answered, by class of status.") \
+    X(REQUESTS_2XX,         M_COUNTER, "http_requests_total",       "class=\"2xx\"",    "Requests answered, by class of status.") \
+    X(REQUESTS_3XX,         M_COUNTER, "http_requests_total",       "class=\"3xx\"",    "Requests answered, by class of status.") \
+    X(REQUESTS_4XX,         M_COUNTER, "http_requests_total",       "class=\"4xx\"",    "Requests answered, by class of status.") \
+    X(REQUESTS_5XX,         M_COUNTER, "http_requests_total",       "class=\"5xx\"",    "Requests answered, by class of status.") \
+    X(REQUESTS_GONE,        M_COUNTER, "http_requests_gone_total",  NULL,               "Requests whose client left before the answer.") \
+    X(REQUESTS_MALFORMED,   M_COUNTER, "http_requests_malformed_total", NULL,           "Requests that broke HTTP's framing rules.") \
+    X(OPS_ORPHANED,         M_COUNTER, "operations_orphaned_total", NULL,               "Operations that ended after their asker was gone.")
+// clang-format on
+
+enum metric {
+#define X(name, type, text, labels, doc) METRIC_##name,
+    METRIC_MAP(X)
+#undef X
+        METRICS
+};
+
+enum { METRIC_BUCKETS = 16 };
+enum metric_histogram { HISTOGRAM_REQUEST, HISTOGRAMS };
+
+struct histogram {
+    uint64_t buckets[METRIC_BUCKETS + 1]; /* the last: beyond the largest bound */
+    uint64_t sum_us;
+};
+
+struct metrics {
+    uint64_t values[METRICS];
+    struct histogram histograms[HISTOGRAMS];
+};
+
+static inline void metrics_add(struct metrics *m, enum metric which, uint64_t n)
+{
+    __atomic_store_n(&m->values[which], __atomic_load_n(&m->values[which], __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+}
+static inline void metrics_set(struct metrics *m, enum metric which, uint64_t n)
+{
+    __atomic_store_n(&m->values[which], n, __ATOMIC_RELAXED);
+}
+void metrics_time(struct metrics *m, enum metric_histogram which, uint64_t us);
+/* A request was answered with `status` after `us`. */
+void metrics_request(struct metrics *m, int status, uint64_t us);
+/* Adds `from`, which another thread may be writing, to `sum`. */
+void metrics_merge(struct metrics *sum, const struct metrics *from);
+/* Every family with its help and type, `slipway_` before each name. */
+void metrics_write(struct buf *b, const struct metrics *sum);
+
+#endif
