@@ -1,0 +1,116 @@
+// The served documents as judges: every JSON answer against /openapi.json, every stream frame against /asyncapi.json.
+import Ajv2020 from 'ajv/dist/2020.js';
+import addFormats from 'ajv-formats';
+
+export class Broken extends Error {
+  constructor(what, errors, seen) {
+    const list = (errors ?? []).slice(0, 8).map((e) => `  ${e.instancePath || '/'} ${e.message} ${JSON.stringify(e.params)}`);
+    super(`${what}\n${list.join('\n')}\n  seen: ${JSON.stringify(seen)?.slice(0, 3000)}`);
+    this.name = 'Broken';
+  }
+}
+
+function judge() {
+  const ajv = new Ajv2020({ strict: false, allErrors: true, validateSchema: false, validateFormats: true });
+  addFormats(ajv);
+  return ajv;
+}
+
+const escape = (part) => part.replaceAll('~', '~0').replaceAll('/', '~1');
+
+export class OpenApi {
+  constructor(document) {
+    this.document = document;
+    this.ajv = judge();
+    this.ajv.addSchema({ ...document, $id: 'openapi' });
+    this.compiled = new Map();
+    this.paths = Object.entries(document.paths).map(([path, item]) => ({
+      path,
+      item,
+      literal: (path.match(/\{/g) ?? []).length,
+      match: new RegExp(`^${path.replace(/[.*+?^$()|[\]\\]/g, '\\$&').replace(/\{[^}]+\}/g, '[^/]+')}$`),
+    }));
+    this.paths.sort((a, b) => a.literal - b.literal); // "/agents/register" before "/agents/{id}"
+  }
+
+  /** The path template an URL belongs to. */
+  find(url) {
+    const path = decodeURI(url.split('?')[0]);
+    const base = new URL(this.document.servers?.[0]?.url ?? '/', 'http://host').pathname.replace(/\/$/, '');
+    for (const candidate of base && path.startsWith(base) ? [path, path.slice(base.length)] : [path]) {
+      const found = this.paths.find((p) => p.match.test(candidate));
+      if (found) return found;
+    }
+    return undefined;
+  }
+
+  validator(pointer) {
+    if (!this.compiled.has(pointer)) this.compiled.set(pointer, this.ajv.compile({ $ref: `openapi#${pointer}` }));
+    return this.compiled.get(pointer);
+  }
+
+  resolve(node, pointer) {
+    while (node?.$ref) {
+      pointer = node.$ref.slice(1);
+      node = pointer.slice(1).split('/').reduce(
+        (at, part) => at?.[part.replaceAll('~1', '/').replaceAll('~0', '~')], this.document);
+    }
+    return [node, pointer];
+  }
+
+  /** Throws unless the answer is one that the document declares. Unknown paths and methods have nothing to be judged by. */
+  check(method, url, status, type, body) {
+    const route = this.find(url);
+    const operation = route?.item[method.toLowerCase()];
+    if (!operation) return;
+    const at = `/paths/${escape(route.path)}/${method.toLowerCase()}/responses`;
+    const key = [String(status), `${String(status)[0]}XX`, 'default'].find((k) => operation.responses[k]);
+    if (!key) throw new Broken(`${method} ${route.path} answers ${status}, which it does not declare`, [], body);
+    const [response, pointer] = this.resolve(operation.responses[key], `${at}/${key}`);
+    const media = response.content?.[type];
+    if (!media) {
+      if (body === undefined) return;
+      throw new Broken(`${method} ${route.path} ${status} answers ${type}, which it does not declare`, [], body);
+    }
+    if (!media.schema) return;
+    const validate = this.validator(`${pointer}/content/${escape(type)}/schema`);
+    if (!validate(body)) throw new Broken(`${method} ${route.path} ${status} breaks its contract:`, validate.errors, body);
+  }
+}
+
+export class AsyncApi {
+  constructor(document) {
+    this.document = document;
+    this.ajv = judge();
+    this.ajv.addSchema({ ...document, $id: 'asyncapi' });
+    this.messages = new Map();
+    for (const [name, message] of Object.entries(document.components.messages)) {
+      const pointer = `/components/messages/${escape(name)}/payload`;
+      this.messages.set(message.name ?? name, this.ajv.compile({ $ref: `asyncapi#${pointer}` }));
+    }
+  }
+
+  /** Throws unless the frame is one of the declared messages. */
+  check(frame) {
+    const validate = this.messages.get(frame?.type);
+    if (!validate) throw new Broken(`the stream sends a message that is not declared: ${frame?.type}`, [], frame);
+    if (!validate(frame)) throw new Broken(`the message ${frame.type} breaks its contract:`, validate.errors, frame);
+  }
+}
+
+/** What holds for every enveloped answer, whatever the operation. */
+export function checkEnvelope(method, url, status, headers, body) {
+  const wrong = [];
+  if (typeof body !== 'object' || body === null) wrong.push('not an object');
+  else {
+    if (body.success !== status < 400) wrong.push(`success is ${body.success}`);
+    if (!body.meta || body.meta.requestId !== headers['x-request-id']) wrong.push('meta.requestId is not X-Request-ID');
+    if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/.test(body.meta?.timestamp ?? '')) wrong.push('meta.timestamp');
+    if (status < 400 && !('data' in body)) wrong.push('no data');
+    if (status >= 400 && !/^[A-Z]+(_[A-Z]+)+$/.test(body.error?.code ?? '')) wrong.push('error.code');
+    if (status >= 400 && typeof body.error?.message !== 'string') wrong.push('error.message');
+    const extra = Object.keys(body).filter((k) => !['success', 'data', 'error', 'meta'].includes(k));
+    if (extra.length) wrong.push(`members beyond the envelope: ${extra}`);
+  }
+  if (wrong.length) throw new Broken(`${method} ${url} ${status} breaks the envelope: ${wrong.join('; ')}`, [], body);
+}

@@ -1,0 +1,205 @@
+// A running Slipway: Redis, one or more server instances and agents, all real processes in one temporary folder.
+//
+//     const s = await start({ workers: 2 });   after(() => s.stop());
+//     const env = await s.api.want(201, 'POST', '/environments', { name: 'prod' });
+import fs from 'node:fs';
+import { AsyncApi, OpenApi } from './contract.mjs';
+import { Client } from './http.mjs';
+import { Nest, SLIPWAY, run } from './process.mjs';
+import { Redis } from './redis.mjs';
+import { eventually } from './wait.mjs';
+
+/** A limit that a suite of tests does not reach. The limiter has tests of its own. */
+const UNLIMITED = {
+  SLIPWAY_RATE_STANDARD_LIMIT: '1000000', SLIPWAY_RATE_STANDARD_BURST: '1000000',
+  SLIPWAY_RATE_PREMIUM_LIMIT: '1000000', SLIPWAY_RATE_PREMIUM_BURST: '1000000',
+  SLIPWAY_RATE_ADDRESS_LIMIT: '1000000', SLIPWAY_RATE_ADDRESS_BURST: '1000000',
+};
+
+const documents = new Map(); // path -> promise of the judge: the documents depend on the binary alone
+
+/** One instance of the server. */
+export class Server {
+  constructor(system, name, { args = [], env = {} } = {}) {
+    Object.assign(this, { system, name, args, env });
+    this.host = '127.0.0.1';
+    this.port = 0;
+    this.clients = system.clients;
+    this.exchanges = system.exchanges;
+    this.streams = system.streams;
+    this.data = system.nest.file('data'); // instances share the keyring
+  }
+
+  async start() {
+    const listen = `${this.system.nest.file(this.name)}.listen`;
+    fs.rmSync(listen, { force: true });
+    fs.mkdirSync(this.data, { recursive: true });
+    this.process = this.system.nest.start(this.name, SLIPWAY, [
+      'serve', '--listen', `${this.host}:${this.port}`, '--data', this.data, '--redis', this.system.redisUrl,
+      '--listen-file', listen, ...this.args,
+    ], { env: { ...UNLIMITED, ...this.env } });
+    const address = await eventually(() => {
+      if (this.process.exited) throw new Error(`the server ended: ${JSON.stringify(this.process.exited)}`);
+      const text = fs.readFileSync(listen, 'utf8');
+      return text.endsWith('\n') && text.trim();
+    }, `the server to write ${listen}`);
+    this.port = Number(address.slice(address.lastIndexOf(':') + 1));
+    await eventually(async () => (await this.client().request('GET', '/readyz', undefined, { absolute: true, judge: false })).status === 200,
+      'the server to be ready');
+    return this;
+  }
+
+  client(token) {
+    return new Client(this, token);
+  }
+
+  get url() {
+    return `http://${this.host}:${this.port}`;
+  }
+
+  openapi() {
+    return this.document('/openapi.json', OpenApi);
+  }
+
+  asyncapi() {
+    return this.document('/asyncapi.json', AsyncApi);
+  }
+
+  document(path, Judge) {
+    if (!documents.has(path))
+      documents.set(path, this.client().exchange('GET', path, { accept: 'application/json' }).then((answer) => {
+        if (answer.status !== 200) throw new Error(`${path} answers ${answer.status}: ${answer.text.slice(0, 500)}`);
+        return new Judge(answer.body);
+      }));
+    return documents.get(path);
+  }
+
+  kill() {
+    return this.process.kill();
+  }
+
+  stop() {
+    return this.process.stop();
+  }
+}
+
+/** An agent program with a data folder of its own. */
+export class Agent {
+  constructor(system, name, { args = [], env = {}, labels = {} } = {}) {
+    Object.assign(this, { system, name, args, env, labels });
+    this.data = system.nest.file(`agent-${name}`);
+  }
+
+  /** With a token on the first start; its own credentials afterwards. */
+  async start({ server = this.system.server } = {}) {
+    fs.mkdirSync(this.data, { recursive: true });
+    const extra = [];
+    if (!this.token) {
+      const made = await this.system.api.want(201, 'POST', '/admin/agent-tokens', {});
+      this.token = made.token;
+      fs.writeFileSync(this.system.nest.file(`${this.name}.token`), `${made.token}\n`, { mode: 0o600 });
+    }
+    extra.push('--token-file', this.system.nest.file(`${this.name}.token`));
+    const labels = Object.entries(this.labels).map(([k, v]) => `${k}=${v}`);
+    if (labels.length) extra.push('--labels', labels.join(','));
+    this.process = this.system.nest.start(`agent-${this.name}`, SLIPWAY, [
+      'agent', '--url', server.url, '--data', this.data, '--name', this.name, ...extra, ...this.args,
+    ], { env: this.env });
+    return this;
+  }
+
+  /** Waits until the server shows it online; answers its document. */
+  async online() {
+    return eventually(async () => {
+      const { data } = await this.system.api.get('/agents', { query: { status: 'online', pageSize: '100' } });
+      const found = data?.find((a) => a.name === this.name);
+      if (found) this.id = found.id;
+      return found;
+    }, `agent ${this.name} to be online`);
+  }
+
+  kill() {
+    return this.process.kill();
+  }
+
+  stop() {
+    return this.process.stop();
+  }
+}
+
+class System {
+  constructor(name) {
+    this.nest = new Nest(name);
+    this.servers = [];
+    this.agents = [];
+    this.clients = [];
+    this.streams = [];
+    this.exchanges = [];
+  }
+
+  /** The first instance, and a client of it with the admin key. */
+  get server() {
+    return this.servers[0];
+  }
+
+  get api() {
+    return (this.admin ??= this.server.client(this.key));
+  }
+
+  async addServer(options = {}) {
+    const server = new Server(this, options.name ?? `server${this.servers.length + 1}`, options);
+    this.servers.push(server);
+    await server.start();
+    this.key ??= await eventually(() => fs.readFileSync(`${server.data}/admin.key`, 'utf8').trim(), 'the admin key');
+    return server;
+  }
+
+  async addAgent(name = 'agent1', options = {}) {
+    const agent = new Agent(this, name, options);
+    this.agents.push(agent);
+    await agent.start();
+    await agent.online();
+    return agent;
+  }
+
+  /** `slipway ARGS` with this system's data folder and Redis; answers {code, stdout, stderr}. */
+  slipway(...args) {
+    return run(SLIPWAY, args, { env: { SLIPWAY_DATA: this.server?.data ?? this.nest.file('data'), SLIPWAY_REDIS: this.redisUrl } });
+  }
+
+  /** A key of the tenant with other rights; see `slipway key create --help`. */
+  async makeKey(...args) {
+    const made = await this.slipway('key', 'create', ...args);
+    if (made.code !== 0) throw new Error(`slipway key create ${args.join(' ')}: ${made.stderr}`);
+    return made.stdout.trim().split(/\s+/).find((word) => word.startsWith('slp_'));
+  }
+
+  /** Ends everything that was started, in the order that needs no waiting, whatever state it is in. */
+  async stop() {
+    for (const stream of this.streams) stream.close();
+    for (const client of this.clients) client.close();
+    await this.nest.remove();
+  }
+}
+
+/**
+ * options: name, workers, args and env of the server, instances (1), redis: 'own' (a private one, the default) or
+ * 'embedded'.
+ */
+export async function start({ name = 'test', workers = 2, args = [], env = {}, instances = 1, redis = 'own' } = {}) {
+  const system = new System(name);
+  try {
+    if (redis === 'own') {
+      system.redis = await new Redis(system.nest).start();
+      system.redisUrl = system.redis.url;
+    } else {
+      system.redisUrl = 'embedded';
+    }
+    for (let i = 0; i < instances; i++)
+      await system.addServer({ args: ['--workers', String(workers), ...args], env });
+    return system;
+  } catch (error) {
+    await system.stop();
+    throw error;
+  }
+}
