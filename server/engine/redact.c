@@ -1,0 +1,59 @@
+#include "server/engine/redact.h"
+
+static const char *const words[] = {"password",   "passwd",     "passphrase", "secret",        "token",  "apikey",
+                                    "credential", "privatekey", "accesskey",  "authorization", "cookie", NULL};
+
+/* Lower case, separators dropped: "API-Key", "api_key" and "apiKey" are one word. */
+static size_t fold(struct str name, char *out, size_t size)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < name.n && n < size; i++) {
+        char c = name.p[i];
+
+        if (c == '-' || c == '_' || c == '.' || c == ' ')
+            continue;
+        out[n++] = (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+    }
+    return n;
+}
+
+bool redact_name(struct str name)
+{
+    char folded[256];
+    struct str text = {folded, fold(name, folded, sizeof folded)};
+
+    for (size_t i = 0; words[i] != NULL; i++)
+        if (str_find(text, str_z(words[i])) >= 0)
+            return true;
+    return false;
+}
+
+static void write_object(struct json_out *o, const struct json *j)
+{
+    json_open(o, '{');
+    for (struct json_iter it = json_members(j); json_next(&it);) {
+        enum json_type type = json_type(it.value);
+
+        json_key(o, it.name);
+        if (redact_name(it.name) && type != JSON_NULL && type != JSON_BOOL)
+            json_put_str(o, S(REDACTED));
+        else
+            redact_write(o, it.value);
+    }
+    json_close(o, '}');
+}
+
+void redact_write(struct json_out *o, const struct json *j)
+{
+    if (json_is(j, JSON_OBJECT)) {
+        write_object(o, j);
+    } else if (json_is(j, JSON_ARRAY)) {
+        json_open(o, '[');
+        for (size_t i = 0; i < json_count(j); i++)
+            redact_write(o, json_at(j, i));
+        json_close(o, ']');
+    } else {
+        json_put(o, j);
+    }
+}

@@ -1,0 +1,15 @@
+/* What must not be shown: values whose names say that they are secrets. */
+#ifndef SERVER_ENGINE_REDACT_H
+#define SERVER_ENGINE_REDACT_H
+
+#include "lib/json.h"
+
+#define REDACTED "***"
+
+/* Contains, in any case and with any of `-_.` between: password passwd passphrase secret token apikey credential
+ * privatekey accesskey authorization cookie. */
+bool redact_name(struct str name);
+/* The tree with every value under such a name replaced by "***", nulls and booleans excepted. */
+void redact_write(struct json_out *o, const struct json *j);
+
+#endif
