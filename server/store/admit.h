@@ -1,0 +1,70 @@
+/* Admission: who calls, is it allowed to call now, was this very request made before; in one trip.
+ *
+ * Each part is optional: a credential to look up, a charge to the caller's rate, an idempotency key to claim. Rates are
+ * a window of `limit` per 60 s, from its first request on, together with a bucket of `burst` refilled by limit/60 a
+ * second; a request that exceeds either is charged to neither. Exact, in integers, by the partition's clock. */
+#ifndef SERVER_STORE_ADMIT_H
+#define SERVER_STORE_ADMIT_H
+
+#include "server/store/store.h"
+
+struct admit_rate {
+    int64_t limit, burst;
+};
+
+struct admission {
+    unsigned partition;
+    /* 64 hex digits of a credential to look up (key_credential); STR_NONE: known already. Fields the function reads:
+     * tenant, kind, id, tier, expires (ms), revoked. */
+    struct str credential;
+    bool optional; /* no record is fine (a JWT); a revoked or expired one is not */
+    /* Known caller: "<kind>:<id>". STR_NONE with a credential: taken from its record. */
+    struct space space; /* partition as above; tenant STR_NONE: from the record */
+    struct str caller;
+    unsigned tier;                  /* of a known caller */
+    const struct admit_rate *rates; /* by tier */
+    size_t rate_count;
+    int64_t cost; /* 0: not charged */
+    /* Idempotency-Key; hash STR_NONE: none. */
+    struct {
+        const char *route;
+        struct str hash;        /* of the key */
+        struct str fingerprint; /* of the request */
+        struct str owner;       /* who claims: the request id */
+        int64_t lock_ms;        /* a claim that was never finished is over then */
+    } idempotency;
+};
+
+enum admit_verdict { ADMIT_OK, ADMIT_UNKNOWN, ADMIT_REVOKED, ADMIT_EXPIRED, ADMIT_LIMITED };
+enum admit_replay {
+    ADMIT_NO_KEY,
+    ADMIT_CLAIMED,    /* the first with this key: finish with commit_idempotency or give back with commit_remove */
+    ADMIT_REPLAY,     /* `record` is the finished one */
+    ADMIT_OTHER,      /* the key was used with another fingerprint */
+    ADMIT_IN_PROGRESS /* another one is under way */
+};
+
+struct admitted { /* borrowed for the call */
+    enum admit_verdict verdict;
+    int64_t now_ms, epoch, revoked;       /* partition's revocation counter */
+    const struct redis_value *credential; /* its hash: names and values; nil when none was looked up or found */
+    int64_t limit, remaining,
+        reset_ms; /* window; reset: when it starts anew, 0 when nothing was charged or looked at */
+    int64_t burst, burst_remaining;
+    int64_t retry_after_ms;
+    enum admit_replay replay;
+    const struct redis_value *record; /* of ADMIT_REPLAY: names and values */
+};
+
+typedef void admit_then(void *arg, enum code c, const struct admitted *a);
+enum code store_admit(struct store *s, struct arena *scratch, const struct admission *in, struct ops *asker,
+                      admit_then *then, void *arg);
+
+struct commit;
+/* Finishes a claimed record in the commit that does the work: kept for keep_ms. `fields` are names and values, n of
+ * each in turn (status, kind, id, revision, body ...); "state", "owner", "fingerprint" and "until" are ours. Refused
+ * with RES_IDEMPOTENCY_IN_PROGRESS and "idempotency" when the claim is no longer ours. */
+void commit_idempotency(struct commit *c, struct str key, struct str owner, int64_t keep_ms, const struct str *fields,
+                        size_t n);
+
+#endif

@@ -1,0 +1,67 @@
+/* Names of keys. These formats never change: data written by any version is read by every later one.
+ *
+ * Every name starts with its partition's hash tag, {p00} to {p63}: all keys a commit touches are in one slot of a
+ * cluster. A partition is fixed for a tenant (partition_of in server/auth.h). Each function answers text in the arena,
+ * or STR_NONE when memory ran out; what takes a commit or a command refuses such a key.
+ *
+ *     {p07}:meta                                     HASH    epoch, commits, clock, revoked, abi
+ *     {p07}:d:<tenant>:<kind>:<id>                   HASH    document: j r sv o x s, and fields of the kind's own
+ *     {p07}:n:<tenant>:<kind>                        STRING  last ordinal given
+ *     {p07}:o:<tenant>:<kind>                        ZSET    id by ordinal
+ *     {p07}:f:<tenant>:<kind>:<field>=<value>        HASH    chunk number -> bitmap of 2,048 ordinals
+ *     {p07}:z:<tenant>:<kind>:<field>                ZSET    sortable field
+ *     {p07}:u:<tenant>:<kind>:[<parent>:]<field>     HASH    unique value -> id
+ *     {p07}:e:<tenant>:<channel>                     STREAM  events: id <last seq>-0, f = first seq, b = frames by \n
+ *     {p07}:es:<tenant>:<channel>                    STRING  last seq
+ *     {p07}:l:<tenant>:run:<id>:<node>:<attempt>     ZSET    log index: stream id by first line number; with :m a HASH
+ *     {p07}:a:<tenant>                               STREAM  audit: id <seq>-0, j, t; {p07}:an:<tenant> last seq
+ *     {p07}:as:<tenant>                              STRING  sealed hashes, 32 bytes each
+ *     {p07}:i:<tenant>:<caller>:<route>:<hash>       HASH    idempotency record
+ *     {p07}:k:<hash>                                 HASH    credential
+ *     {p07}:b:<tenant>:<caller>                      HASH    rate window and bucket: w n l s
+ *     {p07}:in:<tenant>:<run>                        LIST    inbox; {p07}:ids:<tenant>:<run> ZSET entry ids seen
+ *     {p07}:le:<tenant>:<run>                        HASH    lease: token owner until
+ *     {p07}:dirty  {p07}:t  {p07}:q  {p07}:gl        ZSET    runs with an inbox, timers, work, liveness
+ *     {p07}:w:<tenant>                               ZSET    steps that wait for an agent
+ *     {p07}:g:<tenant>  {p07}:gt:<tenant>:<agent>    HASH    roster; open tasks of an agent */
+#ifndef SERVER_STORE_KEY_H
+#define SERVER_STORE_KEY_H
+
+#include "lib/arena.h"
+
+enum { KEY_CHUNK = 2048 }; /* ordinals per facet chunk; bit o % 2048, least significant bit of a byte first */
+
+/* A tenant's name space. */
+struct space {
+    unsigned partition;
+    struct str tenant;
+};
+
+struct str key_meta(struct arena *a, unsigned partition);
+struct str key_document(struct arena *a, struct space s, const char *kind, struct str id);
+struct str key_last_ordinal(struct arena *a, struct space s, const char *kind);
+struct str key_ordinals(struct arena *a, struct space s, const char *kind);
+struct str key_facet(struct arena *a, struct space s, const char *kind, struct str facet); /* facet: "field=value" */
+struct str key_sorted(struct arena *a, struct space s, const char *kind, const char *field);
+struct str key_unique(struct arena *a, struct space s, const char *kind, struct str parent, const char *field);
+struct str key_channel(struct arena *a, struct space s, struct str channel); /* also the name of the hint channel */
+struct str key_channel_seq(struct arena *a, struct space s, struct str channel);
+struct str key_log(struct arena *a, struct space s, struct str run, struct str node, unsigned attempt);
+struct str key_log_meta(struct arena *a, struct space s, struct str run, struct str node, unsigned attempt);
+struct str key_audit(struct arena *a, struct space s);
+struct str key_audit_seq(struct arena *a, struct space s);
+struct str key_audit_sealed(struct arena *a, struct space s);
+struct str key_idempotency(struct arena *a, struct space s, struct str caller, const char *route, struct str hash);
+struct str key_credential(struct arena *a, unsigned partition, struct str hash);
+struct str key_rate(struct arena *a, struct space s, struct str caller);
+struct str key_inbox(struct arena *a, struct space s, struct str run);
+struct str key_lease(struct arena *a, struct space s, struct str run);
+struct str key_dirty(struct arena *a, unsigned partition);
+struct str key_timers(struct arena *a, unsigned partition);
+struct str key_queue(struct arena *a, unsigned partition);
+struct str key_liveness(struct arena *a, unsigned partition);
+struct str key_waiting(struct arena *a, struct space s);
+struct str key_roster(struct arena *a, struct space s);
+struct str key_tasks(struct arena *a, struct space s, struct str agent);
+
+#endif
