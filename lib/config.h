@@ -18,7 +18,7 @@
 #ifndef LIB_CONFIG_H
 #define LIB_CONFIG_H
 
-#include "lib/str.h"
+#include "lib/arena.h"
 
 #include <stdio.h>
 
@@ -72,15 +72,13 @@ struct config { /* private but for rest */
     struct config_value {
         const struct config_row *row;
         void *at;
-        char *text;
-        char *source; /* "flag --listen", "environment SLIPWAY_LISTEN", "/etc/slipway.conf:12", "default" */
+        const char *text;
+        const char *source; /* "flag --listen", "environment SLIPWAY_LISTEN", "/etc/slipway.conf:12", "default" */
     } values[CONFIG_ROWS];
     size_t value_count;
-    void **owned;
-    size_t owned_count;
-    char *file;
+    struct arena arena;
     int rest_count; /* arguments that are no options, in order */
-    char **rest;
+    const char **rest;
 };
 
 void config_init(struct config *c, const char *command, const char *summary, FILE *messages);

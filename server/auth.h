@@ -18,6 +18,10 @@ struct auth; /* a worker's cache of verified credentials and its watched session
 struct auth *auth_new(struct worker *w); /* NULL when memory ran out */
 void auth_free(struct auth *a);
 
+/* The step: authenticates, charges the rate, opens the idempotency record, then answers 401, 429, 404, 405 or 403, or
+ * goes on. A reading handler may go on beside it; its answer is held until the admission is back. */
+enum flow auth_admit(struct request *r);
+
 /* The bearer token of the request: Authorization, or `?token=` on a stream. STR_NONE and a code when there is none that
  * can be used (AUTH_TOKEN_MISSING, AUTH_TOKEN_INVALID). */
 enum code auth_bearer(const struct request *r, struct str *token, bool *in_query);

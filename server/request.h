@@ -14,11 +14,14 @@
 
 #include "lib/arena.h"
 #include "lib/op.h"
+#include "server/limit.h"
 #include "server/permission.h"
 #include "server/resource.h"
 
 struct conn;
 struct dialect;
+struct held;
+struct idempotency;
 struct http_head; /* proto/http.h: parsed request line and header table */
 struct query;     /* proto/query.h: decoded query parameters */
 struct worker;
@@ -49,6 +52,7 @@ struct request {
     struct query *query;          /* query_get(r->query, S("page")) */
     struct str body;              /* raw bytes, whole */
     struct json *json;            /* the body after field_check: valid and normalised; NULL without one */
+    struct json *parameters;      /* the route's own query rows after field_check, typed; NULL without rows */
     struct str params[4];         /* path parameters in order */
 
     const struct dialect *dialect;
@@ -64,10 +68,21 @@ struct request {
     struct faults *faults; /* for validationErrors */
     void *state;           /* the handler's own, in the arena */
 
-    unsigned step; /* private to steps.c and reply.c from here */
-    int status;
+    int status; /* of the answer, once there is one */
     bool answered;
     int64_t started_ns;
+
+    unsigned step;           /* private to steps.c and reply.c from here */
+    enum code unroutable;    /* RES_ROUTE_NOT_FOUND or RES_METHOD_NOT_ALLOWED, until the caller is known */
+    const char *query_fault; /* what is wrong with the query string; told once the caller is known */
+    unsigned allow;          /* methods of the path */
+    bool has_whole_body, wants_body;
+    bool admitting; /* the admission is under way beside a reading handler: its answer is held */
+    struct held *held;
+    struct rate rate;
+    struct buf fields;               /* header lines of the answer to come */
+    struct idempotency *idempotency; /* NULL without an Idempotency-Key */
+    size_t sent;                     /* bytes of the answer's body */
 };
 
 /* For the connection. It zeroes the struct, sets worker, conn, head and address, and calls request_start once the head
@@ -92,6 +107,8 @@ bool caller_may(const struct caller *c, const char *permission);
  * and returns DONE. `data` is JSON text that is known to be well formed. */
 enum flow reply_data(struct request *r, int status, struct str data);
 enum flow reply_document(struct request *r, int status, struct str document, int64_t revision); /* with ETag */
+/* 201 with ETag and a Location: the request's path and `id`. */
+enum flow reply_created(struct request *r, struct str id, struct str document, int64_t revision);
 struct page {
     int64_t page, size, total;
 };
@@ -102,5 +119,11 @@ enum flow reply_raw(struct request *r, int status, const char *content_type, str
 enum flow reply_error(struct request *r, enum code c);
 /* Adds a header to the answer to come; value is copied. */
 void reply_header(struct request *r, const char *name, struct str value);
+/* For conn_upgrade: the header lines that every answer carries, then `fields`. Counts as the answer. */
+struct str reply_upgraded(struct request *r, int status, struct str fields);
+
+/* For changes: OK, or the dialect's code (409 or 412) when the request's If-Match names other revisions than this one.
+ */
+enum code request_check_revision(struct request *r, int64_t revision);
 
 #endif

@@ -36,7 +36,7 @@ struct settings {
     int log_level, log_format;
 
     /* made at start from the above */
-    const struct keyring *keyring;
+    struct keyring *keyring; /* read-only but in `slipway key rotate` */
     const struct router *router;
     struct config config;
 };

@@ -38,6 +38,8 @@ struct worker {
     struct hub *hub;
     struct feeds *feeds;
     struct drains *drains;
+    struct auth *auth;   /* server/auth.h */
+    struct limit *limit; /* server/limit.h */
     struct listener *listener;
     struct conns conns;
     struct metrics metrics;

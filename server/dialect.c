@@ -1,0 +1,135 @@
+#include "server/dialect.h"
+
+#include "lib/clock.h"
+
+/* Resources of the process rather than of a tenant: no base, no list. */
+static const struct resource *const system_resources[] = {NULL};
+
+static void write_meta(struct json_out *o, const struct request *r, const struct page *page)
+{
+    json_key(o, S("meta"));
+    json_open(o, '{');
+    if (page != NULL) {
+        int64_t pages = (page->total + page->size - 1) / page->size;
+        json_key(o, S("pagination"));
+        json_open(o, '{');
+        json_key(o, S("page"));
+        json_put_int(o, page->page);
+        json_key(o, S("pageSize"));
+        json_put_int(o, page->size);
+        json_key(o, S("totalItems"));
+        json_put_int(o, page->total);
+        json_key(o, S("totalPages"));
+        json_put_int(o, pages);
+        json_key(o, S("hasNext"));
+        json_put_bool(o, page->page < pages);
+        json_key(o, S("hasPrevious"));
+        json_put_bool(o, page->page > 1 && page->total > 0);
+        json_close(o, '}');
+    }
+    json_key(o, S("requestId"));
+    json_put_z(o, r->id);
+    json_key(o, S("timestamp"));
+    json_put_time(o, clock_wall_ms());
+    json_close(o, '}');
+}
+
+/* {"success":true,"data":…,"meta":{"pagination":{…},"requestId":"…","timestamp":"…"}} */
+static void orchestrator_data(struct buf *b, const struct request *r, struct str data, const struct page *page)
+{
+    struct json_out o;
+    json_out_init(&o, b);
+    json_open(&o, '{');
+    json_key(&o, S("success"));
+    json_put_bool(&o, true);
+    json_key(&o, S("data"));
+    json_put_raw(&o, data);
+    write_meta(&o, r, page);
+    json_close(&o, '}');
+}
+
+static void write_faults(struct json_out *o, const struct faults *faults)
+{
+    json_key(o, S("validationErrors"));
+    json_open(o, '[');
+    for (size_t i = 0; i < faults->n; i++) {
+        json_open(o, '{');
+        json_key(o, S("field"));
+        json_put_str(o, faults->list[i].field);
+        json_key(o, S("message"));
+        json_put_str(o, faults->list[i].message);
+        json_key(o, S("code"));
+        json_put_z(o, faults->list[i].code);
+        json_close(o, '}');
+    }
+    json_close(o, ']');
+}
+
+/* {"success":false,"error":{"code":"…","message":"…","details":{…},"validationErrors":[…]},"meta":{…}} */
+static void orchestrator_error(struct buf *b, const struct request *r, enum code c, struct str message)
+{
+    struct json_out o;
+    json_out_init(&o, b);
+    json_open(&o, '{');
+    json_key(&o, S("success"));
+    json_put_bool(&o, false);
+    json_key(&o, S("error"));
+    json_open(&o, '{');
+    json_key(&o, S("code"));
+    json_put_z(&o, code_name(c));
+    json_key(&o, S("message"));
+    json_put_str(&o, message);
+    if (r->details.n > 0) {
+        json_key(&o, S("details"));
+        json_put_raw(&o, r->details);
+    }
+    if (r->faults != NULL && r->faults->n > 0)
+        write_faults(&o, r->faults);
+    json_close(&o, '}');
+    write_meta(&o, r, NULL);
+    json_close(&o, '}');
+}
+
+const struct dialect dialect_orchestrator = {
+    .name = "orchestrator",
+    .base = "/api/v1",
+    .resources = resources,
+    .page = "page",
+    .page_size = "pageSize",
+    .sort = "sort",
+    .filter = "filter",
+    .page_size_preset = 20,
+    .page_size_max = 100,
+    .stale = RES_VERSION_CONFLICT,
+    .key_conflict = RES_IDEMPOTENCY_CONFLICT,
+    .write_data = orchestrator_data,
+    .write_error = orchestrator_error,
+};
+
+const struct dialect dialect_system = {
+    .name = "system",
+    .base = "",
+    .resources = system_resources,
+    .page = "page",
+    .page_size = "pageSize",
+    .sort = "sort",
+    .filter = "filter",
+    .page_size_preset = 20,
+    .page_size_max = 100,
+    .stale = RES_VERSION_CONFLICT,
+    .key_conflict = RES_IDEMPOTENCY_CONFLICT,
+    .write_data = orchestrator_data,
+    .write_error = orchestrator_error,
+};
+
+const struct dialect *const dialects[] = {&dialect_orchestrator, &dialect_system, NULL};
+
+const struct dialect *dialect_of(struct str path)
+{
+    for (size_t i = 0; dialects[i] != NULL; i++) {
+        struct str base = str_z(dialects[i]->base);
+        if (base.n > 0 && str_starts(path, base) && (path.n == base.n || path.p[base.n] == '/'))
+            return dialects[i];
+    }
+    return &dialect_system;
+}

@@ -1,0 +1,227 @@
+#include "server/reply.h"
+
+#include "lib/clock.h"
+#include "proto/http.h"
+#include "server/conn.h"
+#include "server/dialect.h"
+#include "server/idempotency.h"
+#include "server/router.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+struct held { /* an answer that waits for the admission beside it */
+    int status;
+    const char *type;
+    struct str body;
+};
+
+static const char json_media[] = "application/json";
+
+enum code request_refuse(struct request *r, enum code c, const char *fmt, ...)
+{
+    va_list args;
+    char text[512];
+    va_start(args, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    r->refused = c;
+    r->why = n < 0 ? STR_NONE : arena_str(&r->arena, str_z(text));
+    return c;
+}
+
+void reply_header(struct request *r, const char *name, struct str value)
+{
+    http_write_field(&r->fields, str_z(name), value);
+}
+
+/* Headers that every answer carries. */
+static void write_common(struct buf *b, const struct request *r)
+{
+    http_write_field(b, S("X-Request-ID"), str_z(r->id));
+    if (str_find(buf_view(&r->fields), S("Cache-Control:")) < 0)
+        http_write_field(b, S("Cache-Control"), S("no-store"));
+    http_write_field(b, S("X-Content-Type-Options"), S("nosniff"));
+    if (r->rate.known)
+        limit_write(b, &r->rate);
+    buf_str(b, buf_view(&r->fields));
+}
+
+static void send_answer(struct request *r, int status, const char *type, struct str body)
+{
+    struct buf b;
+    buf_init_arena(&b, &r->arena, 768);
+    write_common(&b, r);
+    if (type != NULL)
+        http_write_field(&b, S("Content-Type"), str_z(type));
+    r->sent = body.n;
+    if (!b.failed && !r->fields.failed) {
+        r->status = status;
+        conn_send(r->conn, status, buf_view(&b), body);
+        return;
+    }
+    r->status = code_status(SYS_OVERLOADED);
+    conn_send(r->conn, r->status, S("Retry-After: 1\r\nCache-Control: no-store\r\n"), STR_NONE);
+}
+
+/* The one way out. */
+static enum flow finish(struct request *r, int status, const char *type, struct str body)
+{
+    if (r->admitting) {
+        r->held = arena_new(&r->arena, struct held);
+        if (r->held != NULL)
+            *r->held = (struct held){status, type, body};
+        return WAIT;
+    }
+    if (r->answered)
+        return DONE;
+    if (idempotency_keep(r, status, type, body) == WAIT)
+        return WAIT;
+    r->answered = true;
+    send_answer(r, status, type, body);
+    return DONE;
+}
+
+void reply_release(struct request *r)
+{
+    struct held *held = r->held;
+    r->admitting = false;
+    r->held = NULL;
+    if (held != NULL)
+        finish(r, held->status, held->type, held->body);
+}
+
+void reply_forget(struct request *r)
+{
+    r->admitting = false;
+    r->held = NULL;
+    ops_detach(&r->ops);
+    buf_clear(&r->fields);
+}
+
+enum flow reply_bytes(struct request *r, int status, const char *type, struct str body)
+{
+    return finish(r, status, type, body);
+}
+
+static enum flow reply_enveloped(struct request *r, int status, struct str data, const struct page *page)
+{
+    struct buf b;
+    buf_init_arena(&b, &r->arena, data.n + 384);
+    r->dialect->write_data(&b, r, data, page);
+    return b.failed ? reply_error(r, SYS_OVERLOADED) : finish(r, status, json_media, buf_view(&b));
+}
+
+enum flow reply_data(struct request *r, int status, struct str data)
+{
+    return reply_enveloped(r, status, data, NULL);
+}
+
+enum flow reply_list(struct request *r, struct str elements, const struct page *page)
+{
+    return reply_enveloped(r, 200, elements, page);
+}
+
+bool reply_tag_listed(struct str list, struct str tag, bool weak)
+{
+    if (str_eq(str_trim(list), S("*")))
+        return true;
+    while (list.p != NULL) {
+        struct str item = str_trim(str_cut(&list, ','));
+        if (weak && str_starts(item, S("W/")))
+            item = str_slice(item, 2, item.n);
+        if (item.n == tag.n + 2 && item.p[0] == '"' && item.p[item.n - 1] == '"' &&
+            str_eq(str_slice(item, 1, item.n - 1), tag))
+            return true;
+    }
+    return false;
+}
+
+enum flow reply_document(struct request *r, int status, struct str document, int64_t revision)
+{
+    char tag[32];
+    int n = snprintf(tag, sizeof tag, "\"%lld\"", (long long)revision);
+    reply_header(r, "ETag", (struct str){tag, (size_t)n});
+    struct str known = http_header(r->head, S("if-none-match"));
+    if (status == 200 && (r->method & (GET | HEAD)) != 0 && known.p != NULL &&
+        reply_tag_listed(known, (struct str){tag + 1, (size_t)n - 2}, true))
+        return finish(r, 304, NULL, STR_NONE);
+    return reply_data(r, status, document);
+}
+
+enum flow reply_created(struct request *r, struct str id, struct str document, int64_t revision)
+{
+    struct str place = arena_printf(&r->arena, STR_FMT "/" STR_FMT, STR_ARG(r->head->path), STR_ARG(id));
+    reply_header(r, "Location", place);
+    return reply_document(r, 201, document, revision);
+}
+
+enum flow reply_empty(struct request *r, int status)
+{
+    return finish(r, status, NULL, STR_NONE);
+}
+
+enum flow reply_raw(struct request *r, int status, const char *content_type, struct str bytes)
+{
+    return finish(r, status, content_type, bytes);
+}
+
+/* Headers that belong to a code rather than to a place. */
+static void write_error_fields(struct request *r, enum code c)
+{
+    int status = code_status(c);
+    if (status == 401) {
+        reply_header(r, "WWW-Authenticate",
+                     c == AUTH_TOKEN_MISSING ? S("Bearer realm=\"slipway\"")
+                                             : S("Bearer realm=\"slipway\", error=\"invalid_token\""));
+    } else if (status == 405) {
+        struct buf allow;
+        buf_init_arena(&allow, &r->arena, 64);
+        method_list(&allow, r->allow);
+        reply_header(r, "Allow", buf_view(&allow));
+    } else if (status == 429 && r->rate.retry_in_s > 0) {
+        http_write_number(&r->fields, S("Retry-After"), (uint64_t)r->rate.retry_in_s);
+    } else if (status == 429 || status == 503 || c == RES_IDEMPOTENCY_IN_PROGRESS) {
+        reply_header(r, "Retry-After", S("1"));
+    } else if (status == 426) {
+        reply_header(r, "Upgrade", S("websocket"));
+        reply_header(r, "Connection", S("Upgrade"));
+    }
+}
+
+enum flow reply_error(struct request *r, enum code c)
+{
+    struct buf b;
+    struct str message = r->refused == c && r->why.n > 0 ? r->why : str_z(code_text(c));
+    const struct dialect *d = r->dialect != NULL ? r->dialect : dialects[0];
+    buf_clear(&r->fields);
+    write_error_fields(r, c);
+    buf_init_arena(&b, &r->arena, 512);
+    d->write_error(&b, r, c, message);
+    if (b.failed)
+        return finish(r, code_status(c), NULL, STR_NONE);
+    return finish(r, code_status(c), json_media, buf_view(&b));
+}
+
+struct str reply_upgraded(struct request *r, int status, struct str fields)
+{
+    struct buf b;
+    buf_init_arena(&b, &r->arena, fields.n + 512);
+    write_common(&b, r);
+    buf_str(&b, fields);
+    r->status = status;
+    r->answered = true;
+    return b.failed ? fields : buf_view(&b);
+}
+
+enum code request_check_revision(struct request *r, int64_t revision)
+{
+    char tag[24];
+    struct str wanted = http_header(r->head, S("if-match"));
+    int n = snprintf(tag, sizeof tag, "%lld", (long long)revision);
+    if (wanted.p == NULL || reply_tag_listed(wanted, (struct str){tag, (size_t)n}, false))
+        return OK;
+    r->details = arena_printf(&r->arena, "{\"currentRevision\":%s}", tag);
+    return request_refuse(r, r->dialect->stale, "the resource is at revision %s, not the one If-Match names", tag);
+}

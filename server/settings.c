@@ -1,0 +1,116 @@
+#include "server/settings.h"
+
+#include "lib/keyring.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+static const char *const fsync_words[] = {"always", "everysec", NULL};
+static const char *const level_words[] = {"debug", "info", "warn", "error", NULL};
+static const char *const format_words[] = {"logfmt", "json", NULL};
+
+#define AT(member) offsetof(struct settings, member)
+#define DAY        (24 * INT64_C(3600000))
+#define MIB        (INT64_C(1) << 20)
+
+/* name, type, at, default, min, max, choices, code, flags, argument, doc */
+// clang-format off
+const struct config_row settings_rows[] = {
+    {"listen", CONFIG_STRING, AT(listen), "127.0.0.1:8080", .flags = CONFIG_REQUIRED, .arg = "HOST:PORT",
+     .doc = "Address to take connections on. Port 0 lets the system choose; the chosen one is in the log and in DATA/listen."},
+    {"data", CONFIG_PATH, AT(data), "slipway-data", .flags = CONFIG_REQUIRED, .arg = "DIR",
+     .doc = "Folder of everything that is kept: the embedded Redis' files, the keyring, the first admin key. Made when it is missing."},
+    {"redis", CONFIG_STRING, AT(redis), "embedded", .flags = CONFIG_REQUIRED | CONFIG_URL, .arg = "URL",
+     .doc = "`embedded` starts a redis-server of its own in the data folder; redis://[USER:PASSWORD@]HOST:PORT/DB or unix:PATH names yours."},
+    {"redis-fsync", CONFIG_CHOICE, AT(redis_fsync), "always", .choices = fsync_words,
+     .doc = "When the embedded Redis writes to the disk: `always` before a change is acknowledged, `everysec` with up to a second at risk."},
+    {"keyring", CONFIG_PATH, AT(keyring_file), "", .arg = "FILE",
+     .doc = "Keys for sealing, signing and hashing; mode 0600. Every instance on one data set needs the same file. Unset: DATA/keyring."},
+    {"workers", CONFIG_INT, AT(workers), "0", 0, 256,
+     .doc = "Threads that serve, each with its own loop, listener and Redis connections. 0: one per core."},
+    {"test-endpoints", CONFIG_BOOL, AT(test_endpoints), "false",
+     .doc = "Answer /_test/http (echoes any body) and /_test/echo (echoes WebSocket messages), for conformance and load tests."},
+
+    {"issuer", CONFIG_STRING, AT(issuer), "slipway", .flags = CONFIG_REQUIRED,
+     .doc = "`iss` of the access tokens made and taken."},
+    {"audience", CONFIG_STRING, AT(audience), "slipway", .flags = CONFIG_REQUIRED,
+     .doc = "`aud` of the access tokens made and taken."},
+    {"token-ttl", CONFIG_DURATION, AT(token_ttl), "1h", 1000, 30 * DAY,
+     .doc = "How long an access token lives when its maker does not say."},
+    {"token-ttl-max", CONFIG_DURATION, AT(token_ttl_max), "30d", 1000, 366 * DAY, .code = "AUTH_TOKEN_INVALID",
+     .doc = "The longest life of an access token; one that claims more is refused."},
+    {"query-token-ttl-max", CONFIG_DURATION, AT(query_token_ttl_max), "1h", 1000, DAY, .code = "AUTH_TOKEN_INVALID",
+     .doc = "The longest whole life of an access token that comes as `?token=` on a stream; API keys are never taken there."},
+    {"auth-trust", CONFIG_DURATION, AT(auth_trust), "500ms", 50, 10000,
+     .doc = "How often open streams are checked for revoked credentials. Requests are checked each time."},
+
+    {"request-timeout", CONFIG_DURATION, AT(request_timeout), "10s", 100, 600000, .code = "SYS_TIMEOUT",
+     .doc = "From the end of a request's head to its answer."},
+    {"redis-timeout", CONFIG_DURATION, AT(redis_timeout), "1.5s", 50, 60000, .code = "SYS_STORAGE",
+     .doc = "From sending an operation to Redis to its reply."},
+    {"body-max", CONFIG_SIZE, AT(body_max), "1MiB", 1024, 64 * MIB, .code = "RES_BODY_TOO_LARGE",
+     .doc = "The longest request body."},
+    {"json-depth", CONFIG_INT, AT(json_depth), "32", 4, 128, .code = "VAL_MALFORMED_JSON",
+     .doc = "How deep a JSON body may be nested."},
+    {"json-nodes", CONFIG_INT, AT(json_nodes), "20000", 100, 1000000, .code = "VAL_MALFORMED_JSON",
+     .doc = "How many values a JSON body may hold in all."},
+    {"request-memory", CONFIG_SIZE, AT(request_memory), "32MiB", MIB, 1024 * MIB, .code = "SYS_OVERLOADED",
+     .doc = "Memory that one request may take before it is given up."},
+    {"rate-standard", CONFIG_INT, AT(tiers[TIER_STANDARD].limit), "1000", 1, 100000000, .code = "RATE_LIMIT_EXCEEDED",
+     .doc = "Requests a minute of a caller in the standard tier."},
+    {"rate-standard-burst", CONFIG_INT, AT(tiers[TIER_STANDARD].burst), "100", 1, 100000000, .code = "RATE_LIMIT_EXCEEDED",
+     .doc = "Requests at once of a caller in the standard tier; refilled by a sixtieth of the limit each second."},
+    {"rate-premium", CONFIG_INT, AT(tiers[TIER_PREMIUM].limit), "5000", 1, 100000000, .code = "RATE_LIMIT_EXCEEDED",
+     .doc = "Requests a minute of a caller in the premium tier."},
+    {"rate-premium-burst", CONFIG_INT, AT(tiers[TIER_PREMIUM].burst), "500", 1, 100000000, .code = "RATE_LIMIT_EXCEEDED",
+     .doc = "Requests at once of a caller in the premium tier."},
+    {"rate-address", CONFIG_INT, AT(address_rate.limit), "60000", 1, 100000000, .code = "RATE_LIMIT_EXCEEDED",
+     .doc = "Requests a minute of one address, counted by each worker before anybody is authenticated."},
+    {"rate-address-burst", CONFIG_INT, AT(address_rate.burst), "5000", 1, 100000000, .code = "RATE_LIMIT_EXCEEDED",
+     .doc = "Requests at once of one address."},
+    {"idempotency-keep", CONFIG_DURATION, AT(idempotency_keep), "24h", 1000, 30 * DAY,
+     .doc = "How long the answer to a request with an Idempotency-Key can be replayed."},
+    {"outbound.allow", CONFIG_LIST, AT(outbound_allow), "", .arg = "CIDR,…",
+     .doc = "Private, loopback and link-local networks that steps may call; all others of them are refused on the connected address."},
+
+    {"log.level", CONFIG_CHOICE, AT(log_level), "info", .choices = level_words,
+     .doc = "The least grave lines that are written."},
+    {"log.format", CONFIG_CHOICE, AT(log_format), "logfmt", .choices = format_words,
+     .doc = "How a line is written."},
+    {0},
+};
+// clang-format on
+
+int settings_read(struct settings *s, const char *command, const char *summary, const struct config_row *own,
+                  void *into, int argc, char **argv)
+{
+    *s = (struct settings){0};
+    config_init(&s->config, command, summary, stderr);
+    if (own != NULL)
+        config_table(&s->config, own, into);
+    config_table(&s->config, settings_rows, s);
+    return config_parse(&s->config, argc, argv);
+}
+
+bool settings_open_keyring(struct settings *s, bool create)
+{
+    char error[256];
+    const char *path = s->keyring_file;
+    if (create && mkdir(s->data, 0700) != 0 && errno != EEXIST) {
+        fprintf(stderr, "slipway: %s: %m\n", s->data);
+        return false;
+    }
+    if (path[0] == '\0')
+        path = arena_printf(&s->config.arena, "%s/keyring", s->data).p;
+    s->keyring = path == NULL ? NULL : keyring_open(path, create, error);
+    if (s->keyring == NULL)
+        fprintf(stderr, "slipway: %s\n", path == NULL ? "out of memory" : error);
+    return s->keyring != NULL;
+}
+
+void settings_fini(struct settings *s)
+{
+    keyring_free(s->keyring);
+    config_fini(&s->config);
+}
