@@ -170,6 +170,8 @@ void step_type_check(const struct step_type *t, const struct json *config, struc
     const char *further;
     bool dynamic = false;
 
+    if (config == NULL)
+        config = json_parse(faults->arena, S("{}"), NULL, &(struct json_fault){0});
     faults_init(&own, faults->arena);
     field_check(t->config, config, FIELD_CREATE, &own);
     for (size_t i = 0; i < own.n; i++) {

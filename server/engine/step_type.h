@@ -46,7 +46,8 @@ const char *backoff_name(enum backoff b);
 bool backoff_find(struct str name, enum backoff *out);
 
 /* Faults of a configuration as written in a template: a value that is wholly an expression may turn out to be of any
- * type, so its faults wait until it is rendered. Field names start with `prefix`. */
+ * type, so its faults wait until it is rendered. Field names start with `prefix`. NULL counts
+ * as {}. */
 void step_type_check(const struct step_type *t, const struct json *config, struct str prefix, struct faults *faults);
 /* A rendered configuration, normalised with its defaults; NULL when there are faults or memory ran out. */
 struct json *step_type_normalise(const struct step_type *t, const struct json *config, struct faults *faults);

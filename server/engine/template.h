@@ -30,6 +30,7 @@ struct template_edge {
     int from, to;
     enum edge_on on;
     const struct expression *condition; /* NULL: none */
+    int place;                          /* in the definition's edges; -1: a goto */
 };
 
 struct template_node {
@@ -55,7 +56,8 @@ struct template
     struct str name;
     struct template_node *nodes;
     struct template_edge *edges;
-    int *order; /* all nodes, topologically: ordinary, compensating, finally */
+    short *index; /* private: node ids, hashed */
+    int *order;   /* all nodes, topologically: ordinary, compensating, finally */
     int n, n_edges;
     const struct json *inputs;  /* array of {name, type, ...}; NULL: none */
     const struct json *outputs; /* object of name -> expression; NULL: none */
