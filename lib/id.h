@@ -16,6 +16,9 @@ enum { ID_KEY_MAX = 64, ID_PARTITIONS = 64 };
 size_t id_key(const char *prefix, unsigned partition, char out[ID_KEY_MAX]); /* returns the length */
 bool id_key_check(struct str key, struct str *prefix, unsigned *partition);
 
+/* CRC-32 as in zlib and PNG: for checksums and for spreading, not against anybody. */
+uint32_t id_crc32(struct str s);
+
 void random_bytes(void *p, size_t n);
 uint32_t random_below(uint32_t bound); /* uniform */
 

@@ -22,10 +22,13 @@ struct json_limits {
 
 struct json_fault {
     size_t offset;     /* byte where parsing stopped */
-    char message[160]; /* for people */
+    bool exhausted;    /* nothing is wrong with the text: memory or the arena's limit is used up */
+    char message[160]; /* for people; well-formed UTF-8 */
 };
 
-/* Strict: UTF-8, one value, no duplicate members, no NUL in strings, bounded depth and nodes. NULL limits: defaults. */
+/* jansson exports a json_real and a json_equal of its own, which an executable's would replace: hence the __asm__ names.
+ *
+ * Strict: UTF-8, one value, no duplicate members, no NUL in strings, bounded depth and nodes. NULL limits: defaults. */
 struct json *json_parse(struct arena *a, struct str text, const struct json_limits *limits, struct json_fault *fault);
 
 enum json_type json_type(const struct json *j);
@@ -36,10 +39,11 @@ size_t json_count(const struct json *j); /* elements or members */
 struct json *json_at(const struct json *array, size_t i);
 struct str json_str(const struct json *j);            /* STR_NONE unless a string */
 int64_t json_int(const struct json *j, int64_t otherwise);
-double json_real(const struct json *j, double otherwise); /* ints widen */
+double json_real(const struct json *j, double otherwise) __asm__("slipway_json_real"); /* ints widen */
 bool json_bool(const struct json *j, bool otherwise);
 bool json_is(const struct json *j, enum json_type t);
-bool json_equal(const struct json *a, const struct json *b); /* deep; 1 and 1.0 are equal */
+bool json_equal(const struct json *a, const struct json *b)
+    __asm__("slipway_json_equal"); /* deep; 1 and 1.0 are equal */
 
 /* Members in stored order: for (struct json_iter it = json_members(o); json_next(&it);) it.name, it.value */
 struct json_iter {
@@ -52,7 +56,19 @@ struct json_iter {
 struct json_iter json_members(const struct json *object);
 bool json_next(struct json_iter *it);
 
-/* RFC 7396. Neither argument changes; the result lives in the arena. */
+/* Building. Nodes live in the arena and may share subtrees with other trees that live as long. NULL is passed on: a NULL
+ * object, array or value gives false, a failed allocation gives NULL or false, so that one look at the end is enough. */
+struct json *json_new(struct arena *a, enum json_type empty); /* JSON_OBJECT, JSON_ARRAY or JSON_NULL */
+struct json *json_new_str(struct arena *a, struct str s);     /* s is copied; NULL also when it is no UTF-8 */
+struct json *json_new_int(struct arena *a, int64_t v);
+struct json *json_new_real(struct arena *a, double v); /* finite */
+struct json *json_new_bool(bool v);
+bool json_set(struct arena *a, struct json *object, struct str name, struct json *value); /* adds or replaces */
+bool json_unset(struct json *object, struct str name);
+bool json_append(struct arena *a, struct json *array, struct json *value);
+struct json *json_copy_tree(struct arena *a, const struct json *j); /* deep */
+
+/* RFC 7396. Neither argument changes; the result lives in the arena and shares nothing with them. NULL: out of memory. */
 struct json *json_merge(struct arena *a, const struct json *target, const struct json *patch);
 void json_write(struct buf *b, const struct json *j); /* canonical */
 void json_write_string(struct buf *b, struct str s);  /* with quotes and escapes; invalid UTF-8 becomes U+FFFD */

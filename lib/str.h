@@ -41,6 +41,7 @@ struct str str_cut(struct str *rest, char sep);
 bool str_i64(struct str s, int64_t *out);
 bool str_u64(struct str s, uint64_t *out);
 bool str_utf8(struct str s);                  /* well-formed UTF-8 (RFC 3629) */
+size_t str_utf8_valid(struct str s);          /* length of the longest well-formed beginning */
 size_t str_utf8_length(struct str s);         /* code points of well-formed UTF-8 */
 uint64_t str_hash(struct str s);              /* SipHash-2-4 under a key made at start; for tables, not for storage */
 

@@ -1,0 +1,186 @@
+#include "lib/arena.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define ARENA_ASAN 1
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#define ARENA_ASAN 1
+#endif
+
+#ifdef ARENA_ASAN
+#include <sanitizer/asan_interface.h>
+enum { GAP = 16 }; /* stays poisoned between two allocations */
+#else
+#define ASAN_POISON_MEMORY_REGION(p, n)   ((void)(p), (void)(n))
+#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+enum { GAP = 0 };
+#endif
+
+enum { ALIGN = 16, FIRST = 4096, LARGEST = 65536 };
+
+struct arena_block {
+    struct arena_block *next;
+    size_t size, used; /* of data */
+    _Alignas(ALIGN) char data[];
+};
+
+struct arena_cleanup {
+    struct arena_cleanup *next;
+    void (*fn)(void *);
+    void *p;
+};
+
+void arena_init(struct arena *a, size_t limit)
+{
+    *a = (struct arena){.limit = limit};
+}
+
+static void run_cleanups(struct arena *a)
+{
+    while (a->cleanups != NULL) {
+        struct arena_cleanup *c = a->cleanups;
+        a->cleanups = c->next;
+        c->fn(c->p);
+    }
+}
+
+static void free_block(struct arena_block *b)
+{
+    ASAN_UNPOISON_MEMORY_REGION(b->data, b->size);
+    free(b);
+}
+
+void arena_fini(struct arena *a)
+{
+    run_cleanups(a);
+    while (a->block != NULL) {
+        struct arena_block *b = a->block;
+        a->block = b->next;
+        free_block(b);
+    }
+    a->used = 0;
+}
+
+void arena_reset(struct arena *a)
+{
+    run_cleanups(a);
+    struct arena_block *kept = NULL;
+    while (a->block != NULL) {
+        struct arena_block *b = a->block;
+        a->block = b->next;
+        if (b->size > LARGEST || (kept != NULL && kept->size >= b->size)) {
+            free_block(b);
+            continue;
+        }
+        if (kept != NULL)
+            free_block(kept);
+        kept = b;
+    }
+    if (kept != NULL) {
+        kept->next = NULL;
+        kept->used = 0;
+        ASAN_POISON_MEMORY_REGION(kept->data, kept->size);
+    }
+    a->block = kept;
+    a->used = 0;
+}
+
+/* A block with room for n bytes. One that is needed for a single large allocation goes behind the current one, which
+ * still has room for small ones. */
+static struct arena_block *add_block(struct arena *a, size_t n)
+{
+    size_t size = a->block == NULL ? FIRST : a->block->size * 2;
+    if (size > LARGEST)
+        size = LARGEST;
+    bool large = n > size / 2;
+    if (large)
+        size = n;
+    struct arena_block *b = malloc(sizeof *b + size);
+    if (b == NULL)
+        return NULL;
+    b->size = size;
+    b->used = 0;
+    ASAN_POISON_MEMORY_REGION(b->data, size);
+    if (large && a->block != NULL) {
+        b->next = a->block->next;
+        a->block->next = b;
+    } else {
+        b->next = a->block;
+        a->block = b;
+    }
+    return b;
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+    if (n > PTRDIFF_MAX - ALIGN - GAP - sizeof(struct arena_block))
+        return NULL;
+    size_t take = (n + GAP + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    if (take == 0)
+        take = ALIGN;
+    if (a->limit != 0 && take > a->limit - a->used)
+        return NULL;
+    struct arena_block *b = a->block;
+    if (b == NULL || take > b->size - b->used)
+        b = add_block(a, take);
+    if (b == NULL)
+        return NULL;
+    char *p = b->data + b->used;
+    b->used += take;
+    a->used += take;
+    ASAN_UNPOISON_MEMORY_REGION(p, n);
+    return memset(p, 0, n);
+}
+
+void *arena_array(struct arena *a, size_t count, size_t size)
+{
+    size_t n;
+    return __builtin_mul_overflow(count, size, &n) ? NULL : arena_alloc(a, n);
+}
+
+struct str arena_str(struct arena *a, struct str s)
+{
+    char *p = arena_z(a, s);
+    return p == NULL ? STR_NONE : (struct str){p, s.n};
+}
+
+char *arena_z(struct arena *a, struct str s)
+{
+    char *p = s.n == SIZE_MAX ? NULL : arena_alloc(a, s.n + 1);
+    if (p != NULL && s.n > 0)
+        memcpy(p, s.p, s.n);
+    return p;
+}
+
+struct str arena_printf(struct arena *a, const char *fmt, ...)
+{
+    va_list args, again;
+    va_start(args, fmt);
+    va_copy(again, args);
+    int n = vsnprintf(NULL, 0, fmt, args);
+    char *p = n < 0 ? NULL : arena_alloc(a, (size_t)n + 1);
+    if (p != NULL)
+        vsnprintf(p, (size_t)n + 1, fmt, again);
+    va_end(again);
+    va_end(args);
+    return p == NULL ? STR_NONE : (struct str){p, (size_t)n};
+}
+
+bool arena_defer(struct arena *a, void (*fn)(void *), void *p)
+{
+    struct arena_cleanup *c = arena_new(a, struct arena_cleanup);
+    if (c == NULL) {
+        fn(p);
+        return false;
+    }
+    *c = (struct arena_cleanup){a->cleanups, fn, p};
+    a->cleanups = c;
+    return true;
+}

@@ -1,0 +1,684 @@
+/* Trees are jansson's, but their memory is the arena's: jansson allocates through the hooks below, which take from the
+ * arena that the running call names, and its frees do nothing. So a tree needs no destructor and dies with the arena.
+ */
+
+/* Names of jansson's that are ours here. */
+#define json_type   jansson_type
+#define json_real   jansson_real
+#define json_equal  jansson_equal
+#define JSON_NULL   JANSSON_NULL
+#define JSON_REAL   JANSSON_REAL
+#define JSON_STRING JANSSON_STRING
+#define JSON_ARRAY  JANSSON_ARRAY
+#define JSON_OBJECT JANSSON_OBJECT
+#include <jansson.h>
+#undef json_type
+#undef json_real
+#undef json_equal
+#undef JSON_NULL
+#undef JSON_REAL
+#undef JSON_STRING
+#undef JSON_ARRAY
+#undef JSON_OBJECT
+
+#include "lib/json.h"
+
+#include "lib/clock.h"
+#include "lib/must.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEPTH = 32, NODES = 20000 };
+
+json_t *jansson_real(double value) __asm__("json_real");
+
+static _Thread_local struct arena *memory;
+static _Thread_local bool exhausted;
+
+static void *allocate(size_t n)
+{
+    void *p = memory == NULL ? NULL : arena_alloc(memory, n);
+    if (p == NULL)
+        exhausted = true;
+    return p;
+}
+
+static void release(void *p)
+{
+    (void)p;
+}
+
+__attribute__((constructor)) static void take_over_memory(void)
+{
+    json_set_alloc_funcs(allocate, release);
+    json_object_seed(0);
+}
+
+static void use(struct arena *a)
+{
+    memory = a;
+    exhausted = false;
+}
+
+static struct json *ours(json_t *j)
+{
+    return (struct json *)(void *)j;
+}
+
+/* jansson's readers take pointers to const or should. */
+static json_t *theirs(const struct json *j)
+{
+    return (json_t *)(uintptr_t)j;
+}
+
+static struct json *refuse(struct json_fault *fault, size_t offset, const char *message)
+{
+    if (fault == NULL)
+        return NULL;
+    *fault = (struct json_fault){.offset = offset, .exhausted = exhausted};
+    size_t n = str_utf8_valid(str_slice(str_z(message), 0, sizeof fault->message - 1));
+    memcpy(fault->message, message, n);
+    return NULL;
+}
+
+/* Skips a string; `i` is at its first quote, the result behind its last one or at the end. */
+static size_t skip_string(struct str text, size_t i)
+{
+    for (i++; i < text.n && text.p[i] != '"'; i++)
+        if (text.p[i] == '\\')
+            i++;
+    return i + 1;
+}
+
+/* Bounds the work of the parser before it starts. On well-formed text the counts are exact; on any other they only
+ * have to end, since the parser refuses it. */
+static const char *check_limits(struct str text, const struct json_limits *limits, size_t *offset)
+{
+    unsigned max_depth = limits != NULL && limits->depth != 0 ? limits->depth : DEPTH;
+    unsigned max_nodes = limits != NULL && limits->nodes != 0 ? limits->nodes : NODES;
+    unsigned depth = 0, nodes = 1;
+    bool opened = false; /* nothing yet since a bracket: an empty container has no element to count */
+    for (size_t i = 0; i < text.n; i++) {
+        char c = text.p[i];
+        *offset = i;
+        if (c == ' ' || c == '\t' || c == '\n' || c == '\r')
+            continue;
+        bool close = c == ']' || c == '}';
+        if (c == ',' || (opened && !close))
+            nodes++;
+        opened = c == '[' || c == '{';
+        if (opened && ++depth > max_depth)
+            return "nested too deeply";
+        if (close && depth > 0)
+            depth--;
+        if (nodes > max_nodes)
+            return "too many values";
+        if (c == '"')
+            i = skip_string(text, i) - 1;
+    }
+    return NULL;
+}
+
+struct json *json_parse(struct arena *a, struct str text, const struct json_limits *limits, struct json_fault *fault)
+{
+    size_t offset = 0;
+    use(a);
+    const char *over = check_limits(text, limits, &offset);
+    if (over != NULL)
+        return refuse(fault, offset, over);
+    json_error_t error;
+    json_t *j = json_loadb(text.n == 0 ? "" : text.p, text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    if (j == NULL)
+        return refuse(fault, error.position < 0 ? 0 : (size_t)error.position, exhausted ? "out of memory" : error.text);
+    return ours(j);
+}
+
+enum json_type json_type(const struct json *j)
+{
+    if (j == NULL)
+        return JSON_ABSENT;
+    switch (json_typeof(theirs(j))) {
+    case JANSSON_OBJECT:
+        return JSON_OBJECT;
+    case JANSSON_ARRAY:
+        return JSON_ARRAY;
+    case JANSSON_STRING:
+        return JSON_STRING;
+    case JSON_INTEGER:
+        return JSON_INT;
+    case JANSSON_REAL:
+        return JSON_REAL;
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return JSON_BOOL;
+    case JANSSON_NULL:
+        return JSON_NULL;
+    }
+    return JSON_ABSENT;
+}
+
+struct json *json_get(const struct json *object, const char *name)
+{
+    return json_get_str(object, str_z(name));
+}
+
+struct json *json_get_str(const struct json *object, struct str name)
+{
+    return object == NULL || name.p == NULL ? NULL : ours(json_object_getn(theirs(object), name.p, name.n));
+}
+
+struct json *json_path(const struct json *root, struct str dotted)
+{
+    const struct json *j = root;
+    do
+        j = json_get_str(j, str_cut(&dotted, '.'));
+    while (j != NULL && dotted.p != NULL);
+    return ours(theirs(j));
+}
+
+size_t json_count(const struct json *j)
+{
+    return json_is(j, JSON_OBJECT)  ? json_object_size(theirs(j))
+           : json_is(j, JSON_ARRAY) ? json_array_size(theirs(j))
+                                    : 0;
+}
+
+struct json *json_at(const struct json *array, size_t i)
+{
+    return ours(json_array_get(theirs(array), i));
+}
+
+struct str json_str(const struct json *j)
+{
+    if (!json_is(j, JSON_STRING))
+        return STR_NONE;
+    return (struct str){json_string_value(theirs(j)), json_string_length(theirs(j))};
+}
+
+int64_t json_int(const struct json *j, int64_t otherwise)
+{
+    return json_is(j, JSON_INT) ? json_integer_value(theirs(j)) : otherwise;
+}
+
+double json_real(const struct json *j, double otherwise)
+{
+    return json_is(j, JSON_INT) || json_is(j, JSON_REAL) ? json_number_value(theirs(j)) : otherwise;
+}
+
+bool json_bool(const struct json *j, bool otherwise)
+{
+    return json_is(j, JSON_BOOL) ? json_is_true(theirs(j)) : otherwise;
+}
+
+bool json_is(const struct json *j, enum json_type t)
+{
+    return json_type(j) == t;
+}
+
+static bool numbers_equal(const struct json *a, const struct json *b)
+{
+    if (json_is(a, JSON_INT) && json_is(b, JSON_INT))
+        return json_int(a, 0) == json_int(b, 0);
+    if (json_is(a, JSON_REAL) && json_is(b, JSON_REAL))
+        return json_real(a, 0) == json_real(b, 0);
+    double real = json_real(json_is(a, JSON_REAL) ? a : b, 0);
+    int64_t whole = json_int(json_is(a, JSON_REAL) ? b : a, 0);
+    return real >= -0x1p63 && real < 0x1p63 && (int64_t)real == whole && (double)(int64_t)real == real;
+}
+
+static bool is_number(const struct json *j)
+{
+    return json_is(j, JSON_INT) || json_is(j, JSON_REAL);
+}
+
+bool json_equal(const struct json *a, const struct json *b)
+{
+    if (is_number(a) && is_number(b))
+        return numbers_equal(a, b);
+    if (json_type(a) != json_type(b) || json_count(a) != json_count(b))
+        return false;
+    if (json_is(a, JSON_STRING))
+        return str_eq(json_str(a), json_str(b));
+    if (json_is(a, JSON_BOOL))
+        return json_bool(a, false) == json_bool(b, false);
+    if (json_is(a, JSON_ARRAY))
+        for (size_t i = 0; i < json_count(a); i++)
+            if (!json_equal(json_at(a, i), json_at(b, i)))
+                return false;
+    for (struct json_iter it = json_members(a); json_next(&it);)
+        if (!json_equal(it.value, json_get_str(b, it.name)))
+            return false;
+    return true;
+}
+
+struct json_iter json_members(const struct json *object)
+{
+    return (struct json_iter){.object = object};
+}
+
+bool json_next(struct json_iter *it)
+{
+    json_t *object = theirs(it->object);
+    it->at = it->started ? json_object_iter_next(object, it->at) : json_object_iter(object);
+    it->started = true;
+    if (it->at == NULL)
+        return false;
+    it->name = (struct str){json_object_iter_key(it->at), json_object_iter_key_len(it->at)};
+    it->value = ours(json_object_iter_value(it->at));
+    return true;
+}
+
+/* Building. */
+
+struct json *json_new(struct arena *a, enum json_type empty)
+{
+    use(a);
+    must(empty == JSON_OBJECT || empty == JSON_ARRAY || empty == JSON_NULL);
+    return ours(empty == JSON_OBJECT ? json_object() : empty == JSON_ARRAY ? json_array() : json_null());
+}
+
+struct json *json_new_str(struct arena *a, struct str s)
+{
+    use(a);
+    return ours(json_stringn(s.p == NULL ? "" : s.p, s.n));
+}
+
+struct json *json_new_int(struct arena *a, int64_t v)
+{
+    use(a);
+    return ours(json_integer(v));
+}
+
+struct json *json_new_real(struct arena *a, double v)
+{
+    use(a);
+    return ours(jansson_real(v));
+}
+
+struct json *json_new_bool(bool v)
+{
+    return ours(json_boolean(v));
+}
+
+bool json_set(struct arena *a, struct json *object, struct str name, struct json *value)
+{
+    use(a);
+    return json_object_setn_new(theirs(object), name.p == NULL ? "" : name.p, name.n, json_incref(theirs(value))) == 0;
+}
+
+bool json_unset(struct json *object, struct str name)
+{
+    return json_object_deln(theirs(object), name.p == NULL ? "" : name.p, name.n) == 0;
+}
+
+bool json_append(struct arena *a, struct json *array, struct json *value)
+{
+    use(a);
+    return json_array_append_new(theirs(array), json_incref(theirs(value))) == 0;
+}
+
+struct json *json_copy_tree(struct arena *a, const struct json *j)
+{
+    enum json_type type = json_type(j);
+    if (type == JSON_STRING)
+        return json_new_str(a, json_str(j));
+    if (type == JSON_INT)
+        return json_new_int(a, json_int(j, 0));
+    if (type == JSON_REAL)
+        return json_new_real(a, json_real(j, 0));
+    if (type != JSON_ARRAY && type != JSON_OBJECT)
+        return ours(theirs(j)); /* jansson's null, true and false are constants */
+    struct json *copy = json_new(a, type);
+    if (type == JSON_ARRAY)
+        for (size_t i = 0; i < json_count(j); i++)
+            if (!json_append(a, copy, json_copy_tree(a, json_at(j, i))))
+                return NULL;
+    for (struct json_iter it = json_members(j); json_next(&it);)
+        if (!json_set(a, copy, it.name, json_copy_tree(a, it.value)))
+            return NULL;
+    return copy;
+}
+
+struct json *json_merge(struct arena *a, const struct json *target, const struct json *patch)
+{
+    if (!json_is(patch, JSON_OBJECT))
+        return json_copy_tree(a, patch);
+    struct json *result = json_new(a, JSON_OBJECT);
+    for (struct json_iter it = json_members(json_is(target, JSON_OBJECT) ? target : NULL); json_next(&it);)
+        if (json_get_str(patch, it.name) == NULL && !json_set(a, result, it.name, json_copy_tree(a, it.value)))
+            return NULL;
+    for (struct json_iter it = json_members(patch); json_next(&it);)
+        if (!json_is(it.value, JSON_NULL) &&
+            !json_set(a, result, it.name, json_merge(a, json_get_str(target, it.name), it.value)))
+            return NULL;
+    return result;
+}
+
+/* Writing. */
+
+/* Compares as UTF-16 code units would: in UTF-8 that differs only for U+E000..U+FFFF (which start with 0xee or 0xef)
+ * against what lies above them (0xf0 and up), since surrogates sort below. */
+static int compare_names(struct str a, struct str b)
+{
+    size_t i = 0;
+    while (i < a.n && i < b.n && a.p[i] == b.p[i])
+        i++;
+    if (i == a.n || i == b.n)
+        return (a.n > b.n) - (a.n < b.n);
+    unsigned char x = (unsigned char)a.p[i], y = (unsigned char)b.p[i];
+    bool swapped = x >= 0xee && y >= 0xee && (x >= 0xf0) != (y >= 0xf0);
+    return (x < y) != swapped ? -1 : 1;
+}
+
+struct member {
+    struct str name;
+    const struct json *value;
+};
+
+static int compare_members(const void *a, const void *b)
+{
+    return compare_names(((const struct member *)a)->name, ((const struct member *)b)->name);
+}
+
+static void write_members(struct buf *b, const struct json *object, struct member *members)
+{
+    size_t n = 0;
+    bool sorted = true;
+    for (struct json_iter it = json_members(object); json_next(&it); n++) {
+        members[n] = (struct member){it.name, it.value};
+        sorted = sorted && (n == 0 || compare_members(&members[n - 1], &members[n]) < 0);
+    }
+    if (!sorted)
+        qsort(members, n, sizeof *members, compare_members);
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            buf_char(b, ',');
+        json_write_string(b, members[i].name);
+        buf_char(b, ':');
+        json_write(b, members[i].value);
+    }
+}
+
+static void write_object(struct buf *b, const struct json *object)
+{
+    struct member few[32], *members = few;
+    size_t n = json_count(object);
+    if (n > ARRAY_LEN(few) && (members = calloc(n, sizeof *members)) == NULL) {
+        b->failed = true;
+        return;
+    }
+    buf_char(b, '{');
+    write_members(b, object, members);
+    buf_char(b, '}');
+    if (members != few)
+        free(members);
+}
+
+static void write_array(struct buf *b, const struct json *array)
+{
+    buf_char(b, '[');
+    for (size_t i = 0; i < json_count(array); i++) {
+        if (i > 0)
+            buf_char(b, ',');
+        json_write(b, json_at(array, i));
+    }
+    buf_char(b, ']');
+}
+
+void json_write(struct buf *b, const struct json *j)
+{
+    switch (json_type(j)) {
+    case JSON_ABSENT:
+    case JSON_NULL:
+        buf_z(b, "null");
+        break;
+    case JSON_BOOL:
+        buf_z(b, json_bool(j, false) ? "true" : "false");
+        break;
+    case JSON_INT:
+        buf_i64(b, json_int(j, 0));
+        break;
+    case JSON_REAL:
+        json_write_real(b, json_real(j, 0));
+        break;
+    case JSON_STRING:
+        json_write_string(b, json_str(j));
+        break;
+    case JSON_ARRAY:
+        write_array(b, j);
+        break;
+    case JSON_OBJECT:
+        write_object(b, j);
+        break;
+    }
+}
+
+static void write_escape(struct buf *b, unsigned char c)
+{
+    static const char *const short_form[0x20] = {
+        ['\b'] = "\\b", ['\t'] = "\\t", ['\n'] = "\\n", ['\f'] = "\\f", ['\r'] = "\\r"};
+    if (c == '"' || c == '\\')
+        buf_add(b, (char[]){'\\', (char)c}, 2);
+    else if (short_form[c] != NULL)
+        buf_add(b, short_form[c], 2);
+    else
+        buf_add(b, (char[]){'\\', 'u', '0', '0', "01"[c >> 4], "0123456789abcdef"[c & 15]}, 6);
+}
+
+static void write_valid(struct buf *b, struct str s)
+{
+    size_t from = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (c >= 0x20 && c != '"' && c != '\\')
+            continue;
+        buf_add(b, s.p + from, i - from);
+        write_escape(b, c);
+        from = i + 1;
+    }
+    buf_add(b, s.p + from, s.n - from);
+}
+
+void json_write_string(struct buf *b, struct str s)
+{
+    buf_char(b, '"');
+    while (s.n > 0) {
+        size_t good = str_utf8_valid(s);
+        if (good > 0)
+            write_valid(b, str_slice(s, 0, good));
+        s = str_slice(s, good, s.n);
+        if (s.n > 0) {
+            buf_z(b, "\xef\xbf\xbd");
+            s = str_slice(s, 1, s.n);
+        }
+    }
+    buf_char(b, '"');
+}
+
+/* A finite number above zero as digits d1d2..dk without zeros at the end, and n with v = 0.d1d2..dk × 10^n. */
+struct decimal {
+    char digits[20];
+    int k, n;
+};
+
+static bool reads_back(double v, int precision, char text[32])
+{
+    snprintf(text, 32, "%.*e", precision - 1, v);
+    return strtod(text, NULL) == v;
+}
+
+/* Just above a power of two the next double below is nearer than the one above. There the nearest decimal of 16 digits
+ * may read as the neighbour below while the one a unit higher still reads as v, and is the shortest. */
+static bool next_reads_back(double v, char text[32])
+{
+    int exponent;
+    if (frexp(v, &exponent) != 0.5)
+        return false;
+    char *end = strchr(text, 'e');
+    for (char *p = end - 1; p > text; p--) {
+        if (*p == '.')
+            continue;
+        if (++*p <= '9')
+            break;
+        *p = '0';
+    }
+    return strtod(text, NULL) == v;
+}
+
+static struct decimal shortest(double v)
+{
+    char text[32];
+    int precision = v < DBL_MIN ? 1 : 15; /* 15 digits always survive, but not where bits are missing */
+    while (!reads_back(v, precision, text) && !(precision == 16 && next_reads_back(v, text)))
+        precision++;
+    struct decimal d = {.n = atoi(strchr(text, 'e') + 1) + 1};
+    for (const char *p = text; *p != 'e'; p++)
+        if (*p != '.')
+            d.digits[d.k++] = *p;
+    while (d.k > 1 && d.digits[d.k - 1] == '0')
+        d.k--;
+    return d;
+}
+
+static void zeros(struct buf *b, int n)
+{
+    while (n-- > 0)
+        buf_char(b, '0');
+}
+
+/* ECMAScript's Number::toString, radix 10. */
+static void write_decimal(struct buf *b, struct decimal d)
+{
+    size_t k = (size_t)d.k;
+    if (d.n >= d.k && d.n <= 21) {
+        buf_add(b, d.digits, k);
+        zeros(b, d.n - d.k);
+    } else if (d.n > 0 && d.n <= 21) {
+        buf_add(b, d.digits, (size_t)d.n);
+        buf_char(b, '.');
+        buf_add(b, d.digits + d.n, k - (size_t)d.n);
+    } else if (d.n > -6 && d.n <= 0) {
+        buf_z(b, "0.");
+        zeros(b, -d.n);
+        buf_add(b, d.digits, k);
+    } else {
+        buf_char(b, d.digits[0]);
+        if (k > 1)
+            buf_char(b, '.');
+        buf_add(b, d.digits + 1, k - 1);
+        buf_z(b, d.n > 0 ? "e+" : "e");
+        buf_i64(b, d.n - 1);
+    }
+}
+
+void json_write_real(struct buf *b, double v)
+{
+    if (!isfinite(v)) {
+        buf_z(b, "null");
+        return;
+    }
+    if (v < 0)
+        buf_char(b, '-');
+    v = fabs(v);
+    if (v < 0x1p53 && v == (double)(int64_t)v)
+        buf_i64(b, (int64_t)v);
+    else
+        write_decimal(b, shortest(v));
+}
+
+void json_out_init(struct json_out *o, struct buf *b)
+{
+    *o = (struct json_out){.b = b};
+}
+
+static void separate(struct json_out *o)
+{
+    uint64_t bit = 1ull << o->depth;
+    if (o->filled & bit)
+        buf_char(o->b, ',');
+    o->filled |= bit;
+}
+
+void json_open(struct json_out *o, char bracket)
+{
+    separate(o);
+    buf_char(o->b, bracket);
+    must(o->depth < 63);
+    o->depth++;
+    o->filled &= ~(1ull << o->depth);
+}
+
+void json_close(struct json_out *o, char bracket)
+{
+    must(o->depth > 0);
+    o->depth--;
+    buf_char(o->b, bracket);
+}
+
+/* The value that follows is not separated from its key: until then its depth counts as empty. */
+void json_key(struct json_out *o, struct str name)
+{
+    separate(o);
+    json_write_string(o->b, name);
+    buf_char(o->b, ':');
+    o->filled &= ~(1ull << o->depth);
+}
+
+void json_put_str(struct json_out *o, struct str s)
+{
+    separate(o);
+    json_write_string(o->b, s);
+}
+
+void json_put_z(struct json_out *o, const char *z)
+{
+    if (z == NULL)
+        json_put_null(o);
+    else
+        json_put_str(o, str_z(z));
+}
+
+void json_put_int(struct json_out *o, int64_t v)
+{
+    separate(o);
+    buf_i64(o->b, v);
+}
+
+void json_put_real(struct json_out *o, double v)
+{
+    separate(o);
+    json_write_real(o->b, v);
+}
+
+void json_put_bool(struct json_out *o, bool v)
+{
+    json_put_raw(o, v ? S("true") : S("false"));
+}
+
+void json_put_null(struct json_out *o)
+{
+    json_put_raw(o, S("null"));
+}
+
+void json_put_raw(struct json_out *o, struct str text)
+{
+    separate(o);
+    buf_str(o->b, text);
+}
+
+void json_put(struct json_out *o, const struct json *j)
+{
+    separate(o);
+    json_write(o->b, j);
+}
+
+void json_put_time(struct json_out *o, int64_t unix_ms)
+{
+    char text[CLOCK_TEXT];
+    clock_text(unix_ms, text);
+    json_put_z(o, text);
+}
