@@ -28,6 +28,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,12 +39,16 @@ json_t *jansson_real(double value) __asm__("json_real");
 
 static _Thread_local struct arena *memory;
 static _Thread_local bool exhausted;
+static _Thread_local jmp_buf *leave_parser; /* NULL outside of it */
 
 static void *allocate(size_t n)
 {
     void *p = memory == NULL ? NULL : arena_alloc(memory, n);
-    if (p == NULL)
+    if (p == NULL) {
         exhausted = true;
+        if (leave_parser != NULL)
+            longjmp(*leave_parser, 1);
+    }
     return p;
 }
 
@@ -107,6 +112,8 @@ static const char *check_limits(struct str text, const struct json_limits *limit
         *offset = i;
         if (c == ' ' || c == '\t' || c == '\n' || c == '\r')
             continue;
+        if (c == '\0')
+            return "a NUL byte"; /* at the very end the parser would take it for the end */
         bool close = c == ']' || c == '}';
         if (c == ',' || (opened && !close))
             nodes++;
@@ -123,15 +130,28 @@ static const char *check_limits(struct str text, const struct json_limits *limit
     return NULL;
 }
 
+static json_t *load(struct str text, json_error_t *error)
+{
+    jmp_buf here;
+    json_t *j = NULL;
+    leave_parser = &here;
+    if (setjmp(here) == 0)
+        j = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, error);
+    leave_parser = NULL;
+    return exhausted ? NULL : j;
+}
+
 struct json *json_parse(struct arena *a, struct str text, const struct json_limits *limits, struct json_fault *fault)
 {
+    json_error_t error = {.position = 0};
     size_t offset = 0;
     use(a);
+    if (text.n == 0)
+        return refuse(fault, 0, "the text is empty");
     const char *over = check_limits(text, limits, &offset);
     if (over != NULL)
         return refuse(fault, offset, over);
-    json_error_t error;
-    json_t *j = json_loadb(text.n == 0 ? "" : text.p, text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    json_t *j = load(text, &error);
     if (j == NULL)
         return refuse(fault, error.position < 0 ? 0 : (size_t)error.position, exhausted ? "out of memory" : error.text);
     return ours(j);
