@@ -49,10 +49,8 @@ struct route {
     enum code codes[8];        /* beyond what follows from the rows; ends with OK */
 };
 
-/* Called by the generic create, update and delete after validation, before the commit is sent. `doc` is the stored
- * document (NULL on create), `body` the valid merged input. May add checks, writes and events to the commit, set server
- * fields with change_set_*, or refuse through request_refuse and return its code. */
-struct change;
+struct change;   /* server/crud.h */
+struct document; /* server/document.h */
 
 struct resource {
     const char *kind;   /* "environment": audit, keys, references */
@@ -64,7 +62,19 @@ struct resource {
     const char *parent;       /* kind whose id is in the path, for nested resources: "environment" */
     const char *parent_field; /* field that holds it: "environmentId" */
     const char *sort;         /* default order; NULL: "-createdAt" */
+    int64_t schema;     /* number of the present schema; 0: 1 */
+
+    /* Called by the generic create, update and delete after validation, before the commit is sent: may set server members
+     * (overlay_* on c->set), add checks, writes and events to c->commit, or refuse through request_refuse and return its
+     * code. Runs again when the revision moved meanwhile. */
     enum code (*prepare)(struct request *r, struct change *c);
+    /* Called instead of going on to `prepare`, when the rules need to read more: starts reading and answers WAIT, then calls
+     * change_gathered; or answers NEXT. */
+    enum flow (*gather)(struct request *r, struct change *c);
+    /* Sets `live` of each of the n documents about to be answered: NEXT, or WAIT and later crud_enriched. */
+    enum flow (*live)(struct request *r, struct document *documents, size_t n);
+    /* One step up from d->schema; false when it cannot. */
+    bool (*upcast)(struct arena *a, struct document *d);
 };
 
 // clang-format off
