@@ -10,8 +10,8 @@
  *     for (;;)
  *         switch (http_feed(&p, &in)) {           // eats from the front of `in`
  *         case HTTP_MORE:  return;                // `in` is empty: come back with more
- *         case HTTP_HEAD:  use(&p.head); break;   // may raise or lower p.body_max now
- *         case HTTP_BODY:  append(p.data); break; // valid until the next call
+ *         case HTTP_GOT_HEAD:  use(&p.head); break;   // may raise or lower p.body_max now
+ *         case HTTP_GOT_BODY:  append(p.data); break; // valid until the next call
  *         case HTTP_END:   answer(); http_next(&p); break;
  *         case HTTP_FAULT: refuse(p.status, p.why); return;
  *         }
@@ -28,7 +28,7 @@ struct http_limits {
     uint32_t line;   /* bytes of the request line: 414 */
     uint32_t head;   /* bytes of request line and header lines together: 431; trailers have the same bound */
     uint32_t fields; /* header lines, at most HTTP_FIELDS_MAX: 431 */
-    uint64_t body;   /* bytes of a body unless body_max is changed at HTTP_HEAD: 413 */
+    uint64_t body;   /* bytes of a body unless body_max is changed at HTTP_GOT_HEAD: 413 */
 };
 extern const struct http_limits http_limits_default; /* 8 KiB, 16 KiB, 100, 1 MiB */
 
@@ -65,11 +65,11 @@ bool http_field_at(const struct http_head *h, size_t i, struct str *name, struct
 bool http_has_token(const struct http_head *h, struct str name, struct str token);
 
 enum http_role { HTTP_SERVER, HTTP_CLIENT }; /* reads requests; reads responses */
-enum http_event { HTTP_MORE, HTTP_HEAD, HTTP_BODY, HTTP_END, HTTP_FAULT };
+enum http_event { HTTP_MORE, HTTP_GOT_HEAD, HTTP_GOT_BODY, HTTP_END, HTTP_FAULT };
 
 struct http_parser {
     struct http_head head;
-    struct str data;           /* of HTTP_BODY */
+    struct str data;           /* of HTTP_GOT_BODY */
     int status;                /* of HTTP_FAULT: what to answer, 400 405 413 414 417 431 501 505; 502 for a client */
     const char *why;           /* of HTTP_FAULT: a sentence */
     uint64_t body_max;         /* for this message; reset by http_next */
@@ -78,12 +78,14 @@ struct http_parser {
     struct http_limits limits; /* private from here */
     enum http_role role;
     int state;
-    bool fed, complete;
-    uint8_t blank, seen_host, seen_length, seen_coding;
-    uint32_t seen;
-    uint64_t left;
-    size_t line;
-    struct buf text;
+    bool complete;        /* llhttp has seen the end of the message */
+    uint8_t blank;        /* bytes of empty lines before the message */
+    uint32_t seen;        /* bit per field that may come once */
+    uint64_t left;        /* bytes of the body or chunk still to come */
+    size_t line;          /* where the present line of the head begins */
+    size_t overhead;      /* bytes of chunk extensions, then of trailers */
+    struct buf text;      /* the head */
+    struct buf side;      /* a chunk-size or trailer line that came in parts */
     uint64_t machine[16]; /* llhttp_t */
 };
 
@@ -96,12 +98,6 @@ void http_next(struct http_parser *p);
 enum http_event http_eof(struct http_parser *p);
 /* Nothing of a message has arrived yet. */
 bool http_idle(const struct http_parser *p);
-
-/* Decodes the path of a target strictly: false on a bad escape, a NUL or control byte, or bytes that are not UTF-8. An
- * encoded slash or per cent sign stays as %2F or %25, so that segments can still be told apart; http_segment decodes
- * those once the path has been split. Nothing longer comes out than goes in; `out` is appended to. */
-bool http_path(struct buf *out, struct str path);
-bool http_segment(struct buf *out, struct str segment);
 
 /* Writing. Names are static; a value with a control byte makes the buffer `failed` (no response splitting). */
 void http_write_status(struct buf *b, int status);                            /* status line and Date */

@@ -55,10 +55,13 @@ struct ws {
     const struct ws_limits *limits; /* private from here */
     struct buf message;
     uint64_t left;      /* payload bytes of the present frame still to come */
-    uint32_t fragments; /* of the present message */
-    uint32_t utf8;      /* state of the validation of the present text */
-    uint8_t role, state, kind, fin, frame, head_n, head_want, control_n;
-    uint8_t mask[4], mask_at;
+    uint32_t fragments; /* frames of the present message so far; 0: between messages */
+    uint32_t utf8;      /* where the validation of the present text stands */
+    uint8_t role, state, kind;
+    uint8_t head_n, control_n;
+    uint8_t mask[4];
+    uint8_t mask_at; /* which byte of the mask is next */
+    bool handed;     /* the message was handed over: the next call forgets it */
     uint8_t head[14], control[125];
 };
 

@@ -1,0 +1,143 @@
+#include "proto/ws.h"
+
+#include "lib/id.h"
+#include "proto/http.h"
+
+#include <string.h>
+
+/* SHA-1 (RFC 3174) of a short text. The handshake asks for it to prove that the server speaks WebSocket; nothing secret
+ * rests on it, and it is used nowhere else. */
+static uint32_t roll(uint32_t x, unsigned n)
+{
+    return x << n | x >> (32 - n);
+}
+
+static void sha1_block(uint32_t h[5], const uint8_t block[64])
+{
+    static const uint32_t constants[] = {0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6};
+    uint32_t w[80], a = h[0], b = h[1], c = h[2], d = h[3], e = h[4];
+    for (unsigned t = 0; t < 16; t++)
+        w[t] = (uint32_t)block[4 * t] << 24 | (uint32_t)block[4 * t + 1] << 16 | (uint32_t)block[4 * t + 2] << 8 |
+               block[4 * t + 3];
+    for (unsigned t = 16; t < 80; t++)
+        w[t] = roll(w[t - 3] ^ w[t - 8] ^ w[t - 14] ^ w[t - 16], 1);
+    for (unsigned t = 0; t < 80; t++) {
+        uint32_t f = t < 20 ? (b & c) | (~b & d) : t >= 40 && t < 60 ? (b & c) | (b & d) | (c & d) : b ^ c ^ d;
+        uint32_t next = roll(a, 5) + f + e + w[t] + constants[t / 20];
+        e = d;
+        d = c;
+        c = roll(b, 30);
+        b = a;
+        a = next;
+    }
+    h[0] += a;
+    h[1] += b;
+    h[2] += c;
+    h[3] += d;
+    h[4] += e;
+}
+
+enum { SHORT_TEXT = 119 }; /* two blocks hold it with its padding */
+
+static void sha1_short(const uint8_t *text, size_t n, uint8_t out[20])
+{
+    uint32_t h[5] = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0};
+    uint8_t blocks[128] = {0};
+    size_t end = n < 56 ? 64 : 128;
+    memcpy(blocks, text, n);
+    blocks[n] = 0x80;
+    blocks[end - 2] = (uint8_t)(n * 8 >> 8);
+    blocks[end - 1] = (uint8_t)(n * 8);
+    for (size_t at = 0; at < end; at += 64)
+        sha1_block(h, blocks + at);
+    for (unsigned i = 0; i < 20; i++)
+        out[i] = (uint8_t)(h[i / 4] >> 8 * (3 - i % 4));
+}
+
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+static void base64(const uint8_t *p, size_t n, char *out)
+{
+    for (size_t i = 0; i < n; i += 3) {
+        uint32_t v = (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) | (i + 2 < n ? p[i + 2] : 0);
+        *out++ = alphabet[v >> 18];
+        *out++ = alphabet[v >> 12 & 63];
+        *out++ = '=';
+        *out++ = '=';
+        if (i + 1 < n)
+            out[-2] = alphabet[v >> 6 & 63];
+        if (i + 2 < n)
+            out[-1] = alphabet[v & 63];
+    }
+    *out = '\0';
+}
+
+void ws_accept(struct str key, char out[WS_ACCEPT])
+{
+    static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    uint8_t text[SHORT_TEXT], digest[20];
+    size_t n = key.n < SHORT_TEXT - (sizeof(guid) - 1) ? key.n : SHORT_TEXT - (sizeof(guid) - 1);
+    memcpy(text, key.p, n);
+    memcpy(text + n, guid, sizeof(guid) - 1);
+    sha1_short(text, n + sizeof(guid) - 1, digest);
+    base64(digest, sizeof(digest), out);
+}
+
+void ws_new_key(char out[WS_KEY])
+{
+    uint8_t nonce[16];
+    random_bytes(nonce, sizeof(nonce));
+    base64(nonce, sizeof(nonce), out);
+}
+
+/* Base64 of 16 bytes: 22 characters and "==". */
+static bool key_ok(struct str key)
+{
+    if (key.n != WS_KEY - 1 || key.p[22] != '=' || key.p[23] != '=')
+        return false;
+    for (size_t i = 0; i < 22; i++)
+        if (key.p[i] == '\0' || strchr(alphabet, key.p[i]) == NULL)
+            return false;
+    return true;
+}
+
+int ws_check_request(const struct http_head *h, const char **why)
+{
+    *why = "the path speaks WebSocket version 13 only";
+    if (h->minor == 0) {
+        *why = "HTTP/1.0 cannot be upgraded";
+        return 400;
+    }
+    if (!http_has_token(h, S("upgrade"), S("websocket")) || !http_has_token(h, S("connection"), S("upgrade")))
+        return 426;
+    if (!str_eq(http_header(h, S("sec-websocket-version")), S("13")))
+        return 426;
+    if (!str_eq(h->method, S("GET")) || h->has_body) {
+        *why = "an upgrade is a GET without a body";
+        return 400;
+    }
+    if (!key_ok(http_header(h, S("sec-websocket-key")))) {
+        *why = "Sec-WebSocket-Key is not the base64 form of 16 bytes";
+        return 400;
+    }
+    return 0;
+}
+
+void ws_write_accept(struct buf *b, const struct http_head *h)
+{
+    char accept[WS_ACCEPT];
+    ws_accept(http_header(h, S("sec-websocket-key")), accept);
+    http_write_field(b, S("Upgrade"), S("websocket"));
+    http_write_field(b, S("Connection"), S("Upgrade"));
+    http_write_field(b, S("Sec-WebSocket-Accept"), str_z(accept));
+}
+
+bool ws_check_response(const struct http_head *h, const char *key)
+{
+    char accept[WS_ACCEPT];
+    ws_accept(str_z(key), accept);
+    return h->status == 101 && http_has_token(h, S("upgrade"), S("websocket")) &&
+           http_has_token(h, S("connection"), S("upgrade")) &&
+           str_eq(http_header(h, S("sec-websocket-accept")), str_z(accept)) &&
+           http_header(h, S("sec-websocket-extensions")).p == NULL;
+}
