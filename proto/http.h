@@ -99,6 +99,12 @@ enum http_event http_eof(struct http_parser *p);
 /* Nothing of a message has arrived yet. */
 bool http_idle(const struct http_parser *p);
 
+/* Decodes the path of a target strictly: false on a bad escape, a NUL or control byte, or bytes that are not UTF-8. An
+ * encoded slash or per cent sign stays as %2F or %25, so that segments can still be told apart; http_segment decodes
+ * those once the path has been split. Nothing longer comes out than goes in; `out` is appended to. */
+bool http_path(struct buf *out, struct str path);
+bool http_segment(struct buf *out, struct str segment);
+
 /* Writing. Names are static; a value with a control byte makes the buffer `failed` (no response splitting). */
 void http_write_status(struct buf *b, int status);                            /* status line and Date */
 void http_write_request(struct buf *b, struct str method, struct str target); /* request line */

@@ -10,8 +10,7 @@ static int hex(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The byte that "%XX" at p[i] stands for; -1 on a bad escape. */
-static int escaped(struct str s, size_t i)
+int query_escape(struct str s, size_t i)
 {
     int high = i + 2 < s.n ? hex(s.p[i + 1]) : -1;
     int low = i + 2 < s.n ? hex(s.p[i + 2]) : -1;
@@ -23,7 +22,7 @@ bool query_decode(struct buf *out, struct str text, bool plus)
     for (size_t i = 0; i < text.n; i++) {
         char c = text.p[i];
         if (c == '%') {
-            int byte = escaped(text, i);
+            int byte = query_escape(text, i);
             if (byte < 0)
                 return false;
             c = (char)byte;
@@ -145,29 +144,4 @@ size_t query_count(const struct query *q, struct str name)
     for (struct str value; query_each(q, name, &i, &value);)
         n++;
     return n;
-}
-
-bool query_path(struct buf *out, struct str path)
-{
-    size_t from = out->n;
-    for (size_t i = 0; i < path.n; i++) {
-        int c = (unsigned char)path.p[i];
-        if (c == '%') {
-            c = escaped(path, i);
-            i += 2;
-            if (c == '/' || c == '%') {
-                buf_str(out, c == '/' ? S("%2F") : S("%25"));
-                continue;
-            }
-        }
-        if (c < 0x20 || c == 0x7f)
-            return false;
-        buf_char(out, (char)c);
-    }
-    return out->failed || str_utf8((struct str){out->p + from, out->n - from});
-}
-
-bool query_segment(struct buf *out, struct str segment)
-{
-    return query_decode(out, segment, false);
 }

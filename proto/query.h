@@ -29,13 +29,9 @@ bool query_each(const struct query *q, struct str name, size_t *i, struct str *v
 
 /* Decodes one component: %XX, and `+` as a space when `plus`. Appends; false on a bad escape. */
 bool query_decode(struct buf *out, struct str text, bool plus);
+/* The byte that the "%XX" at text.p[i] stands for; -1 on a bad escape. */
+int query_escape(struct str text, size_t i);
 /* Encodes for a query value: all but unreserved characters (RFC 3986 §2.3) become %XX. */
 void query_encode(struct buf *out, struct str text);
-
-/* Decodes the path of a target strictly: false on a bad escape, a NUL or control byte, or bytes that are not UTF-8. An
- * encoded slash or per cent sign stays as %2F or %25, so that segments can still be told apart; query_segment decodes
- * those once the path has been split. Nothing longer comes out than goes in; `out` is appended to. */
-bool query_path(struct buf *out, struct str path);
-bool query_segment(struct buf *out, struct str segment);
 
 #endif

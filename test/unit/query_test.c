@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "proto/http.h"
 #include "proto/query.h"
 
 static struct arena arena;
@@ -116,7 +117,7 @@ static void memory_may_run_out(void **state)
 static bool path(struct str raw, const char *want)
 {
     struct buf b = {0};
-    bool fine = query_path(&b, raw);
+    bool fine = http_path(&b, raw);
     if (fine && want != NULL)
         assert_true(str_eqz(buf_view(&b), want));
     buf_free(&b);
@@ -132,7 +133,7 @@ static void a_path_keeps_encoded_slashes_apart(void **state)
     assert_true(path(S("/%E2%82%AC"), "/\xe2\x82\xac"));
     assert_true(path(S("/%2e%2e/"), "/../"));
     struct buf b = {0};
-    assert_true(query_segment(&b, S("a%2Fb%25c+d")));
+    assert_true(http_segment(&b, S("a%2Fb%25c+d")));
     assert_true(str_eqz(buf_view(&b), "a/b%c+d"));
     buf_free(&b);
 }
