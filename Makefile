@@ -10,7 +10,7 @@ HARDEN := -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOURCE=2 -
 CPPFLAGS += -D_GNU_SOURCE -I. -isystem /usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1
 CFLAGS += -std=gnu17 $(OPT) $(WARN) $(WERROR) $(HARDEN) $(SANITIZE) -pthread
 LDFLAGS += -pie -Wl,-z,relro,-z,now $(SANITIZE) -pthread
-LDLIBS := -luv -lhiredis -ljansson -lsodium -lcurl -lz -lm
+LDLIBS := -luv -lhiredis -ljansson -lsodium -lcurl -larchive -lz -lm
 WERROR ?= -Werror
 Q := $(if $(V),,@)
 
