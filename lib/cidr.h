@@ -18,8 +18,9 @@ struct cidr {
 bool cidr_parse(struct str text, struct cidr *out);
 /* False for a family that is neither IPv4 nor IPv6. */
 bool cidr_holds(const struct cidr *block, const struct sockaddr *address);
-/* False for loopback, private, link-local, shared (RFC 6598), unique local, multicast, documentation, benchmark, reserved and unspecified
- * addresses, for IPv6 forms that embed such an IPv4 address (mapped, 6to4, NAT64, Teredo), and for other families. */
+/* False for loopback, private, link-local, shared (RFC 6598), unique local, multicast, documentation, benchmark,
+ * reserved and unspecified addresses, for IPv6 forms that embed such an IPv4 address (mapped, 6to4, NAT64, Teredo), and
+ * for other families. */
 bool cidr_public(const struct sockaddr *address);
 
 #endif

@@ -55,8 +55,8 @@ struct watch { /* one socket of curl's */
     struct fetcher *fetcher;
 };
 
-static const char *const fault_names[] = {"none", "url",       "refused", "resolve", "connect", "tls", "timeout",
-                                          "too_large", "broken", "closed",  "memory"};
+static const char *const fault_names[] = {"none",    "url",       "refused", "resolve", "connect", "tls",
+                                          "timeout", "too_large", "broken",  "closed",  "memory"};
 
 const char *fetch_fault_name(enum fetch_fault fault)
 {
@@ -421,7 +421,7 @@ static void finish_closing(void *arg)
 {
     struct fetcher *f = arg;
 
-    list_for(link, &f->running) {
+    list_for (link, &f->running) {
         struct fetch_answer a = {.fault = FETCH_CLOSED, .message = "the server is going away"};
         finish(list_entry(link, struct fetch, link), &a);
     }

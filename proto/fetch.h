@@ -1,9 +1,9 @@
 /* Outbound HTTP: libcurl's multi interface on a loop of ours, and the only face of libcurl.
  *
  * One fetcher per worker. What it sends is sent on somebody else's behalf, so it is guarded: http and https only, no
- * redirects followed, no credentials in URLs, no proxy from the environment, and the address a socket is about to connect to must be public or
- * in an allowed network (lib/cidr.h). Time, size, running requests in all and per host are bounded; what is over the
- * running bound waits in line within its own time-out.
+ * redirects followed, no credentials in URLs, no proxy from the environment, and the address a socket is about to
+ * connect to must be public or in an allowed network (lib/cidr.h). Time, size, running requests in all and per host are
+ * bounded; what is over the running bound waits in line within its own time-out.
  *
  * Answers of any status are answers; a fault is what kept one from coming. */
 #ifndef PROTO_FETCH_H
@@ -58,7 +58,8 @@ struct fetcher *fetcher_open(struct loop *loop, const struct fetch_settings *set
 /* Ends what is under way with FETCH_CLOSED; `closed` runs once, later. */
 void fetcher_close(struct fetcher *f, void (*closed)(void *arg), void *arg);
 /* The contract of lib/op.h. False: refused at once (no memory, or closing); `then` never runs. */
-bool fetch_start(struct fetcher *f, const struct fetch_request *request, struct ops *asker, fetch_then *then, void *arg);
+bool fetch_start(struct fetcher *f, const struct fetch_request *request, struct ops *asker, fetch_then *then,
+                 void *arg);
 const char *fetch_fault_name(enum fetch_fault fault); /* "timeout", "refused" … */
 
 #endif

@@ -109,7 +109,8 @@ bool release_open(struct release_place *place, const char *root, struct archive_
     while (n > 1 && root[n - 1] == '/')
         n--;
     if (root[0] != '/' || n < 2 || n >= sizeof(place->path))
-        return refuse(fault, "the target's path must be absolute and no longer than %zu bytes", sizeof(place->path) - 1);
+        return refuse(fault, "the target's path must be absolute and no longer than %zu bytes",
+                      sizeof(place->path) - 1);
     memcpy(place->path, root, n);
     if (!make_folders(place->path, fault))
         return false;
@@ -252,8 +253,8 @@ static bool oldest_release(const struct release_place *place, const char *curren
         if (!release_name_safe(str_z(entry->d_name)) || strcmp(entry->d_name, current) == 0 ||
             fstatat(place->releases, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(st.st_mode))
             continue;
-        bool older = st.st_ctim.tv_sec < age.tv_sec ||
-                     (st.st_ctim.tv_sec == age.tv_sec && st.st_ctim.tv_nsec < age.tv_nsec);
+        bool older =
+            st.st_ctim.tv_sec < age.tv_sec || (st.st_ctim.tv_sec == age.tv_sec && st.st_ctim.tv_nsec < age.tv_nsec);
         if ((*count)++ == 0 || older) {
             age = st.st_ctim;
             memcpy(oldest, entry->d_name, strlen(entry->d_name) + 1);
@@ -293,7 +294,8 @@ bool release_write_sticker(const struct release_place *place, struct str text, s
     }
     fine = fine && fsync(out) == 0;
     close(out);
-    if (!fine || renameat(place->root, ".version.json.new", place->root, "version.json") != 0 || fsync(place->root) != 0)
+    if (!fine || renameat(place->root, ".version.json.new", place->root, "version.json") != 0 ||
+        fsync(place->root) != 0)
         return refuse_errno(fault, "write", "version.json");
     return true;
 }

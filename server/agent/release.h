@@ -2,9 +2,9 @@
  *
  *     <root>/releases/<name>/     one folder a release; complete once it has its final name
  *     <root>/releases/.new-…      being unpacked, or left by a crash; removed at the next open
- *     <root>/current              symbolic link to releases/<name>; switched by rename, so readers see the old or the new
- *     <root>/version.json         the version sticker
- *     <root>/.slipway.lock        held while a place is open: one deployment at a time per folder
+ *     <root>/current              symbolic link to releases/<name>; switched by rename, so readers see the old or the
+ * new <root>/version.json         the version sticker <root>/.slipway.lock        held while a place is open: one
+ * deployment at a time per folder
  *
  * Every step may be cut by a kill -9 and done again. All calls block and are made by a task's own process only. Each
  * answers false with a sentence in `fault`. */
@@ -26,8 +26,8 @@ bool release_open(struct release_place *place, const char *root, struct archive_
 void release_close(struct release_place *place);
 
 bool release_exists(const struct release_place *place, const char *name);
-/* Unpacks the archive in `fd` as release `name` when its SHA-256 is `digest` ("sha256:<hex>"); a release that is there already is left
- * as it is. */
+/* Unpacks the archive in `fd` as release `name` when its SHA-256 is `digest` ("sha256:<hex>"); a release that is there
+ * already is left as it is. */
 bool release_unpack(const struct release_place *place, const char *name, int fd, struct str digest,
                     const struct archive_limits *limits, struct archive_fault *fault);
 /* Name of the release that `current` points to; "" when there is none. */

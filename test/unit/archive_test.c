@@ -33,7 +33,10 @@ static void add(int fd, const char *name, char type, const char *link, const cha
     memset(block + 148, ' ', 8);
     block[156] = type;
     snprintf(block + 157, 100, "%s", link);
-    memcpy(block + 257, "ustar\0" "00", 8);
+    memcpy(block + 257,
+           "ustar\0"
+           "00",
+           8);
     for (size_t i = 0; i < 512; i++)
         sum += (unsigned char)block[i];
     snprintf(block + 148, 8, "%06o", sum);
