@@ -1,5 +1,10 @@
 #include "server/event.h"
 
+#include "proto/sse.h"
+#include "proto/ws.h"
+
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,6 +117,39 @@ bool event_passes(struct str event, struct str filter)
             return false;
     }
     return true;
+}
+
+static void put_ws(struct buf *out, struct str message)
+{
+    uint8_t head[WS_HEAD_MAX];
+    buf_add(out, head, ws_write_head(head, WS_TEXT, message.n));
+    buf_str(out, message);
+}
+
+void event_encode(struct buf *out, enum encoding encoding, int64_t epoch, int64_t seq, struct str event)
+{
+    char id[48];
+    switch (encoding) {
+    case ENCODE_JSON:
+        buf_str(out, event);
+        buf_char(out, '\n');
+        break;
+    case ENCODE_WS:
+        put_ws(out, event);
+        break;
+    case ENCODE_SSE:
+        snprintf(id, sizeof(id), "%" PRId64 ":%" PRId64, epoch, seq);
+        sse_write(out, str_z(id), STR_NONE, event);
+        break;
+    }
+}
+
+void event_encode_control(struct buf *out, enum encoding encoding, struct str message)
+{
+    if (encoding == ENCODE_SSE)
+        sse_write(out, STR_NONE, STR_NONE, message);
+    else
+        event_encode(out, encoding, 0, 0, message);
 }
 
 static bool is_word(struct str s)

@@ -19,6 +19,16 @@ struct str event_member(struct str event, const char *name);
  * (debug < info < warn < error), or it has none. */
 enum { EVENT_FILTER_MAX = 2048 };
 bool event_passes(struct str event, struct str filter);
+/* How events go out. */
+enum encoding {
+    ENCODE_JSON, /* each followed by a newline */
+    ENCODE_WS,   /* unmasked text frames (RFC 6455 §5.2) */
+    ENCODE_SSE   /* "id: <epoch>:<seq>", "data: <event>" and an empty line */
+};
+void event_encode(struct buf *out, enum encoding encoding, int64_t epoch, int64_t seq, struct str event);
+/* A message without a number of the channel: no id over SSE. */
+void event_encode_control(struct buf *out, enum encoding encoding, struct str message);
+
 /* Makes the text form from comma-separated lists (repeats are dropped). On false `fault` names the part that is none:
  * "types", "nodeIds", "level". */
 bool event_filter(struct str types, struct str nodes, struct str level, struct buf *out, const char **fault);

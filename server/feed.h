@@ -89,8 +89,6 @@ void feed_close(struct feed *feed, enum feed_close code, const char *message);
 struct feeds *feeds_open(struct worker *worker);
 /* Tells every feed `drain {reconnectInMs}`, each its own delay within `window_ms`, and closes it with 1012 then. */
 void feeds_drain(struct feeds *feeds, int64_t window_ms);
-/* Credentials of the partition were revoked: asks again for each of its callers, and closes what is not let in. */
-void feeds_recheck(struct feeds *feeds, unsigned partition);
 size_t feeds_count(const struct feeds *feeds);
 /* Cuts what is left; `closed` runs once, later. */
 void feeds_close(struct feeds *feeds, void (*closed)(void *arg), void *arg);

@@ -17,7 +17,7 @@
  * A follower starts behind (`since`), is handed slice after slice at its own pace, and once it has caught up it is told
  * so and is handed everything as it comes:
  *
- *     hub_follow(hub, &source, filter, HUB_WS, since, &f->follower)
+ *     hub_follow(hub, &source, filter, ENCODE_WS, since, &f->follower)
  *       -> on_batch ... the owner calls hub_next when its socket has room ... -> on_batch -> on_live -> on_batch ...
  *
  * No callback runs inside hub_follow, hub_next or hub_refilter; all may be called from callbacks, and a callback may
@@ -26,7 +26,7 @@
 #define SERVER_HUB_H
 
 #include "lib/list.h"
-#include "lib/str.h"
+#include "server/event.h"
 
 struct follower;
 struct hub;
@@ -34,12 +34,6 @@ struct hub_channel;
 struct hub_view;
 struct shared; /* lib/stream.h: refcounted bytes */
 struct worker;
-
-enum hub_encoding {
-    HUB_JSON, /* the events, each followed by a newline */
-    HUB_WS,   /* text frames as a server sends them (RFC 6455 §5.2) */
-    HUB_SSE   /* "id: <epoch>:<seq>", "data: <event>" and an empty line */
-};
 
 struct hub_source { /* names a channel; copied */
     struct str tenant;
@@ -79,7 +73,7 @@ void hub_close(struct hub *hub, void (*closed)(void *arg), void *arg);
 
 /* Follow `source` from behind event `since`. `filter`: see server/event.h; copied. False: no memory, nothing happened.
  */
-bool hub_follow(struct hub *hub, const struct hub_source *source, struct str filter, enum hub_encoding encoding,
+bool hub_follow(struct hub *hub, const struct hub_source *source, struct str filter, enum encoding encoding,
                 int64_t since, struct follower *f);
 /* A follower that is behind has room for its next slice. No effect on a live one. */
 void hub_next(struct follower *f);
