@@ -87,15 +87,30 @@ void tail_trim(struct tail *t, size_t keep, int64_t needed)
     }
 }
 
-/* False when the events do not continue *seq. */
-static bool encode(struct str events, const struct encode *how, size_t enough, int64_t *seq, struct buf *out,
+int64_t tail_upto(const struct tail *t, int64_t seq, size_t bytes)
+{
+    size_t sum = 0;
+    list_for (link, &t->pieces) {
+        const struct piece *piece = piece_of(link);
+        if (piece->last <= seq)
+            continue;
+        sum += piece->n;
+        if (sum >= bytes)
+            return piece->last;
+    }
+    return t->head;
+}
+
+static bool encode(struct str events, const struct encode *how, int64_t upto, int64_t *seq, struct buf *out,
                    bool *ended)
 {
     struct str event;
     int64_t n;
-    while (out->n < enough && event_next(&events, &event, &n)) {
+    while (event_next(&events, &event, &n)) {
         if (n <= *seq)
             continue;
+        if (n > upto)
+            return true;
         if (n != *seq + 1)
             return false;
         if (event_passes(event, how->filter))
@@ -109,15 +124,15 @@ static bool encode(struct str events, const struct encode *how, size_t enough, i
 
 bool events_encode(struct str events, const struct encode *how, int64_t *seq, struct buf *out, bool *ended)
 {
-    return encode(events, how, SIZE_MAX, seq, out, ended);
+    return encode(events, how, INT64_MAX, seq, out, ended);
 }
 
-void tail_encode(const struct tail *t, const struct encode *how, size_t enough, int64_t *seq, struct buf *out,
+void tail_encode(const struct tail *t, const struct encode *how, int64_t upto, int64_t *seq, struct buf *out,
                  bool *ended)
 {
     list_for (link, &t->pieces) {
         struct piece *piece = piece_of(link);
-        if (piece->last > *seq && out->n < enough)
-            encode((struct str){piece->text, piece->n}, how, enough, seq, out, ended);
+        if (piece->last > *seq && *seq < upto)
+            encode((struct str){piece->text, piece->n}, how, upto, seq, out, ended);
     }
 }

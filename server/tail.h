@@ -31,15 +31,19 @@ enum tail_added tail_add(struct tail *t, struct str events);
 /* Drops from the front until at most `keep` bytes are held, but nothing behind `needed`. */
 void tail_trim(struct tail *t, size_t keep, int64_t needed);
 
-/* Encodes the events behind *seq that pass `filter` and moves *seq to the last one looked at; stops when `out` holds
- * `enough` bytes. *seq must be floor at least. `ended` is set when an event's type is `last` (NULL: none is). */
+/* The end of the piece with which at least `bytes` are reached, counted from behind `seq`; head when there are fewer.
+ */
+int64_t tail_upto(const struct tail *t, int64_t seq, size_t bytes);
+
+/* Encodes the events behind *seq, up to `upto`, that pass `filter`, and moves *seq to the last one looked at. *seq must
+ * be floor at least. `ended` is set when an event's type is `last` (NULL: none is). */
 struct encode {
     enum encoding encoding;
     int64_t epoch;
     struct str filter;
     const char *last;
 };
-void tail_encode(const struct tail *t, const struct encode *how, size_t enough, int64_t *seq, struct buf *out,
+void tail_encode(const struct tail *t, const struct encode *how, int64_t upto, int64_t *seq, struct buf *out,
                  bool *ended);
 /* The same over events that are in no tail. False when they do not continue *seq. */
 bool events_encode(struct str events, const struct encode *how, int64_t *seq, struct buf *out, bool *ended);

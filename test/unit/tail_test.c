@@ -16,7 +16,7 @@ static void encodes(const struct tail *t, int64_t from, const char *want, int64_
 {
     struct buf out = {0};
     bool ended = false;
-    tail_encode(t, &plain, SIZE_MAX, &from, &out, &ended);
+    tail_encode(t, &plain, INT64_MAX, &from, &out, &ended);
     assert_int_equal(from, upto);
     assert_int_equal(out.n, strlen(want));
     if (out.n > 0)
@@ -83,7 +83,7 @@ static void trimming_keeps_what_somebody_needs(void **state)
     tail_fini(&t);
 }
 
-static void encoding_stops_when_there_is_enough_and_goes_on_from_there(void **state)
+static void encoding_stops_where_it_is_told_and_goes_on_from_there(void **state)
 {
     (void)state;
     struct tail t;
@@ -96,11 +96,28 @@ static void encoding_stops_when_there_is_enough_and_goes_on_from_there(void **st
     tail_encode(&t, &plain, 1, &seq, &out, &ended);
     assert_int_equal(seq, 1);
     assert_false(ended);
-    tail_encode(&t, &plain, SIZE_MAX, &seq, &out, &ended);
+    tail_encode(&t, &plain, 3, &seq, &out, &ended);
     assert_int_equal(seq, 3);
     assert_true(ended);
     assert_memory_equal(out.p, E(1) "\n" E(2) "\n" LAST(3) "\n", out.n);
     buf_free(&out);
+    tail_fini(&t);
+}
+
+static void a_slice_ends_with_the_piece_that_fills_it(void **state)
+{
+    (void)state;
+    struct tail t;
+    tail_init(&t);
+    tail_reset(&t, 0);
+    tail_add(&t, S(E(1) "\n" E(2)));
+    tail_add(&t, S(E(3)));
+    tail_add(&t, S(E(4)));
+    assert_int_equal(tail_upto(&t, 0, 1), 2);
+    assert_int_equal(tail_upto(&t, 2, 1), 3);
+    assert_int_equal(tail_upto(&t, 2, sizeof(E(3))), 4);
+    assert_int_equal(tail_upto(&t, 0, SIZE_MAX), 4);
+    assert_int_equal(tail_upto(&t, 4, 1), 4);
     tail_fini(&t);
 }
 
@@ -143,7 +160,8 @@ int main(void)
         cmocka_unit_test(repeated_events_are_skipped_even_within_a_piece),
         cmocka_unit_test(a_hole_is_not_taken),
         cmocka_unit_test(trimming_keeps_what_somebody_needs),
-        cmocka_unit_test(encoding_stops_when_there_is_enough_and_goes_on_from_there),
+        cmocka_unit_test(encoding_stops_where_it_is_told_and_goes_on_from_there),
+        cmocka_unit_test(a_slice_ends_with_the_piece_that_fills_it),
         cmocka_unit_test(a_filter_hides_events_but_not_their_numbers),
         cmocka_unit_test(each_encoding_has_its_form),
     };
