@@ -10,10 +10,10 @@
  *   - a new epoch of the data set, a sequence that went back, or a stream that no longer reaches back to a follower
  *     resets the followers: they start over from the present state.
  *
- * What arrived in a turn of the loop is encoded once for each view, that is for each pair of encoding and filter in use,
- * into one contiguous reference-counted buffer which every follower of the view writes by reference. A follower itself
- * costs its struct. The tail of every followed channel is kept, so that a storm of reconnects is served from memory, and
- * followers that read the same slice of the past share one read.
+ * What arrived in a turn of the loop is encoded once for each view, that is for each pair of encoding and filter in
+ * use, into one contiguous reference-counted buffer which every follower of the view writes by reference. A follower
+ * itself costs its struct. The tail of every followed channel is kept, so that a storm of reconnects is served from
+ * memory, and followers that read the same slice of the past share one read.
  *
  * A follower starts behind (`since`), is handed slice after slice at its own pace, and once it has caught up it is told
  * so and is handed everything as it comes:
@@ -36,7 +36,7 @@ struct shared; /* lib/stream.h: refcounted bytes */
 struct worker;
 
 enum {
-    HUB_TAIL = 256 * 1024, /* bytes of events kept per followed channel */
+    HUB_TAIL = 256 * 1024,  /* bytes of events kept per followed channel */
     HUB_SLICE = 256 * 1024, /* bytes of events from which on a slice of the past is handed over */
     HUB_BATCH = 64 * 1024   /* the same for what comes live: more in one go would cost latency */
 };
@@ -79,7 +79,8 @@ struct hub *hub_open(struct worker *worker);
 /* There are no followers any more. `closed` runs once, later, when the subscriber connection is gone. */
 void hub_close(struct hub *hub, void (*closed)(void *arg), void *arg);
 
-/* Follow `source` from behind event `since`. `filter`: see server/event.h; copied. False: no memory, nothing happened. */
+/* Follow `source` from behind event `since`. `filter`: see server/event.h; copied. False: no memory, nothing happened.
+ */
 bool hub_follow(struct hub *hub, const struct hub_source *source, struct str filter, enum encoding encoding,
                 int64_t since, struct follower *f);
 /* A follower that is behind has room for its next slice. No effect on a live one. */

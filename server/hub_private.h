@@ -8,7 +8,6 @@
 #include "proto/redis.h"
 #include "server/hub.h"
 #include "server/tail.h"
-#include "server/worker.h"
 
 enum { HUB_BUCKETS = 4096, HUB_PARTITIONS = 64 };
 
@@ -18,36 +17,41 @@ struct hub_view { /* followers that are sent the same bytes */
     enum encoding encoding;
     struct list live;   /* have everything up to channel->flushed */
     struct list behind; /* the rest */
-    struct str filter;
+    struct str filter;  /* behind this struct */
     char text[];
 };
 
 struct hub_channel {
-    struct list link;    /* in its bucket */
-    struct list due;     /* in hub->due: the next flush looks at it */
+    struct list link; /* in its bucket */
+    struct list peer; /* among those of its partition */
+    struct list due;  /* in hub->due: the next flush looks at it */
     struct hub *hub;
     unsigned partition;
     const char *last;
     struct tail tail;
-    int64_t flushed;     /* live followers have everything up to here */
+    int64_t flushed; /* live followers have everything up to here */
     struct list views;
     size_t followers;
-    struct list slices;  /* reads of the past under way */
+    struct list slices; /* reads of the past under way */
     struct ops ops;
-    bool subscribed, healing, heal_again;
+    bool healing, heal_again;
     struct str key, seq_key; /* behind this struct */
+    char text[];
 };
 
 struct hub {
     struct worker *worker;
     struct redis *subscriber;
     struct list *buckets;
-    struct list due;     /* channels for the next flush */
-    struct list doomed;  /* followers that are to be told of a reset */
-    struct follower *calling; /* whose callback runs; NULL: it was unfollowed meanwhile */
+    struct list partitions[HUB_PARTITIONS]; /* channels */
+    struct list due;                        /* channels the next flush looks at */
+    struct list doomed;                     /* followers that are to be told of a reset */
+    struct follower *calling;               /* whose callback runs; NULL: it was unfollowed meanwhile */
     struct loop_hook hook;
+    struct loop_task again;
     struct timer tick;
     struct ops ops;
+    struct list checks;             /* questions of the tick under way */
     int64_t epochs[HUB_PARTITIONS]; /* 0: not known */
     struct hub_figures figures;
     void (*closed)(void *arg);
@@ -56,24 +60,29 @@ struct hub {
 
 /* hub.c */
 struct hub_channel *hub_channel_find(struct hub *hub, struct str key);
-void hub_channel_due(struct hub_channel *c);   /* the next flush looks at it */
-void hub_channel_reset(struct hub_channel *c); /* every follower starts over */
-void hub_follower_reset(struct follower *f);
-/* Events read from the past, a whole slice, for every follower that waits behind `from`; false: they do not continue. */
+void hub_channel_due(struct hub_channel *c);
+/* Every follower starts over, told so in the next flush. */
+void hub_channel_reset(struct hub_channel *c);
+/* The same for those that claim to have seen more than there is. */
+void hub_channel_reset_beyond(struct hub_channel *c, int64_t seq);
+/* A partition's data set is of this epoch: another one than before resets its channels. */
+void hub_epoch(struct hub *hub, unsigned partition, int64_t epoch);
+/* The tail took events, or became known. */
+void hub_channel_grew(struct hub_channel *c);
 void hub_channel_note(struct hub_channel *c, struct str text);
-struct hub_slice_events {
-    const struct redis_value *entries; /* XRANGE's answer */
-};
-bool hub_deliver_slice(struct hub_channel *c, int64_t from, const struct redis_value *entries, int64_t *last);
+/* XRANGE's answer for those that wait behind `from`; `seq` is the channel's last, read at the same instant. */
+void hub_deliver_slice(struct hub_channel *c, int64_t from, const struct redis_value *entries, int64_t seq);
 
 /* hub_read.c */
 bool hub_read_open(struct hub *hub);
+void hub_read_stop(struct hub *hub);
 void hub_subscribe(struct hub_channel *c);
 void hub_unsubscribe(struct hub_channel *c);
-/* Reads what came behind the tail's head; one at a time. */
-void hub_heal(struct hub_channel *c);
-/* Reads the slice behind `from`, unless that read is under way. */
-void hub_read_slice(struct hub_channel *c, int64_t from);
-void hub_channel_fini_reads(struct hub_channel *c);
+void hub_heal(struct hub_channel *c);                     /* reads what came behind the tail's head; one at a time */
+void hub_read_slice(struct hub_channel *c, int64_t from); /* unless that read is under way */
+void hub_reads_drop(struct hub_channel *c);               /* nobody waits for them any more */
+enum { HUB_ENTRIES = 16 };                                /* stream entries in one read */
+/* The events of the i-th entry of XRANGE's answer. */
+struct str hub_entry_events(const struct redis_value *entries, size_t i);
 
 #endif
