@@ -11,9 +11,9 @@ import { eventually } from './wait.mjs';
 
 /** A limit that a suite of tests does not reach. The limiter has tests of its own. */
 const UNLIMITED = {
-  SLIPWAY_RATE_STANDARD_LIMIT: '1000000', SLIPWAY_RATE_STANDARD_BURST: '1000000',
-  SLIPWAY_RATE_PREMIUM_LIMIT: '1000000', SLIPWAY_RATE_PREMIUM_BURST: '1000000',
-  SLIPWAY_RATE_ADDRESS_LIMIT: '1000000', SLIPWAY_RATE_ADDRESS_BURST: '1000000',
+  SLIPWAY_RATE_STANDARD: '1000000', SLIPWAY_RATE_STANDARD_BURST: '1000000',
+  SLIPWAY_RATE_PREMIUM: '1000000', SLIPWAY_RATE_PREMIUM_BURST: '1000000',
+  SLIPWAY_RATE_ADDRESS: '1000000', SLIPWAY_RATE_ADDRESS_BURST: '1000000',
 };
 
 const documents = new Map(); // path -> promise of the judge: the documents depend on the binary alone
