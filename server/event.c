@@ -14,13 +14,13 @@ bool event_next(struct str *events, struct str *event, int64_t *seq)
 {
     if (events->n == 0)
         return false;
-    struct str line = str_cut(events, '\n');
+    struct str behind = *events, line = str_cut(&behind, '\n'), rest = str_slice(line, prefix.n, line.n);
+    int64_t n;
     if (!str_starts(line, prefix))
         return false;
-    struct str rest = str_slice(line, prefix.n, line.n);
-    int64_t n;
     if (!str_i64(str_cut(&rest, ','), &n) || n < 1)
         return false;
+    *events = behind;
     *event = line;
     *seq = n;
     return true;

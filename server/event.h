@@ -6,7 +6,8 @@
 
 #include "lib/str.h"
 
-/* Cuts the next event off `events` (joined by newlines). False at the end, or at bytes that are no event. */
+/* Cuts the next event off `events` (joined by newlines). False at the end, and at bytes that are no event:
+ * then `events` keeps them. */
 bool event_next(struct str *events, struct str *event, int64_t *seq);
 
 /* The top-level member `name` of a JSON object: a string's contents as they are written (escapes stay), any other
