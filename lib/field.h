@@ -9,33 +9,36 @@
 
 enum field_type {
     FIELD_NONE,
-    FIELD_STRING,  /* min, max: code points; pattern: see below */
-    FIELD_INT,     /* min, max; both 0: any int64 */
-    FIELD_NUMBER,  /* min, max as whole bounds */
+    FIELD_STRING, /* min, max: code points (max 0: FIELD_TEXT_MAX); pattern: see below */
+    FIELD_INT,    /* min, max; both 0: any int64 */
+    FIELD_NUMBER, /* min, max as whole bounds */
     FIELD_BOOL,
-    FIELD_UUID,    /* lower-cased on the way in; `ref` names the kind it refers to */
-    FIELD_TIME,    /* RFC 3339 in; UTC with milliseconds and Z out */
-    FIELD_ENUM,    /* choices */
-    FIELD_OBJECT,  /* fields: its rows; NULL: any object */
-    FIELD_MAP,     /* object of any names (1..max_key code points) to `item` values; min, max: members */
-    FIELD_LIST,    /* of `item` (with `fields` or `choices` for objects and enums); min, max: elements */
-    FIELD_ANY      /* any JSON value */
+    FIELD_UUID,   /* lower-cased on the way in; `ref` names the kind it refers to */
+    FIELD_TIME,   /* RFC 3339 in; UTC with milliseconds and Z out */
+    FIELD_ENUM,   /* choices */
+    FIELD_OBJECT, /* fields: its rows; NULL: any object */
+    FIELD_MAP,    /* object of any names (1..FIELD_NAME_MAX code points) to `item` values; min, max: members */
+    FIELD_LIST,   /* of `item`; min, max: elements. Items of both use `fields`, `choices`, `pattern`, `item_max` */
+    FIELD_ANY     /* any JSON value */
 };
 
+/* Where rows say nothing. */
+enum { FIELD_TEXT_MAX = 65536, FIELD_ITEM_MAX = 1024, FIELD_NAME_MAX = 128, FIELD_ITEMS_MAX = 1000 };
+
 enum field_flag {
-    FIELD_REQUIRED = 1,
+    FIELD_REQUIRED = 1,  /* with FIELD_READONLY: always there in what the server says, never asked for */
     FIELD_READONLY = 2,  /* set by the server; ignored in a body */
     FIELD_IMMUTABLE = 4, /* may be given at creation only; a differing later value is a fault */
     FIELD_NULLABLE = 8,
-    FIELD_FILTER = 16,   /* equality has an index */
-    FIELD_SORT = 32,     /* order has an index */
-    FIELD_UNIQUE = 64,   /* unique per tenant and kind (per parent with FIELD_PER_PARENT) */
+    FIELD_FILTER = 16, /* equality has an index */
+    FIELD_SORT = 32,   /* order has an index */
+    FIELD_UNIQUE = 64, /* unique per tenant and kind (per parent with FIELD_PER_PARENT) */
     FIELD_PER_PARENT = 128,
-    FIELD_SECRET = 256,  /* taken, sealed, never rendered */
-    FIELD_LIVE = 512,    /* not stored: appended when the document is answered */
+    FIELD_SECRET = 256, /* taken, sealed, never rendered */
+    FIELD_LIVE = 512,   /* not stored: appended when the document is answered */
     FIELD_UNIQUE_ITEMS = 1024,
     FIELD_WRITEONLY = 2048, /* an alias or a command: taken, not rendered */
-    FIELD_SEARCH = 4096  /* may be filtered, but has no index: documents are examined */
+    FIELD_SEARCH = 4096     /* may be filtered, but has no index: documents are examined */
 };
 
 struct field {
@@ -43,17 +46,20 @@ struct field {
     enum field_type type;
     unsigned flags;
     int64_t min, max;
-    const char *pattern;         /* a POSIX extended regular expression without back-references; anchored as written */
-    const char *const *choices;  /* ends with NULL */
+    const char *pattern;        /* a POSIX extended regular expression without back-references; anchored as written */
+    const char *const *choices; /* ends with NULL */
     const struct field *fields;
     enum field_type item;
     const char *ref;
-    const char *preset;          /* JSON text of the default; NULL: absent */
+    const char *preset; /* JSON text of the default; NULL: absent */
     const char *doc;
+    int64_t item_max;  /* code points of text items of a list or map; 0: FIELD_ITEM_MAX */
+    const char *alias; /* this is another name of that member: taken, and known by that name from then on */
 };
 
 /* One fault, in the words of the published codes: "VAL_REQUIRED", "VAL_INVALID_TYPE", "VAL_INVALID_FORMAT",
- * "VAL_INVALID_ENUM", "VAL_OUT_OF_RANGE", "VAL_TOO_LONG", "VAL_UNKNOWN_FIELD", "VAL_INVALID_FILTER", "VAL_INVALID_SORT". */
+ * "VAL_INVALID_ENUM", "VAL_OUT_OF_RANGE", "VAL_TOO_LONG", "VAL_UNKNOWN_FIELD", "VAL_IMMUTABLE", "VAL_INVALID_FILTER",
+ * "VAL_INVALID_SORT". */
 struct fault {
     struct str field; /* "config.variables.x", "nodes[2].id", "query.pageSize" */
     struct str message;
@@ -71,15 +77,30 @@ void fault_add(struct faults *f, struct str field, const char *code, const char 
 
 enum field_mode {
     FIELD_CREATE, /* required fields must be there, defaults are filled in */
-    FIELD_CHANGE, /* a merge patch: nothing is required, null takes a nullable field away */
-    FIELD_WHOLE   /* a stored or rendered document: unknown or missing members are faults (tests) */
+    FIELD_CHANGE, /* a merge patch (RFC 7396): nothing is required, null takes a member away that is not required */
+    FIELD_WHOLE   /* as the server answers: read-only members belong, secrets do not, what is always there must be */
 };
-/* Checks `body` against the rows and answers a normalised tree in the arena (defaults filled, read-only members dropped,
- * UUIDs and times in their one form), or NULL when memory ran out. All faults are reported, not the first. */
-struct json *field_check(const struct field *rows, const struct json *body, enum field_mode mode, struct faults *faults);
+/* Checks `body` against the rows and answers a normalised tree in the arena (defaults filled, read-only members
+ * dropped, aliases resolved, UUIDs and times in their one form), or NULL when memory ran out. All faults are reported,
+ * not the first; what was faulty is not in the tree. */
+struct json *field_check(const struct field *rows, const struct json *body, enum field_mode mode,
+                         struct faults *faults);
+/* Members of `patch` (checked, FIELD_CHANGE) that are immutable and differ from those of `before`. */
+void field_check_immutable(const struct field *rows, const struct json *before, const struct json *patch,
+                           struct faults *faults);
 
-const struct field *field_find(const struct field *rows, struct str name); /* dotted paths go into objects and maps */
+/* Dotted paths go into objects with rows, and name a map with any one name behind it: "labels.role" is the row
+ * `labels`.
+ */
+const struct field *field_find(const struct field *rows, struct str name);
+/* The rows' indexes in RFC 8785 member order, ending with -1. Made once per thread. NULL: memory ran out. */
+const int *field_order(const struct field *rows);
+
 /* JSON Schema 2020-12 of the rows as an object schema. `input`: as a body (no read-only members). */
 void field_schema(struct json_out *o, const struct field *rows, bool input);
+/* The same in the reading of a mode: FIELD_CHANGE for the body of a change. */
+void field_schema_mode(struct json_out *o, const struct field *rows, enum field_mode mode);
+/* The schema of one row's value; a parameter's, for example. */
+void field_schema_value(struct json_out *o, const struct field *row, enum field_mode mode);
 
 #endif

@@ -1,0 +1,22 @@
+/* What a thread keeps about rows it has met: their order, and their patterns compiled. Between field.c and
+ * field_schema.c.
+ *
+ * glibc's regexec takes a lock in the compiled pattern, so threads do not share them. Everything is freed when the
+ * thread ends. */
+#ifndef LIB_FIELD_PLAN_H
+#define LIB_FIELD_PLAN_H
+
+#include "lib/field.h"
+
+struct field_plan {
+    const struct field *rows; /* key */
+    size_t count;
+    int *order;      /* by RFC 8785, ends with -1 */
+    void **patterns; /* compiled at first use, by row */
+};
+
+struct field_plan *field_plan_of(const struct field *rows); /* NULL: memory ran out */
+/* A pattern that does not compile is a programming error. False also when memory ran out. */
+bool field_plan_matches(struct field_plan *plan, const struct field *row, const char *text);
+
+#endif
