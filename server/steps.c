@@ -1,0 +1,348 @@
+/* The fixed steps of every request, and the driver that walks them. */
+#include "server/request.h"
+
+#include "lib/clock.h"
+#include "lib/id.h"
+#include "proto/http.h"
+#include "proto/query.h"
+#include "server/auth.h"
+#include "server/conn.h"
+#include "server/dialect.h"
+#include "server/idempotency.h"
+#include "server/reply.h"
+#include "server/router.h"
+#include "server/worker.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static enum flow step_route(struct request *r);
+static enum flow step_body(struct request *r);
+static enum flow step_validate(struct request *r);
+static enum flow step_handle(struct request *r);
+
+static enum flow (*const steps[])(struct request *r) = {
+    step_route,        /* dialect, row, parameters; a flood from one address ends here */
+    auth_admit,        /* who calls, may they, how often: one store trip */
+    step_body,         /* type and size; waits until it is whole */
+    step_validate,     /* query and body against the rows, every fault in one answer */
+    idempotency_check, /* done before? */
+    step_handle,       /* the resource's own */
+};
+
+void request_resume(struct request *r)
+{
+    while (!r->answered && r->step < ARRAY_LEN(steps))
+        if (steps[r->step++](r) != NEXT)
+            return;
+}
+
+/* The client's id when it is short and printable, else a fresh one. */
+static void choose_id(struct request *r)
+{
+    struct str given = http_header(r->head, S("x-request-id"));
+    bool good = given.n > 0 && given.n < sizeof r->id;
+    for (size_t i = 0; good && i < given.n; i++)
+        good = given.p[i] > ' ' && given.p[i] < 0x7f;
+    if (good)
+        memcpy(r->id, given.p, given.n);
+    else
+        id_uuid(clock_wall_ms(), r->id);
+}
+
+static void open_request(struct request *r)
+{
+    arena_init(&r->arena, (size_t)r->worker->settings->request_memory);
+    ops_init(&r->ops);
+    buf_init_arena(&r->fields, &r->arena, 0);
+    r->started_ns = (int64_t)clock_mono_ns();
+    r->dialect = dialects[0];
+}
+
+void request_start(struct request *r)
+{
+    open_request(r);
+    choose_id(r);
+    request_resume(r);
+}
+
+void request_body(struct request *r, struct str body)
+{
+    r->body = body;
+    r->has_whole_body = true;
+    if (r->wants_body) {
+        r->wants_body = false;
+        request_resume(r);
+    }
+}
+
+void request_end(struct request *r)
+{
+    ops_detach(&r->ops);
+    arena_fini(&r->arena);
+}
+
+void request_fault(struct request *r, enum code c, const char *why)
+{
+    if (r->answered)
+        return;
+    if (r->started_ns == 0) {
+        open_request(r);
+        id_uuid(clock_wall_ms(), r->id);
+    }
+    ops_detach(&r->ops);
+    r->admitting = false;
+    r->idempotency = NULL;
+    if (why != NULL)
+        request_refuse(r, c, "%s", why);
+    reply_error(r, c);
+}
+
+/* Route. */
+
+static enum flow refuse_query(struct request *r, const char *why)
+{
+    request_refuse(r, VAL_FAILED, "the query string: %s", why);
+    return reply_error(r, VAL_FAILED);
+}
+
+/* `OPTIONS *` asks about the server as a whole. */
+static enum flow reply_options(struct request *r, unsigned allow)
+{
+    struct buf b;
+    buf_init_arena(&b, &r->arena, 64);
+    method_list(&b, allow);
+    reply_header(r, "Allow", buf_view(&b));
+    return reply_empty(r, 204);
+}
+
+static enum flow step_route(struct request *r)
+{
+    struct buf path;
+    struct router_match match;
+    const struct worker *w = r->worker;
+    r->method = method_parse(r->head->method);
+    buf_init_arena(&path, &r->arena, r->head->path.n);
+    r->dialect = dialect_of(r->head->path);
+    if (!limit_address(w->limit, r->address, clock_mono_ms(), &r->rate))
+        return reply_error(r, RATE_LIMIT_EXCEEDED);
+    if (str_eq(r->head->path, S("*")) && r->method == OPTIONS)
+        return reply_options(r, GET | POST | PUT | PATCH | DELETE | HEAD | OPTIONS);
+    if (http_path(&path, r->head->path) && !path.failed)
+        router_find(w->settings->router, &r->arena, r->method, buf_view(&path), &match);
+    else
+        match = (struct router_match){0};
+    r->path = str_slice(buf_view(&path), strlen(r->dialect->base), path.n);
+    r->route = match.route;
+    r->resource = match.resource;
+    r->allow = match.allow;
+    memcpy(r->params, match.params, sizeof r->params);
+    if (r->route == NULL)
+        r->unroutable = r->allow == 0 ? RES_ROUTE_NOT_FOUND : RES_METHOD_NOT_ALLOWED;
+    r->query = arena_new(&r->arena, struct query);
+    if (r->query == NULL)
+        return reply_error(r, SYS_OVERLOADED);
+    enum query_fault fault = query_parse(&r->arena, r->head->query, r->query);
+    if (fault != QUERY_OK && (r->route == NULL || (r->route->flags & ROUTE_PUBLIC) == 0))
+        r->query_fault = query_why(fault);
+    else if (fault != QUERY_OK)
+        return refuse_query(r, query_why(fault));
+    return NEXT;
+}
+
+/* After the caller is known, or where nobody needs to be. */
+enum flow request_routable(struct request *r)
+{
+    if (r->unroutable == RES_METHOD_NOT_ALLOWED && r->method == OPTIONS)
+        return reply_options(r, r->allow);
+    if (r->unroutable != OK)
+        return reply_error(r, r->unroutable);
+    return r->query_fault != NULL ? refuse_query(r, r->query_fault) : NEXT;
+}
+
+/* Body. */
+
+static bool is_json(struct str type)
+{
+    struct str rest = type, media = str_trim(str_cut(&rest, ';'));
+    if (!str_ieq(media, S("application/json")) && !str_ieq(media, S("application/merge-patch+json")))
+        return false;
+    while (rest.p != NULL) {
+        struct str value = str_trim(str_cut(&rest, ';')), name = str_trim(str_cut(&value, '='));
+        if (str_ieq(name, S("charset")) && !str_ieq(str_trim(value), S("utf-8")) &&
+            !str_ieq(str_trim(value), S("\"utf-8\"")))
+            return false;
+    }
+    return true;
+}
+
+static bool takes_body(const struct request *r)
+{
+    return (r->method & (POST | PUT | PATCH)) != 0 || (r->route->flags & ROUTE_RAW_BODY) != 0;
+}
+
+static enum flow step_body(struct request *r)
+{
+    if (!takes_body(r) || !r->head->has_body)
+        return NEXT;
+    if ((r->route->flags & ROUTE_RAW_BODY) == 0 && !is_json(http_header(r->head, S("content-type")))) {
+        request_refuse(r, RES_UNSUPPORTED_MEDIA_TYPE, "this operation takes application/json");
+        return reply_error(r, RES_UNSUPPORTED_MEDIA_TYPE);
+    }
+    if (r->has_whole_body)
+        return NEXT;
+    r->wants_body = true;
+    conn_want_body(r->conn, (uint64_t)r->worker->settings->body_max);
+    return WAIT;
+}
+
+/* Validate. */
+
+static enum flow refuse_json(struct request *r, const struct json_fault *fault)
+{
+    r->details = arena_printf(&r->arena, "{\"offset\":%zu}", fault->offset);
+    request_refuse(r, VAL_MALFORMED_JSON, "the body is not well-formed JSON, at byte %zu: %s", fault->offset,
+                   fault->message);
+    return reply_error(r, VAL_MALFORMED_JSON);
+}
+
+static enum flow validate_body(struct request *r, struct faults *faults)
+{
+    const struct settings *s = r->worker->settings;
+    const struct route *route = r->route;
+    const struct json_limits limits = {(unsigned)s->json_depth, (unsigned)s->json_nodes};
+    const struct field *rows = route->body != NULL ? route->body : r->resource->fields;
+    struct json_fault fault = {0, "a JSON object is expected"};
+    struct str text = r->body.n == 0 && (route->flags & ROUTE_NO_BODY) != 0 ? S("{}") : r->body;
+    struct json *body = text.n == 0 ? NULL : json_parse(&r->arena, text, &limits, &fault);
+    if (body == NULL)
+        return refuse_json(r, &fault);
+    if (json_type(body) != JSON_OBJECT) {
+        fault_add(faults, S(""), "VAL_INVALID_TYPE", "the body is not a JSON object");
+        return NEXT;
+    }
+    r->json = field_check(rows, body, (r->method & (PUT | PATCH)) != 0 ? FIELD_CHANGE : FIELD_CREATE, faults);
+    return r->json == NULL && faults->n == 0 ? reply_error(r, SYS_OVERLOADED) : NEXT;
+}
+
+/* Whether a list or stream knows the parameter beyond the route's own rows. */
+static bool is_common_parameter(const struct request *r, struct str name)
+{
+    const struct dialect *d = r->dialect;
+    if ((r->route->flags & ROUTE_STREAM) != 0 && str_eq(name, S("token")))
+        return true;
+    if ((r->route->flags & ROUTE_LIST) == 0)
+        return false;
+    if (str_eqz(name, d->page) || str_eqz(name, d->page_size) || str_eqz(name, d->sort) || str_eqz(name, d->filter))
+        return true;
+    const struct field *rows = r->route->data != NULL ? r->route->data : r->resource->fields;
+    const struct field *f = field_find(rows, name);
+    return f != NULL && (f->flags & (FIELD_FILTER | FIELD_SEARCH)) != 0;
+}
+
+/* A parameter's text as the JSON value that its row wants; what does not fit stays a string, for field_check to refuse.
+ */
+static void write_parameter(struct json_out *o, const struct field *row, const struct query *q, struct str name)
+{
+    struct str value = query_get(q, name);
+    int64_t number;
+    size_t i = 0;
+    if (row->type == FIELD_LIST) {
+        json_open(o, '[');
+        while (query_each(q, name, &i, &value))
+            for (struct str rest = value; rest.p != NULL;)
+                json_put_str(o, str_trim(str_cut(&rest, ',')));
+        json_close(o, ']');
+    } else if ((row->type == FIELD_INT || row->type == FIELD_NUMBER) && str_i64(value, &number)) {
+        json_put_int(o, number);
+    } else if (row->type == FIELD_BOOL && (str_eq(value, S("true")) || str_eq(value, S("false")))) {
+        json_put_bool(o, value.n == 4);
+    } else {
+        json_put_str(o, value);
+    }
+}
+
+static bool seen_before(const struct query *q, size_t i)
+{
+    for (size_t j = 0; j < i; j++)
+        if (str_eq(q->params[j].name, q->params[i].name))
+            return true;
+    return false;
+}
+
+static void add_query_fault(struct request *r, struct faults *faults, struct str name, const char *code,
+                            const char *message)
+{
+    fault_add(faults, arena_printf(&r->arena, "query." STR_FMT, STR_ARG(name)), code, "%s", message);
+}
+
+/* Checks the route's own rows by field_check, under names that begin with `query.`. */
+static void check_rows(struct request *r, struct faults *faults, struct str object)
+{
+    static const struct field none[] = {{0}};
+    struct faults own;
+    faults_init(&own, &r->arena);
+    struct json *given = json_parse(&r->arena, object, NULL, NULL);
+    r->parameters = field_check(r->route->query != NULL ? r->route->query : none, given, FIELD_CREATE, &own);
+    for (size_t i = 0; i < own.n; i++)
+        fault_add(faults, arena_printf(&r->arena, "query." STR_FMT, STR_ARG(own.list[i].field)), own.list[i].code,
+                  STR_FMT, STR_ARG(own.list[i].message));
+}
+
+static void validate_query(struct request *r, struct faults *faults)
+{
+    struct buf b;
+    struct json_out o;
+    const struct query *q = r->query;
+    if (q->n == 0 && r->route->query == NULL)
+        return;
+    buf_init_arena(&b, &r->arena, 128);
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    for (size_t i = 0; i < q->n; i++) {
+        struct str name = q->params[i].name;
+        const struct field *row = r->route->query == NULL ? NULL : field_find(r->route->query, name);
+        bool common = row == NULL && is_common_parameter(r, name);
+        if (row == NULL && !common) {
+            if (!seen_before(q, i))
+                add_query_fault(r, faults, name, "VAL_UNKNOWN_FIELD", "this operation does not know the parameter");
+        } else if (row != NULL && !seen_before(q, i)) {
+            if (row->type != FIELD_LIST && query_count(q, name) > 1)
+                add_query_fault(r, faults, name, "VAL_INVALID_FORMAT", "the parameter is given more than once");
+            json_key(&o, name);
+            write_parameter(&o, row, q, name);
+        }
+    }
+    json_close(&o, '}');
+    check_rows(r, faults, buf_view(&b));
+}
+
+static enum flow step_validate(struct request *r)
+{
+    bool has_body = takes_body(r) && (r->route->flags & ROUTE_RAW_BODY) == 0;
+    if (r->query->n == 0 && r->route->query == NULL && !has_body && r->method != POST)
+        return NEXT;
+    struct faults *faults = arena_new(&r->arena, struct faults);
+    if (faults == NULL)
+        return reply_error(r, SYS_OVERLOADED);
+    faults_init(faults, &r->arena);
+    validate_query(r, faults);
+    if (r->method == POST)
+        idempotency_begin(r, faults);
+    if (has_body) {
+        enum flow flow = validate_body(r, faults);
+        if (flow != NEXT)
+            return flow;
+    }
+    if (faults->n == 0)
+        return NEXT;
+    r->faults = faults;
+    request_refuse(r, VAL_FAILED, "%zu fault%s in the request; the first: " STR_FMT, faults->n,
+                   faults->n == 1 ? "" : "s", STR_ARG(faults->list[0].message));
+    return reply_error(r, VAL_FAILED);
+}
+
+static enum flow step_handle(struct request *r)
+{
+    return r->route->handle(r);
+}
