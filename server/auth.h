@@ -13,11 +13,6 @@
 #include "server/request.h"
 
 struct settings;
-struct auth; /* a worker's cache of verified credentials and its watched sessions */
-
-struct auth *auth_new(struct worker *w); /* NULL when memory ran out */
-void auth_free(struct auth *a);
-
 /* The step: authenticates, charges the rate, opens the idempotency record, then answers 401, 429, 404, 405 or 403, or
  * goes on. A reading handler may go on beside it; its answer is held until the admission is back. */
 enum flow auth_admit(struct request *r);
@@ -26,36 +21,27 @@ enum flow auth_admit(struct request *r);
  * can be used (AUTH_TOKEN_MISSING, AUTH_TOKEN_INVALID). */
 enum code auth_bearer(const struct request *r, struct str *token, bool *in_query);
 
-/* Authenticates a token that came by another way than the request's head (the first message of a stream). The contract
- * is lib/op.h's: `then` runs once, later, with OK and a caller whose texts live in `arena`, or with the code of the
- * refusal. */
+/* Authenticates a token that came by another way than the request's head (the first message of a stream), and charges
+ * its caller for one operation. The contract is lib/op.h's: OK, and `then` runs once, later, with OK and the caller,
+ * whose texts live in `arena`, or with the code of the refusal; or another code, and it never runs. */
 typedef void auth_then(void *arg, enum code c, const struct caller *caller);
 enum code auth_token(struct worker *w, struct str token, bool in_query, struct arena *arena, struct ops *asker,
                      auth_then *then, void *arg);
 
-/* A connection that outlives its request. `revoked` runs once when the credential is revoked, within a second; the
- * session is no longer watched then. */
-struct auth_session {
-    struct list link; /* private */
-    char credential[65];
-    char tenant[37];
-    unsigned partition;
-    void (*revoked)(void *arg);
-    void *arg;
-};
-void auth_watch(struct worker *w, struct auth_session *s, const struct caller *caller, void (*revoked)(void *arg),
-                void *arg);
-void auth_unwatch(struct worker *w, struct auth_session *s); /* fine on one that is not watched */
-
-/* How a credential is found in the store: 64 hex digits of its hash under the pepper. */
+/* How a credential is found in the store (key_credential): 64 hex digits of the secret's hash under the pepper. Its
+ * record has the fields tenant, kind ("key", "agent"), id, name, tier (its number), roles and permissions (between
+ * commas), expires (ms, 0: never), and revoked (ms) once it is. */
 void auth_credential(const struct settings *settings, struct str secret, char hex[65]);
-/* The same for what has no secret of its own: `what` is "user", "agent" or "jwt", `id` its id. */
-void auth_subject(const struct settings *settings, const char *what, struct str tenant, struct str id, char hex[65]);
+/* The same for access tokens, which have no record until something is revoked: `what` is "jwt" with the token's jti, or
+ * "agent" with the agent's id, for all tokens of that agent. */
+void auth_subject(const struct settings *settings, const char *what, struct str id, char hex[65]);
 
 /* Signs an access token of an agent: role agent, bound to `agent_id`, `ttl_ms` long. Appends to `out`. */
 void auth_agent_token(const struct settings *settings, struct buf *out, struct str tenant, struct str agent_id,
                       struct str name, int64_t now_ms, int64_t ttl_ms);
 
+/* "<kind>:<id>": how rates and idempotency records name a caller. */
+struct str auth_caller_name(struct arena *a, const struct caller *c);
 unsigned partition_of(struct str tenant); /* crc32 of the tenant's UUID text, modulo 64 */
 
 #endif

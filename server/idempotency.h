@@ -1,13 +1,14 @@
 /* Idempotency-Key (decision 18): the same POST with the same key is done once, and answered again as it was.
  *
- *   none --admit--> in flight --commit--> done (document, revision, status)        replayed for 24 h
- *                       |  `------answer without a commit (404, 409, 422)--> done (status, body)
- *                       `---------answer that is not kept (400 401 403 429 503)--> none
+ *   none --valid request--> claimed --the change's own commit--> kept      replayed for `idempotency-keep`
+ *                              |  `----another answer (404 409 422, or 2xx without idempotency_commit)--> kept
+ *                              `-------400 401 403 429 5xx--> none
  *
- * The record is opened by the admission, in its one trip, and closed by the commit, in its one transaction; it belongs
- * to (tenant, caller, route, key). Its fingerprint is the hash of the body: another body is refused with the dialect's
- * code. An opened record that is never closed (the process died) is taken over after the request's deadline. A body
- * with a secret in it is stored sealed under a key made from the Idempotency-Key and the bearer. */
+ * A record belongs to (tenant, caller, route, key); its fingerprint is the hash of method, path, query and body. It is
+ * claimed once the request is known to be valid, so faults leave none behind; a claim that is never closed (the process
+ * died) is over after the request's deadline. A kept record holds the status and the answer's data; an answer that
+ * shows a secret is sealed under a key made from the Idempotency-Key and the bearer, which the store knows neither of.
+ */
 #ifndef SERVER_IDEMPOTENCY_H
 #define SERVER_IDEMPOTENCY_H
 
@@ -15,16 +16,22 @@
 
 struct commit;
 
-/* Notes the request's key, if it has one; a malformed one is a fault of `faults`. Called when the caller is known. */
+/* A POST's Idempotency-Key, if there is one; one that is malformed becomes a fault. */
 void idempotency_begin(struct request *r, struct faults *faults);
-/* After the body is known: goes on, waits, or answers a replay or a conflict. */
-enum flow idempotency_check(struct request *r);
-/* Puts the closing of the record into the commit that makes the change; `status` and where the answer's document is. */
-void idempotency_commit(struct request *r, struct commit *c, int status, struct str kind, struct str id,
-                        int64_t revision);
-/* The same for an answer that shows a secret and so cannot be made again: the whole body, sealed. */
-void idempotency_commit_sealed(struct request *r, struct commit *c, int status, struct str body);
-/* Before an answer goes out: keeps or drops the record when no commit has closed it. WAIT: the answer follows later. */
+/* The step: claims, or answers a replay, a conflict, or that the first is still running. */
+enum flow idempotency_claim(struct request *r);
+
+struct idempotent_answer {
+    int status;
+    struct str data;     /* JSON, as given to reply_data or reply_document */
+    int64_t revision;    /* 0: an answer without ETag */
+    struct str location; /* STR_NONE: none */
+    bool secret;         /* `data` is kept sealed */
+};
+/* Closes the claim in the commit that makes the change. No-op for a request without a key. */
+void idempotency_commit(struct request *r, struct commit *c, const struct idempotent_answer *a);
+
+/* Before an answer goes out: closes or gives back a claim that no commit has closed. WAIT: the answer follows. */
 enum flow idempotency_keep(struct request *r, int status, const char *type, struct str body);
 
 #endif

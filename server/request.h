@@ -38,6 +38,7 @@ struct caller { /* who asks; every text lives in the request's arena */
     unsigned tier;       /* index into the rate tiers */
     int64_t expires_ms;  /* 0: never */
     char credential[65]; /* how the store finds the credential; "" without one */
+    int64_t revocations; /* the partition's counter when the credential was looked up */
 };
 
 struct request {

@@ -9,6 +9,8 @@
 #include "server/conn.h"
 #include "server/dialect.h"
 #include "server/idempotency.h"
+#include "server/list.h"
+#include "server/settings.h"
 #include "server/reply.h"
 #include "server/router.h"
 #include "server/worker.h"
@@ -26,7 +28,7 @@ static enum flow (*const steps[])(struct request *r) = {
     auth_admit,        /* who calls, may they, how often: one store trip */
     step_body,         /* type and size; waits until it is whole */
     step_validate,     /* query and body against the rows, every fault in one answer */
-    idempotency_check, /* done before? */
+    idempotency_claim, /* done before? */
     step_handle,       /* the resource's own */
 };
 
@@ -228,16 +230,9 @@ static enum flow validate_body(struct request *r, struct faults *faults)
 /* Whether a list or stream knows the parameter beyond the route's own rows. */
 static bool is_common_parameter(const struct request *r, struct str name)
 {
-    const struct dialect *d = r->dialect;
     if ((r->route->flags & ROUTE_STREAM) != 0 && str_eq(name, S("token")))
         return true;
-    if ((r->route->flags & ROUTE_LIST) == 0)
-        return false;
-    if (str_eqz(name, d->page) || str_eqz(name, d->page_size) || str_eqz(name, d->sort) || str_eqz(name, d->filter))
-        return true;
-    const struct field *rows = r->route->data != NULL ? r->route->data : r->resource->fields;
-    const struct field *f = field_find(rows, name);
-    return f != NULL && (f->flags & (FIELD_FILTER | FIELD_SEARCH)) != 0;
+    return (r->route->flags & ROUTE_LIST) != 0 && list_parameter(r->dialect, r->resource, name);
 }
 
 /* A parameter's text as the JSON value that its row wants; what does not fit stays a string, for field_check to refuse.

@@ -38,8 +38,9 @@ struct worker {
     struct hub *hub;
     struct feeds *feeds;
     struct drains *drains;
-    struct auth *auth;   /* server/auth.h */
-    struct limit *limit; /* server/limit.h */
+    struct principals *principals; /* server/principal.h */
+    struct sessions *sessions;     /* server/session.h */
+    struct limit *limit;           /* server/limit.h */
     struct listener *listener;
     struct conns conns;
     struct metrics metrics;

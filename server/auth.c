@@ -1,0 +1,432 @@
+/* Who calls. The happy path of a request with a known key: its caller is copied from the worker's cache, the charge and
+ * the partition's revocation counter go to the store in one trip, and a reading handler goes on meanwhile.
+ *
+ * An unknown token: its record and the charge, in one trip. A counter that moved since the record was read: the record
+ * again. A store that is away: 503, never a stale yes. */
+#include "server/auth.h"
+
+#include "lib/clock.h"
+#include "lib/id.h"
+#include "proto/http.h"
+#include "proto/jwt.h"
+#include "proto/query.h"
+#include "server/conn.h"
+#include "server/dialect.h"
+#include "server/limit.h"
+#include "server/principal.h"
+#include "server/reply.h"
+#include "server/settings.h"
+#include "server/store/admit.h"
+#include "server/worker.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char key_prefix[] = "slp";
+
+unsigned partition_of(struct str tenant)
+{
+    uint32_t crc = UINT32_MAX;
+    for (size_t i = 0; i < tenant.n; i++) {
+        crc ^= (uint8_t)tenant.p[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (0xedb88320U & (0U - (crc & 1)));
+    }
+    return ~crc % ID_PARTITIONS;
+}
+
+static void hex_of(const uint8_t hash[CRYPTO_HASH], char hex[65])
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < CRYPTO_HASH; i++) {
+        hex[2 * i] = digits[hash[i] >> 4];
+        hex[2 * i + 1] = digits[hash[i] & 15];
+    }
+    hex[64] = '\0';
+}
+
+void auth_credential(const struct settings *settings, struct str secret, char hex[65])
+{
+    uint8_t hash[CRYPTO_HASH];
+    keyring_hash(settings->keyring, secret, hash);
+    hex_of(hash, hex);
+}
+
+void auth_subject(const struct settings *settings, const char *what, struct str id, char hex[65])
+{
+    char text[256];
+    int n = snprintf(text, sizeof text, "%s:" STR_FMT, what, STR_ARG(id));
+    auth_credential(settings, (struct str){text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1}, hex);
+}
+
+/* One authentication, from a token to a caller. Lives in the asker's arena. */
+struct login {
+    struct worker *worker;
+    struct arena *arena;
+    struct ops *asker;
+    uint8_t token[CRYPTO_HASH];
+    char credential[65];
+    unsigned partition;
+    bool is_jwt, cached; /* cached: the caller came from the cache */
+    int64_t cost;
+    struct caller caller; /* of a JWT or the cache; of a key once its record was read */
+    struct rate rate;
+    void (*then)(struct login *l, enum code c);
+    void *arg;
+    auth_then *told;
+};
+
+static const char *const kind_names[] = {
+    [CALLER_KEY] = "key", [CALLER_USER] = "user", [CALLER_AGENT] = "agent", [CALLER_SYSTEM] = "system"};
+
+static void add_list(struct permission_set *set, struct str list, bool roles)
+{
+    while (list.p != NULL) {
+        struct str name = str_trim(str_cut(&list, ','));
+        if (roles)
+            role_find(name, set);
+        else
+            permission_add(set, name);
+    }
+}
+
+static enum code read_jwt(struct login *l, struct str token, bool in_query)
+{
+    struct jwt jwt;
+    const struct settings *s = l->worker->settings;
+    struct caller *c = &l->caller;
+    switch (
+        jwt_verify(l->arena, token, s->keyring, str_z(s->issuer), str_z(s->audience), clock_wall_ms() / 1000, &jwt)) {
+    case JWT_OK:
+        break;
+    case JWT_EXPIRED:
+        return AUTH_TOKEN_EXPIRED;
+    case JWT_MEMORY:
+        return SYS_OVERLOADED;
+    default:
+        return AUTH_TOKEN_INVALID;
+    }
+    int64_t life_ms = (jwt.expires_s - jwt.issued_s) * 1000;
+    if (life_ms > s->token_ttl_max || (in_query && life_ms > s->query_token_ttl_max) ||
+        !id_is_uuid(jwt.tenant_id, NULL) || !id_is_uuid(jwt.id, NULL))
+        return AUTH_TOKEN_INVALID;
+    bool agent = jwt.agent_id.n > 0;
+    *c = (struct caller){
+        .type = agent ? CALLER_AGENT : CALLER_USER,
+        .id = agent ? jwt.agent_id : jwt.user_id,
+        .name = jwt.name.n > 0 ? jwt.name : jwt.subject,
+        .tenant = jwt.tenant_id,
+        .partition = partition_of(jwt.tenant_id),
+        .expires_ms = jwt.expires_s * 1000,
+    };
+    if (agent) {
+        role_find(S("agent"), &c->permissions);
+    } else {
+        for (size_t i = 0; i < jwt.role_count; i++)
+            role_find(jwt.roles[i], &c->permissions);
+        for (size_t i = 0; i < jwt.permission_count; i++)
+            permission_add(&c->permissions, jwt.permissions[i]);
+    }
+    auth_subject(s, agent ? "agent" : "jwt", agent ? jwt.agent_id : jwt.id, c->credential);
+    memcpy(l->credential, c->credential, sizeof l->credential);
+    l->partition = c->partition;
+    l->is_jwt = true;
+    return OK;
+}
+
+/* What can be said of a token without asking the store. */
+static enum code read_token(struct login *l, struct str token, bool in_query)
+{
+    struct str prefix;
+    keyring_hash(l->worker->settings->keyring, token, l->token);
+    if (id_key_check(token, &prefix, &l->partition)) {
+        if (in_query || !str_eqz(prefix, key_prefix))
+            return AUTH_API_KEY_INVALID;
+        hex_of(l->token, l->credential);
+        return OK;
+    }
+    if (str_starts(token, S("slp_")))
+        return AUTH_API_KEY_INVALID;
+    return jwt_looks(token) ? read_jwt(l, token, in_query) : AUTH_TOKEN_INVALID;
+}
+
+static enum code look_up(struct login *l);
+
+/* The caller of an API key, from its record. False when the record is not one, or memory ran out. */
+static bool read_record(struct login *l, const struct redis_value *record)
+{
+    struct str kind = redis_text(redis_field(record, S("kind")));
+    int64_t tier = redis_int(redis_field(record, S("tier")), 0);
+    struct caller *c = &l->caller;
+    *c = (struct caller){
+        .type = CALLER_KEY,
+        .id = arena_str(l->arena, redis_text(redis_field(record, S("id")))),
+        .name = arena_str(l->arena, redis_text(redis_field(record, S("name")))),
+        .tenant = arena_str(l->arena, redis_text(redis_field(record, S("tenant")))),
+        .partition = l->partition,
+        .tier = tier >= 0 && tier < TIERS ? (unsigned)tier : TIER_STANDARD,
+        .expires_ms = redis_int(redis_field(record, S("expires")), 0),
+    };
+    memcpy(c->credential, l->credential, sizeof c->credential);
+    add_list(&c->permissions, redis_text(redis_field(record, S("roles"))), true);
+    add_list(&c->permissions, redis_text(redis_field(record, S("permissions"))), false);
+    return str_eqz(kind, kind_names[CALLER_KEY]) && c->id.n > 0 && c->tenant.n > 0 && c->name.p != NULL;
+}
+
+static void note_rate(struct login *l, const struct admitted *a)
+{
+    if (a->limit <= 0)
+        return;
+    int64_t reset_ms = a->reset_ms > 0 ? a->reset_ms : a->now_ms;
+    l->rate = (struct rate){
+        .known = true,
+        .tier = l->caller.tier,
+        .limit = a->limit,
+        .burst = a->burst,
+        .left = a->remaining,
+        .bucket = a->burst_remaining,
+        .reset_s = (reset_ms + 999) / 1000,
+        .reset_in_s = (reset_ms - a->now_ms + 999) / 1000,
+        .retry_in_s = a->verdict == ADMIT_LIMITED ? (a->retry_after_ms + 999) / 1000 : 0,
+    };
+    if (a->verdict == ADMIT_LIMITED && l->rate.retry_in_s < 1)
+        l->rate.retry_in_s = 1;
+}
+
+static enum code verdict_code(const struct login *l, enum admit_verdict v)
+{
+    switch (v) {
+    case ADMIT_OK:
+        return OK;
+    case ADMIT_UNKNOWN:
+        return l->is_jwt ? AUTH_TOKEN_INVALID : AUTH_API_KEY_INVALID;
+    case ADMIT_REVOKED:
+        return l->caller.type == CALLER_AGENT ? AGT_REVOKED : AUTH_TOKEN_REVOKED;
+    case ADMIT_EXPIRED:
+        return AUTH_TOKEN_EXPIRED;
+    case ADMIT_LIMITED:
+        return RATE_LIMIT_EXCEEDED;
+    }
+    return SYS_INTERNAL;
+}
+
+static void admitted(void *arg, enum code c, const struct admitted *a)
+{
+    struct login *l = arg;
+    struct principals *principals = l->worker->principals;
+    if (c != OK) {
+        l->then(l, c);
+        return;
+    }
+    bool looked_up = !l->cached;
+    if (looked_up && !l->is_jwt && !redis_is_nil(a->credential) && !read_record(l, a->credential)) {
+        l->then(l, SYS_OVERLOADED);
+        return;
+    }
+    if (l->cost > 0)
+        note_rate(l, a);
+    c = verdict_code(l, a->verdict);
+    if (l->cached &&
+        a->revoked != l->caller.revocations) { /* something was revoked since: look again, charge no more */
+        principals_drop(principals, l->token);
+        l->cached = false;
+        l->cost = c == RATE_LIMIT_EXCEEDED ? l->cost : 0;
+        c = look_up(l);
+        if (c != OK)
+            l->then(l, c);
+        return;
+    }
+    if (looked_up && (c == OK || c == RATE_LIMIT_EXCEEDED)) {
+        l->caller.revocations = a->revoked;
+        principals_add(principals, l->token, &l->caller);
+    }
+    l->then(l, c);
+}
+
+/* One trip: record when it is not known, charge, revocation counter. */
+static enum code look_up(struct login *l)
+{
+    const struct settings *s = l->worker->settings;
+    struct admit_rate rates[TIERS];
+    bool known = l->cached || l->is_jwt;
+    struct admission in = {
+        .partition = l->partition,
+        .credential = l->cached ? STR_NONE : str_z(l->credential),
+        .optional = l->is_jwt,
+        .space = {l->partition, known ? l->caller.tenant : STR_NONE},
+        .tier = l->caller.tier,
+        .rates = rates,
+        .rate_count = TIERS,
+        .cost = l->cost,
+    };
+    for (size_t i = 0; i < TIERS; i++)
+        rates[i] = (struct admit_rate){s->tiers[i].limit, s->tiers[i].burst};
+    if (known && (in.caller = auth_caller_name(l->arena, &l->caller)).p == NULL)
+        return SYS_OVERLOADED;
+    return store_admit(l->worker->store, l->arena, &in, l->asker, admitted, l);
+}
+
+struct str auth_caller_name(struct arena *a, const struct caller *c)
+{
+    return arena_printf(a, "%s:" STR_FMT, kind_names[c->type], STR_ARG(c->id));
+}
+
+/* OK: `l->then` runs once, later. */
+static enum code start_login(struct login *l, struct str token, bool in_query)
+{
+    enum code c = read_token(l, token, in_query);
+    l->cached = c == OK && principals_find(l->worker->principals, l->token, clock_wall_ms(), l->arena, &l->caller);
+    return c == OK ? look_up(l) : c;
+}
+
+static struct login *login_new(struct worker *w, struct arena *arena, struct ops *asker)
+{
+    struct login *l = arena_new(arena, struct login);
+    if (l != NULL)
+        *l = (struct login){.worker = w, .arena = arena, .asker = asker, .cost = 1};
+    return l;
+}
+
+/* Requests. */
+
+enum code auth_bearer(const struct request *r, struct str *token, bool *in_query)
+{
+    struct str given = http_header(r->head, S("authorization"));
+    bool stream = r->route != NULL && (r->route->flags & ROUTE_STREAM) != 0;
+    *in_query = false;
+    *token = STR_NONE;
+    if (given.p == NULL && stream && r->query_fault == NULL && query_count(r->query, S("token")) == 1) {
+        *in_query = true;
+        *token = query_get(r->query, S("token"));
+        return token->n > 0 ? OK : AUTH_TOKEN_INVALID;
+    }
+    if (given.p == NULL)
+        return AUTH_TOKEN_MISSING;
+    struct str scheme = str_cut(&given, ' ');
+    *token = str_trim(given);
+    return str_ieq(scheme, S("bearer")) && token->n > 0 && token->n <= JWT_MAX ? OK : AUTH_TOKEN_INVALID;
+}
+
+/* 404, 405 and 403 by a known caller. */
+static enum flow authorize(struct request *r)
+{
+    enum flow flow = request_routable(r);
+    if (flow != NEXT || caller_may(&r->caller, r->route->permission))
+        return flow;
+    r->details = arena_printf(&r->arena, "{\"required\":\"%s\"}", r->route->permission);
+    request_refuse(r, PERM_DENIED, "this needs the permission %s", r->route->permission);
+    return reply_error(r, PERM_DENIED);
+}
+
+static enum flow refuse(struct request *r, enum code c)
+{
+    if (c == RATE_LIMIT_EXCEEDED)
+        r->details = arena_printf(&r->arena, "{\"retryAfterSeconds\":%lld,\"tier\":\"%s\"}",
+                                  (long long)r->rate.retry_in_s, limit_tier_name(r->rate.tier));
+    return reply_error(r, c);
+}
+
+static void request_admitted(struct login *l, enum code c)
+{
+    struct request *r = l->arg;
+    bool beside = r->admitting;
+    r->admitting = false;
+    if (c == OK || l->rate.known)
+        r->rate = l->rate;
+    if (c != OK) {
+        if (beside)
+            reply_forget(r);
+        if (c != SYS_STORAGE && c != SYS_OVERLOADED)
+            r->caller = l->caller.tenant.p != NULL ? l->caller : r->caller;
+        refuse(r, c);
+        return;
+    }
+    r->caller = l->caller;
+    if (beside)
+        reply_release(r);
+    else if (authorize(r) == NEXT)
+        request_resume(r);
+}
+
+/* A plain read by a known caller does not wait: it has no effect that a refusal would have to undo. */
+static bool may_go_on(const struct request *r, const struct login *l)
+{
+    return l->cached && r->route != NULL && (r->method & (GET | HEAD)) != 0 &&
+           (r->route->flags & (ROUTE_STREAM | ROUTE_RAW_BODY)) == 0;
+}
+
+static enum flow go_unknown(struct request *r)
+{
+    r->rate.known = false;
+    return request_routable(r);
+}
+
+enum flow auth_admit(struct request *r)
+{
+    struct str token;
+    bool in_query;
+    bool is_system = r->dialect->base[0] == '\0';
+    if (r->route != NULL ? (r->route->flags & ROUTE_PUBLIC) != 0 : is_system)
+        return go_unknown(r);
+    enum code c = auth_bearer(r, &token, &in_query);
+    if (c == AUTH_TOKEN_MISSING && r->route != NULL && (r->route->flags & ROUTE_STREAM) != 0 &&
+        http_has_token(r->head, S("upgrade"), S("websocket")))
+        return go_unknown(r); /* the first message will say who it is */
+    struct login *l = login_new(r->worker, &r->arena, &r->ops);
+    if (c == OK && l == NULL)
+        c = SYS_OVERLOADED;
+    if (c == OK) {
+        l->then = request_admitted;
+        l->arg = r;
+        l->cost = r->route != NULL && (r->route->flags & ROUTE_NO_RATE) != 0 ? 0 : 1;
+        c = start_login(l, token, in_query);
+    }
+    if (c != OK)
+        return reply_error(r, c);
+    if (!may_go_on(r, l))
+        return WAIT;
+    r->caller = l->caller;
+    r->admitting = true;
+    return authorize(r);
+}
+
+/* Tokens that come later. */
+
+static void token_admitted(struct login *l, enum code c)
+{
+    l->told(l->arg, c, c == OK ? &l->caller : NULL);
+}
+
+enum code auth_token(struct worker *w, struct str token, bool in_query, struct arena *arena, struct ops *asker,
+                     auth_then *then, void *arg)
+{
+    struct login *l = login_new(w, arena, asker);
+    if (l == NULL)
+        return SYS_OVERLOADED;
+    l->then = token_admitted;
+    l->told = then;
+    l->arg = arg;
+    return token.n > 0 && token.n <= JWT_MAX ? start_login(l, token, in_query) : AUTH_TOKEN_INVALID;
+}
+
+void auth_agent_token(const struct settings *settings, struct buf *out, struct str tenant, struct str agent_id,
+                      struct str name, int64_t now_ms, int64_t ttl_ms)
+{
+    char id[ID_UUID];
+    const struct str role = S("agent");
+    id_uuid(now_ms, id);
+    const struct jwt claims = {
+        .issuer = str_z(settings->issuer),
+        .audience = str_z(settings->audience),
+        .id = str_z(id),
+        .subject = agent_id,
+        .agent_id = agent_id,
+        .tenant_id = tenant,
+        .name = name,
+        .roles = &role,
+        .role_count = 1,
+        .issued_s = now_ms / 1000,
+        .expires_s = (now_ms + ttl_ms) / 1000,
+    };
+    jwt_write(out, settings->keyring, &claims);
+}

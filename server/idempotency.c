@@ -1,0 +1,243 @@
+#include "server/idempotency.h"
+
+#include "lib/clock.h"
+#include "lib/crypto.h"
+#include "lib/id.h"
+#include "lib/keyring.h"
+#include "proto/http.h"
+#include "server/auth.h"
+#include "server/dialect.h"
+#include "server/reply.h"
+#include "server/router.h"
+#include "server/settings.h"
+#include "server/store/admit.h"
+#include "server/store/commit.h"
+#include "server/worker.h"
+
+enum { KEY_LENGTH_MAX = 255, FIELDS_MAX = 6 };
+
+struct idempotency {
+    struct str key, hash, fingerprint, record; /* the header's value; hex; hex; the record's name in the store */
+    char owner[ID_UUID];                       /* of the claim; the request's id will not do, it may be the client's */
+    bool claimed, closed;
+    int status; /* of the answer that waits for its record, with the rest */
+    const char *type;
+    struct str body;
+};
+
+void idempotency_begin(struct request *r, struct faults *faults)
+{
+    struct str key = http_header(r->head, S("idempotency-key"));
+    bool good = key.n > 0 && key.n <= KEY_LENGTH_MAX;
+    if (key.p == NULL)
+        return;
+    for (size_t i = 0; good && i < key.n; i++)
+        good = key.p[i] >= ' ' && key.p[i] < 0x7f;
+    if (!good) {
+        fault_add(faults, S("header.Idempotency-Key"), "VAL_INVALID_FORMAT", "1 to %d printable ASCII characters",
+                  KEY_LENGTH_MAX);
+        return;
+    }
+    r->idempotency = arena_new(&r->arena, struct idempotency);
+    if (r->idempotency != NULL)
+        r->idempotency->key = key;
+}
+
+static struct str hex(struct arena *a, const uint8_t hash[CRYPTO_HASH])
+{
+    struct buf b;
+    buf_init_arena(&b, a, 2 * CRYPTO_HASH + 1);
+    buf_hex(&b, hash, CRYPTO_HASH);
+    return b.failed ? STR_NONE : buf_view(&b);
+}
+
+/* Hash of what the request asks for. Lengths go in as well, so that no two requests run together to the same bytes. */
+static struct str fingerprint_of(struct request *r)
+{
+    const struct str parts[] = {r->head->method, r->head->path, r->head->query, r->body};
+    struct crypto_sha256 h;
+    uint8_t hash[CRYPTO_HASH];
+    crypto_sha256_init(&h);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        uint64_t n = parts[i].n;
+        crypto_sha256_add(&h, &n, sizeof n);
+        crypto_sha256_add(&h, parts[i].p, parts[i].n);
+    }
+    crypto_sha256_end(&h, hash);
+    return hex(&r->arena, hash);
+}
+
+/* The key under which a secret answer is sealed: only who has both the Idempotency-Key and the bearer can open it. */
+static void sealing_key(const struct request *r, struct str idempotency_key, uint8_t out[CRYPTO_KEY])
+{
+    uint8_t bearer[CRYPTO_HASH];
+    keyring_hash(r->worker->settings->keyring, http_header(r->head, S("authorization")), bearer);
+    crypto_hmac_sha256(bearer, idempotency_key, out);
+    crypto_wipe(bearer, sizeof bearer);
+}
+
+static struct str field(const struct redis_value *record, struct str name)
+{
+    return redis_text(redis_field(record, name));
+}
+
+static enum flow replay(struct request *r, const struct redis_value *record)
+{
+    uint8_t key[CRYPTO_KEY];
+    struct buf opened;
+    int status = (int)redis_int(redis_field(record, S("status")), 200);
+    int64_t revision = redis_int(redis_field(record, S("revision")), 0);
+    struct str data = arena_str(&r->arena, field(record, S("data")));
+    struct str body = arena_str(&r->arena, field(record, S("body")));
+    struct str type = arena_str(&r->arena, field(record, S("type"))), sealed = field(record, S("sealed"));
+    struct str location = field(record, S("location"));
+    r->idempotency = NULL;
+    reply_header(r, "Idempotency-Replayed", S("true"));
+    if (location.n > 0)
+        reply_header(r, "Location", location);
+    if (body.p != NULL || (data.p == NULL && sealed.p == NULL))
+        return reply_bytes(r, status, type.n > 0 ? type.p : NULL, body);
+    if (sealed.p != NULL) {
+        buf_init_arena(&opened, &r->arena, sealed.n);
+        sealing_key(r, http_header(r->head, S("idempotency-key")), key);
+        bool ok = crypto_open(key, S("idempotency"), sealed, &opened);
+        crypto_wipe(key, sizeof key);
+        if (!ok)
+            return reply_error(r, r->dialect->key_conflict);
+        data = buf_view(&opened);
+    }
+    return revision > 0 ? reply_document(r, status, data, revision) : reply_data(r, status, data);
+}
+
+static void claimed(void *arg, enum code c, const struct admitted *a)
+{
+    struct request *r = arg;
+    if (c == OK && a->replay == ADMIT_REPLAY) {
+        replay(r, a->record);
+        return;
+    }
+    c = c != OK                          ? c
+        : a->replay == ADMIT_OTHER       ? r->dialect->key_conflict
+        : a->replay == ADMIT_IN_PROGRESS ? RES_IDEMPOTENCY_IN_PROGRESS
+        : a->replay == ADMIT_CLAIMED     ? OK
+                                         : SYS_INTERNAL;
+    if (c != OK) {
+        r->idempotency = NULL;
+        reply_error(r, c);
+        return;
+    }
+    r->idempotency->claimed = true;
+    request_resume(r);
+}
+
+enum flow idempotency_claim(struct request *r)
+{
+    struct idempotency *i = r->idempotency;
+    struct worker *w = r->worker;
+    uint8_t hash[CRYPTO_HASH];
+    if (i == NULL)
+        return NEXT;
+    id_uuid(clock_wall_ms(), i->owner);
+    keyring_hash(w->settings->keyring, i->key, hash);
+    const struct space space = {r->caller.partition, r->caller.tenant};
+    struct str caller = auth_caller_name(&r->arena, &r->caller);
+    i->hash = hex(&r->arena, hash);
+    i->fingerprint = fingerprint_of(r);
+    i->record = key_idempotency(&r->arena, space, caller, r->route->path, i->hash);
+    const struct admission in = {
+        .partition = r->caller.partition,
+        .space = space,
+        .caller = caller,
+        .idempotency = {r->route->path, i->hash, i->fingerprint, str_z(i->owner), w->settings->request_timeout + 1000},
+    };
+    enum code c = caller.p == NULL || i->hash.p == NULL || i->fingerprint.p == NULL || i->record.p == NULL
+                      ? SYS_OVERLOADED
+                      : store_admit(w->store, &r->arena, &in, &r->ops, claimed, r);
+    if (c == OK)
+        return WAIT;
+    r->idempotency = NULL;
+    return reply_error(r, c);
+}
+
+static size_t add_field(struct str *fields, size_t n, struct str name, struct str value)
+{
+    fields[n] = name;
+    fields[n + 1] = value;
+    return n + 2;
+}
+
+static struct str decimal(struct arena *a, int64_t v)
+{
+    return arena_printf(a, "%lld", (long long)v);
+}
+
+static void close_record(struct request *r, struct commit *c, const struct str *fields, size_t n)
+{
+    commit_idempotency(c, r->idempotency->record, str_z(r->idempotency->owner), r->worker->settings->idempotency_keep,
+                       fields, n);
+}
+
+void idempotency_commit(struct request *r, struct commit *c, const struct idempotent_answer *a)
+{
+    struct str fields[2 * FIELDS_MAX];
+    struct buf sealed;
+    uint8_t key[CRYPTO_KEY];
+    struct idempotency *i = r->idempotency;
+    if (i == NULL || !i->claimed)
+        return;
+    size_t n = add_field(fields, 0, S("status"), decimal(&r->arena, a->status));
+    if (a->revision > 0)
+        n = add_field(fields, n, S("revision"), decimal(&r->arena, a->revision));
+    if (a->location.n > 0)
+        n = add_field(fields, n, S("location"), a->location);
+    if (a->secret) {
+        buf_init_arena(&sealed, &r->arena, a->data.n + CRYPTO_SEAL_EXTRA);
+        sealing_key(r, i->key, key);
+        crypto_seal(key, S("idempotency"), a->data, &sealed);
+        crypto_wipe(key, sizeof key);
+        n = add_field(fields, n, S("sealed"), sealed.failed ? STR_NONE : buf_view(&sealed));
+    } else {
+        n = add_field(fields, n, S("data"), a->data);
+    }
+    close_record(r, c, fields, n);
+    i->closed = true;
+}
+
+static void kept(void *arg, const struct commit_result *result)
+{
+    struct request *r = arg;
+    struct idempotency *i = r->idempotency;
+    (void)result; /* the answer stands whether or not it can be replayed */
+    i->claimed = false;
+    reply_bytes(r, i->status, i->type, i->body);
+}
+
+static bool is_kept(int status)
+{
+    return status < 500 && status != 400 && status != 401 && status != 403 && status != 429;
+}
+
+enum flow idempotency_keep(struct request *r, int status, const char *type, struct str body)
+{
+    struct str fields[2 * FIELDS_MAX];
+    struct commit *c;
+    struct idempotency *i = r->idempotency;
+    if (i == NULL || !i->claimed || (i->closed && status < 300))
+        return NEXT;
+    c = arena_new(&r->arena, struct commit);
+    if (c == NULL)
+        return NEXT;
+    i->status = status;
+    i->type = type;
+    i->body = body;
+    commit_begin(c, &r->arena, (struct space){r->caller.partition, r->caller.tenant}, 0);
+    if (is_kept(status)) {
+        size_t n = add_field(fields, 0, S("status"), decimal(&r->arena, status));
+        n = add_field(fields, n, S("type"), str_z(type == NULL ? "" : type));
+        n = add_field(fields, n, S("body"), body.p == NULL ? S("") : body);
+        close_record(r, c, fields, n);
+    } else {
+        commit_remove(c, i->record);
+    }
+    return store_commit(r->worker->store, c, &r->ops, kept, r) == OK ? WAIT : NEXT;
+}

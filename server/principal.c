@@ -1,0 +1,122 @@
+#include "server/principal.h"
+
+#include "lib/id.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SETS = 1024, WAYS = 4, NAME_ROOM = 128, ID_ROOM = 64 };
+
+/* Everything by value. */
+struct principal {
+    uint8_t token[CRYPTO_HASH];
+    uint64_t used; /* 0: free */
+    enum caller_type type;
+    char tenant[ID_UUID], id[ID_ROOM], name[NAME_ROOM], credential[65];
+    unsigned partition, tier;
+    struct permission_set permissions;
+    int64_t expires_ms, revocations;
+};
+
+struct principals {
+    struct principal *sets[SETS]; /* WAYS each, allocated when first used */
+    uint64_t clock;
+};
+
+struct principals *principals_new(void)
+{
+    return calloc(1, sizeof(struct principals));
+}
+
+void principals_free(struct principals *p)
+{
+    for (size_t i = 0; p != NULL && i < SETS; i++)
+        free(p->sets[i]);
+    free(p);
+}
+
+static struct principal *set_of(struct principals *p, const uint8_t token[CRYPTO_HASH])
+{
+    unsigned set = (token[0] | (unsigned)token[1] << 8) % SETS;
+    if (p->sets[set] == NULL)
+        p->sets[set] = calloc(WAYS, sizeof(struct principal));
+    return p->sets[set];
+}
+
+static struct principal *find(struct principals *p, const uint8_t token[CRYPTO_HASH])
+{
+    struct principal *set = set_of(p, token);
+    for (size_t i = 0; set != NULL && i < WAYS; i++)
+        if (set[i].used != 0 && crypto_equal(set[i].token, token, CRYPTO_HASH))
+            return &set[i];
+    return NULL;
+}
+
+bool principals_find(struct principals *p, const uint8_t token[CRYPTO_HASH], int64_t now_ms, struct arena *a,
+                     struct caller *out)
+{
+    struct principal *found = find(p, token);
+    if (found == NULL || (found->expires_ms != 0 && found->expires_ms <= now_ms))
+        return false;
+    found->used = ++p->clock;
+    struct caller c = {
+        .type = found->type,
+        .id = arena_str(a, str_z(found->id)),
+        .name = arena_str(a, str_z(found->name)),
+        .tenant = arena_str(a, str_z(found->tenant)),
+        .partition = found->partition,
+        .permissions = found->permissions,
+        .tier = found->tier,
+        .expires_ms = found->expires_ms,
+        .revocations = found->revocations,
+    };
+    memcpy(c.credential, found->credential, sizeof c.credential);
+    *out = c;
+    return c.id.p != NULL && c.name.p != NULL && c.tenant.p != NULL;
+}
+
+static bool keep(char *to, size_t room, struct str from)
+{
+    if (from.n >= room)
+        return false;
+    if (from.n > 0)
+        memcpy(to, from.p, from.n);
+    to[from.n] = '\0';
+    return true;
+}
+
+void principals_add(struct principals *p, const uint8_t token[CRYPTO_HASH], const struct caller *c)
+{
+    struct principal *set = set_of(p, token), *place = find(p, token);
+    struct principal fresh = {
+        .used = ++p->clock,
+        .type = c->type,
+        .partition = c->partition,
+        .tier = c->tier,
+        .permissions = c->permissions,
+        .expires_ms = c->expires_ms,
+        .revocations = c->revocations,
+    };
+    if (set == NULL || !keep(fresh.tenant, sizeof fresh.tenant, c->tenant) || !keep(fresh.id, sizeof fresh.id, c->id) ||
+        !keep(fresh.name, sizeof fresh.name, c->name))
+        return;
+    memcpy(fresh.token, token, CRYPTO_HASH);
+    memcpy(fresh.credential, c->credential, sizeof fresh.credential);
+    for (size_t i = 0; place == NULL && i < WAYS; i++)
+        if (set[i].used == 0)
+            place = &set[i];
+    if (place == NULL) {
+        place = set;
+        for (size_t i = 1; i < WAYS; i++)
+            if (set[i].used < place->used)
+                place = &set[i];
+    }
+    *place = fresh;
+}
+
+void principals_drop(struct principals *p, const uint8_t token[CRYPTO_HASH])
+{
+    struct principal *found = find(p, token);
+    if (found != NULL)
+        *found = (struct principal){0};
+}
