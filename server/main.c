@@ -18,7 +18,7 @@
  * One binary, several programs: each entry of `commands` is a main of its own, in its own file. */
 // clang-format on
 #include "server/commands.h"
-#include "lib/str.h"
+#include "lib/crypto.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -38,6 +38,7 @@ struct command {
 
 // clang-format off
 static const struct command commands[] = {
+    {"config",  config_main,  "Print the settings and where each comes from."},
     {"version", version_main, "Print the version."},
     {"help",    help_main,    "Print this list; `slipway COMMAND --help` explains one."},
 };
@@ -76,6 +77,10 @@ int main(int argc, char **argv)
         return 2;
     }
     const char *name = argv[1];
+    if (!crypto_init()) {
+        fputs("slipway: the system gives no random bytes\n", stderr);
+        return 1;
+    }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         name = "help";
     if (strcmp(name, "--version") == 0)
