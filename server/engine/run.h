@@ -153,6 +153,7 @@ struct step_attempt {
     enum step_status status;
     int64_t started_ms, finished_ms;
     struct str error_type, message; /* empty: none */
+    bool answered;                  /* its result has come; a further one is a repetition */
     struct str late;                /* a result that came too late: succeeded, failed */
 };
 
@@ -190,6 +191,7 @@ struct run_origin { /* what never changes */
     struct str triggered_by, trigger; /* trigger: manual promotion api schedule auto */
     const struct json *inputs;        /* complete, with defaults */
     const struct json *context, *labels;
+    const struct json *facts; /* what expressions see as context: {release, environment, promotion, run, tenant} */
 };
 
 struct run {
@@ -214,7 +216,7 @@ struct run *run_new(struct arena *a, const struct template *t, const struct run_
 /* What is stored: the origin once, a header, one text per step. A step without text is still pending. False: not ours.
  */
 void run_origin_write(struct buf *b, const struct run_origin *origin);
-bool run_origin_read(struct arena *a, const struct json *j, struct run_origin *out);
+bool run_origin_read(const struct json *j, struct run_origin *out);
 void run_header_write(struct buf *b, const struct run *r);
 bool run_header_read(struct run *r, struct str text);
 void run_step_write(struct buf *b, const struct run *r, int step);
@@ -228,6 +230,12 @@ enum run_action { ACTION_PAUSE, ACTION_RESUME, ACTION_CANCEL, ACTIONS };
 enum run_verdict { VERDICT_ALLOWED, VERDICT_DONE, VERDICT_REFUSED };
 enum run_verdict run_action_verdict(enum run_status status, enum run_action action);
 const char *run_action_name(enum run_action action);
+
+/* The configuration of a step's present attempt, rendered and normalised; redact: masked, for showing. NULL and a
+ * sentence when an expression or the result is faulty. */
+const struct json *run_step_config(struct arena *a, const struct run *r, int step, bool redact, struct str *why);
+/* "<run>:<node>:<attempt>", in the arena. */
+struct str run_task_id(struct arena *a, const struct run *r, int step);
 
 /* Public documents, members in RFC 8785 order. */
 void run_document_write(struct buf *b, const struct run *r, int64_t now);

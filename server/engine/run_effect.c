@@ -1,0 +1,70 @@
+#include "server/engine/run_parts.h"
+
+#include <string.h>
+
+void effects_init(struct effects *fx, struct arena *a)
+{
+    *fx = (struct effects){.arena = a};
+}
+
+struct effect *effect_add(struct move *m, enum effect_type type, int step)
+{
+    static struct effect lost; /* written to and never read once memory ran out */
+    struct effects *fx = m->fx;
+
+    if (fx->n == fx->cap) {
+        size_t cap = fx->cap == 0 ? 16 : fx->cap * 2;
+        struct effect *list = arena_array(fx->arena, cap, sizeof *list);
+
+        if (list == NULL) {
+            fx->failed = true;
+            return &lost;
+        }
+        if (fx->n > 0)
+            memcpy(list, fx->list, fx->n * sizeof *list);
+        fx->list = list;
+        fx->cap = cap;
+    }
+    fx->list[fx->n] = (struct effect){.type = type, .step = step};
+    return &fx->list[fx->n++];
+}
+
+struct str run_task_id(struct arena *a, const struct run *r, int step)
+{
+    return arena_printf(a, STR_FMT ":" STR_FMT ":%lld", STR_ARG(r->origin.id), STR_ARG(r->template->nodes[step].id),
+                        (long long)r->steps[step].attempt);
+}
+
+void effect_task(struct move *m, enum effect_type type, int step, struct str agent, struct str text)
+{
+    struct effect *e = effect_add(m, type, step);
+
+    e->agent = agent;
+    e->task = run_task_id(m->fx->arena, m->r, step);
+    e->text = text;
+    e->at = m->now;
+    m->fx->failed = m->fx->failed || e->task.p == NULL;
+}
+
+/* Cut where no character is split. */
+static struct str cut(struct str s)
+{
+    size_t n = RUN_TEXT_MAX;
+
+    if (s.n <= n)
+        return s;
+    while (n > 0 && ((unsigned char)s.p[n] & 0xc0) == 0x80)
+        n--;
+    return str_slice(s, 0, n);
+}
+
+struct str keep(struct move *m, struct str s)
+{
+    struct str copy;
+
+    if (s.n == 0)
+        return STR_NONE;
+    copy = arena_str(m->r->arena, cut(s));
+    m->fx->failed = m->fx->failed || copy.p == NULL;
+    return copy;
+}
