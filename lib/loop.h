@@ -43,7 +43,7 @@ struct loop {
     void (*on_wake)(void *arg);
     void *wake_arg;
     unsigned turns; /* counts prepare callbacks */
-    bool stopping;
+    bool firing;    /* timers are being called */
 };
 
 /* 0, or a negative errno. */
@@ -54,10 +54,11 @@ void loop_run(struct loop *loop);
 void loop_turn(struct loop *loop, bool wait);
 /* loop_run returns at the end of this turn. */
 void loop_stop(struct loop *loop);
-/* Closes the loop's own handles and runs until every close callback has been called. Aborts when a handle, request or
- * timer of somebody else is left: that is a leak, and its owner would be called back in freed memory. */
+/* Waits for requests that cannot be recalled (work on threads, names being looked up) and closes the loop's own
+ * handles. Aborts when an open handle, a timer or a deferred task of somebody else is left: that is a leak. */
 void loop_fini(struct loop *loop);
-/* How many handles and requests of others are open or under way, and timers set. */
+/* How many handles of others are open or closing, and requests under way; plus one when timers are set, and one for
+ * deferred tasks. */
 unsigned loop_busy(struct loop *loop);
 
 /* Monotonic milliseconds as of the start of this turn. */

@@ -46,7 +46,7 @@ struct process {
     uv_pipe_t pipes[2];
     bool piped[2];
     unsigned handles;
-    bool exited, session, closing;
+    bool session, closing;
     void (*closed)(void *arg);
     void *closed_arg;
 };
@@ -59,7 +59,8 @@ int process_open(struct process *p, struct loop *loop, const struct process_spec
 int process_signal(struct process *p, int signum);
 void process_pause(struct process *p, int fd); /* no output of 1 or 2 is read: the child will block writing */
 void process_resume(struct process *p, int fd);
-/* Lets go of it, running or not; no callback after this but `closed`, once, later. */
+/* Lets go of it, running or not (one that still runs is a zombie between its end and ours); no callback after this but
+ * `closed`, once, later. */
 void process_close(struct process *p, void (*closed)(void *arg), void *arg);
 
 #endif

@@ -90,8 +90,9 @@ struct stream {
     struct timer timer;
     struct stream_connect *connecting;
     struct stream_write *writing;
+    int64_t linger_ms;
     unsigned char state, end;
-    bool reading, eof, blocked, local;
+    bool reading, paused, eof, blocked, local, ending, shut;
 };
 
 /* Takes over a connected, non-blocking descriptor. 0, or a negative errno: then fd is closed and nothing is called.
@@ -105,8 +106,8 @@ int stream_connect(struct stream *s, struct loop *loop, const struct address *to
 
 enum stream_result stream_write(struct stream *s, struct str bytes); /* copies */
 enum stream_result stream_write_shared(struct stream *s, struct shared *b);
-/* Room for n bytes at the end of the queue, which the caller fills before it returns to the loop; NULL when a write
- * would have been refused. */
+/* Room for n bytes at the end of the queue, which the caller fills before anything else is done with the stream; NULL
+ * when a write would have been refused. */
 char *stream_reserve(struct stream *s, size_t n);
 /* Sends what is queued now and not at the end of the turn. */
 void stream_flush(struct stream *s);
