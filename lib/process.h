@@ -25,15 +25,15 @@ struct process_events {
 };
 
 struct process_spec {
-    const char *file;      /* looked up in PATH when it has no slash */
-    char *const *argv;     /* argv[0] is the program's name */
-    char *const *env;      /* NULL: ours */
-    const char *directory; /* NULL: ours */
-    bool session;          /* its own session and process group: the terminal's signals do not reach it */
-    enum process_io io[3]; /* stdin, stdout, stderr */
-    int fd[3];             /* for PROCESS_FD */
-    const int *extra;      /* further descriptors: the child's 3, 4, ...; NULL: none */
-    size_t extra_count;    /* at most 5 */
+    const char *file;        /* looked up in PATH when it has no slash */
+    const char *const *argv; /* argv[0] is the program's name */
+    const char *const *env;  /* NULL: ours */
+    const char *directory;   /* NULL: ours */
+    bool session;            /* its own session and process group: the terminal's signals do not reach it */
+    enum process_io io[3];   /* stdin, stdout, stderr */
+    int fd[3];               /* for PROCESS_FD */
+    const int *extra;        /* further descriptors: the child's 3, 4, ...; NULL: none */
+    size_t extra_count;      /* at most 5 */
 };
 
 struct process {

@@ -130,7 +130,7 @@ static void fire_due(struct loop *loop)
         struct timer *t = loop->timers;
 
         take_out(loop, t);
-        if (t->due > now) {
+        if (t->due > t->key) { /* it was moved */
             t->key = t->due;
             insert(loop, t);
         } else {
