@@ -41,37 +41,50 @@ enum feed_close {
     FEED_SLOW = 4429
 };
 
-struct feed_state { /* what was read, at one instant, for a snapshot; valid during the call */
+struct feed_state { /* what was read, at one instant; valid during the call */
     struct feed *feed;
-    int64_t seq, epoch, now_ms;
-    const struct redis_value *document; /* the document's HASH as names and values */
-    const struct redis_value *extra;    /* the HASH named by spec->extra; NULL without one */
+    int64_t seq, epoch;
+    const struct redis_value *document; /* the document's HASH: names and values */
+    const struct redis_value *extra;    /* the HASH named by spec->extra; nil without one */
 };
 
 struct feed_spec {          /* one per stream resource, static */
-    const char *kind;       /* kind of the document whose existence decides 404 */
-    const char *channel;    /* prefix of the channel, "run": the channel is "run:<id>" */
+    const char *kind;       /* of the document whose existence decides 404 */
+    const char *channel;    /* "run": the channel is "run:<id>" */
     const char *last;       /* type of the channel's last event; NULL: it never ends */
-    const char *permission; /* asked again after a first-message login; NULL: `may` decides alone */
+    const char *permission; /* of a first-message login; the route's own has been asked before otherwise */
     bool ws_only;
-    bool one;      /* one feed per id: a newer one closes the older with 4409 */
-    bool from_now; /* without `since`: snapshot, whatever the client says (agents) */
+    bool one;   /* one feed per id: a newer one, on any instance, closes the older with 4409 */
+    bool whole; /* always starts with the snapshot, whatever `since` says (agents: their open tasks) */
     /* Beyond the permission: false is 403 or 4403. NULL: everybody with the permission. */
     bool (*may)(const struct caller *caller, struct str id);
-    /* Name of another HASH to read with the document, into `key`; NULL: none. */
-    void (*extra)(struct feed *feed, struct buf *key);
-    /* Writes the snapshot's `data`; `over`: the channel's last event is already behind us. False: 500. */
-    bool (*snapshot)(const struct feed_state *state, struct json_out *o, bool *over);
-    /* Instead of one snapshot message, messages of its own (agents: one task_assigned per open task); NULL: none. */
-    bool (*greet)(const struct feed_state *state);
-    /* A message of the client that is none of auth, ping and subscribe. NULL: 4400. `message` dies with the call. */
+    /* Name of another HASH to read with the document, in `scratch`; NULL: none. */
+    struct str (*extra)(const struct feed *feed, struct arena *scratch);
+    /* Whether the channel's last event has been: nothing more will come. NULL: never. */
+    bool (*over)(const struct feed_state *state);
+    /* Writes the object `data` of the snapshot message; false: memory. NULL: no snapshot message. */
+    bool (*snapshot)(const struct feed_state *state, struct json_out *o);
+    /* In its place, or behind it: messages of the resource's own, by feed_send. NULL: none. */
+    void (*greet)(const struct feed_state *state);
+    /* A message of the client that is none of auth, ping and subscribe; it dies with the call. NULL: 4400. */
     void (*on_message)(struct feed *feed, struct str type, const struct json *message);
-    void (*on_open)(struct feed *feed);  /* authenticated and synced for the first time */
-    void (*on_close)(struct feed *feed); /* the last call for this feed */
+    void (*on_open)(struct feed *feed);  /* authenticated and, for the first time, synced */
+    void (*on_close)(struct feed *feed); /* the last call, also when on_open was never called */
 };
 
-/* For a handler of a ROUTE_STREAM route with the id as its first path parameter. Upgrades, or answers 404, 426, 429,
- * 503. */
+/* Query rows of a stream route. */
+// clang-format off
+#define FEED_QUERY                                                                                                     \
+    {"since", FIELD_STRING, .max = 40, .pattern = "^([0-9]{1,18}:)?[0-9]{1,18}$",                                      \
+     .doc = "Events after this number are sent; `epoch:number` also names the data set it belongs to."},               \
+    {"types", FIELD_LIST, .item = FIELD_STRING, .max = 64, .doc = "Only events of these types, separated by commas."}, \
+    {"nodeId", FIELD_LIST, .item = FIELD_STRING, .max = 64,                                                            \
+     .doc = "Only events of these nodes, and those that belong to none; separated by commas."},                        \
+    {"level", FIELD_ENUM, .choices = feed_levels, .doc = "Only log lines at least this grave."}
+// clang-format on
+extern const char *const feed_levels[];
+/* For a handler of a ROUTE_STREAM route with the id as its first path parameter. Upgrades, or answers 400, 404, 426,
+ * 429, 503. */
 enum flow feed_open(struct request *r, const struct feed_spec *spec);
 
 const struct caller *feed_caller(const struct feed *feed);
@@ -80,17 +93,17 @@ struct str feed_id(const struct feed *feed); /* of the document */
 struct ops *feed_ops(struct feed *feed);     /* operations whose continuation wants the feed; detached at its end */
 void *feed_data(const struct feed *feed);    /* the resource's own, set by feed_set_data */
 void feed_set_data(struct feed *feed, void *data);
-/* Sends one JSON message as it is. */
+/* Sends one JSON message as it is. A reader too slow for it is cut with 4429. */
 void feed_send(struct feed *feed, struct str message);
-/* Sends an error frame when `message` is not NULL, then the close frame; the feed is over. */
-void feed_close(struct feed *feed, enum feed_close code, const char *message);
+/* Bytes of the client's are not read until feed_resume: what its messages caused is still under way. */
+void feed_pause(struct feed *feed);
+void feed_resume(struct feed *feed);
+/* Sends an error message with this sentence (NULL: none), then the close frame. Nothing but on_close is called then. */
+void feed_close(struct feed *feed, enum feed_close code, const char *why);
 
-/* The worker's side. */
-struct feeds *feeds_open(struct worker *worker);
-/* Tells every feed `drain {reconnectInMs}`, each its own delay within `window_ms`, and closes it with 1012 then. */
-void feeds_drain(struct feeds *feeds, int64_t window_ms);
+/* The worker's side. Opened after the hub, closed before it, when the connections are gone. */
+struct feeds *feeds_open(struct worker *worker); /* NULL: no memory */
+void feeds_close(struct feeds *feeds);
 size_t feeds_count(const struct feeds *feeds);
-/* Cuts what is left; `closed` runs once, later. */
-void feeds_close(struct feeds *feeds, void (*closed)(void *arg), void *arg);
 
 #endif

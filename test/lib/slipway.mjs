@@ -27,21 +27,23 @@ export class Server {
     this.clients = system.clients;
     this.exchanges = system.exchanges;
     this.streams = system.streams;
-    this.data = system.nest.file('data'); // instances share the keyring
+    this.data = system.nest.file(name);
   }
 
   async start() {
-    const listen = `${this.system.nest.file(this.name)}.listen`;
-    fs.rmSync(listen, { force: true });
+    const listen = `${this.data}/listen`;
     fs.mkdirSync(this.data, { recursive: true });
+    fs.rmSync(listen, { force: true });
+    const first = this.system.server;
+    const keyring = first === this ? [] : ['--keyring', `${first.data}/keyring`]; // instances share it
     this.process = this.system.nest.start(this.name, SLIPWAY, [
       'serve', '--listen', `${this.host}:${this.port}`, '--data', this.data, '--redis', this.system.redisUrl,
-      '--listen-file', listen, ...this.args,
+      ...keyring, ...this.args,
     ], { env: { ...UNLIMITED, ...this.env } });
     const address = await eventually(() => {
       if (this.process.exited) throw new Error(`the server ended: ${JSON.stringify(this.process.exited)}`);
       const text = fs.readFileSync(listen, 'utf8');
-      return text.endsWith('\n') && text.trim();
+      return /:\d+$/.test(text.trim()) && text.trim();
     }, `the server to write ${listen}`);
     this.port = Number(address.slice(address.lastIndexOf(':') + 1));
     await eventually(async () => (await this.client().request('GET', '/readyz', undefined, { absolute: true, judge: false })).status === 200,

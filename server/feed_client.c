@@ -1,0 +1,280 @@
+#include "server/feed_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/auth.h"
+
+/* --- who calls --- */
+
+struct login { /* a token that is being checked */
+    struct arena arena;
+    struct ops ops;
+};
+
+static void login_end(struct feed *f)
+{
+    if (f->login == NULL)
+        return;
+    ops_detach(&f->login->ops);
+    arena_fini(&f->login->arena);
+    free(f->login);
+    f->login = NULL;
+}
+
+static struct str put_text(char **at, struct str s)
+{
+    struct str copy = {*at, s.n};
+    if (s.n > 0)
+        memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return copy;
+}
+
+bool feed_take_caller(struct feed *f, const struct caller *caller)
+{
+    char *text = malloc(caller->id.n + caller->name.n + caller->tenant.n + 1), *at = text;
+    if (text == NULL)
+        return false;
+    f->caller = *caller;
+    f->caller.id = put_text(&at, caller->id);
+    f->caller.name = put_text(&at, caller->name);
+    f->caller.tenant = put_text(&at, caller->tenant);
+    free(f->caller_text);
+    f->caller_text = text;
+    f->warned = false;
+    return true;
+}
+
+static void prolong(struct feed *f)
+{
+    feed_watch(f);
+    feed_schedule(f);
+}
+
+/* The first login decides what is followed; a later one prolongs it and has to be of the same caller. */
+static void checked(void *arg, enum code code, const struct caller *caller)
+{
+    struct feed *f = arg;
+    bool first = f->stage == FEED_LOGIN;
+    const char *permission = f->spec->permission;
+    if (code != OK) {
+        bool ours = code == SYS_STORAGE || code == SYS_OVERLOADED;
+        feed_close_with(f, ours ? FEED_LATER : FEED_UNAUTHENTICATED, code, code_text(code));
+        return;
+    }
+    if (permission != NULL && !caller_may(caller, permission)) {
+        feed_close(f, FEED_FORBIDDEN, "the caller lacks the permission to follow this");
+        return;
+    }
+    if (!first && (!str_eq(caller->tenant, f->caller.tenant) || !str_eq(caller->id, f->caller.id))) {
+        feed_close(f, FEED_FORBIDDEN, "the token is of another caller");
+        return;
+    }
+    enum code room = first ? feed_room(f->feeds, caller) : OK;
+    bool taken = room == OK && feed_take_caller(f, caller);
+    login_end(f);
+    if (!taken)
+        feed_close_with(f, FEED_LATER, room == OK ? SYS_OVERLOADED : room, "too many streams are open");
+    else if (first)
+        feed_enter(f);
+    else
+        prolong(f);
+}
+
+static void on_auth(struct feed *f, const struct json *message)
+{
+    struct str token = json_str(json_get(message, "token"));
+    if (token.n == 0) {
+        feed_close_with(f, FEED_UNAUTHENTICATED, AUTH_TOKEN_MISSING, "the message has no token");
+        return;
+    }
+    if (f->login != NULL || f->stage == FEED_READING)
+        return; /* one at a time */
+    f->login = calloc(1, sizeof(*f->login));
+    if (f->login == NULL) {
+        feed_close(f, FEED_LATER, "out of memory");
+        return;
+    }
+    arena_init(&f->login->arena, 0);
+    ops_init(&f->login->ops);
+    enum code code = auth_token(f->feeds->worker, token, false, &f->login->arena, &f->login->ops, checked, f);
+    if (code != OK)
+        checked(f, code, NULL);
+}
+
+/* --- what it wants --- */
+
+static void on_ping(struct feed *f)
+{
+    struct say s;
+    say_begin(&s, f);
+    say_open(&s, "pong");
+    say_close(&s);
+    say_send(&s);
+}
+
+static bool list_text(const struct json *list, struct buf *out)
+{
+    if (list != NULL && !json_is(list, JSON_ARRAY))
+        return false;
+    for (size_t i = 0; i < json_count(list); i++) {
+        if (!json_is(json_at(list, i), JSON_STRING))
+            return false;
+        if (i > 0)
+            buf_char(out, ',');
+        buf_str(out, json_str(json_at(list, i)));
+    }
+    return !out->failed;
+}
+
+static void say_subscribed(struct feed *f, const struct json *filters)
+{
+    struct say s;
+    say_begin(&s, f);
+    say_open(&s, "subscribed");
+    json_key(&s.json, S("filters"));
+    json_put(&s.json, filters);
+    say_close(&s);
+    say_send(&s);
+}
+
+static bool only_known(const struct json *filters)
+{
+    for (struct json_iter it = json_members(filters); json_next(&it);)
+        if (!str_eqz(it.name, "types") && !str_eqz(it.name, "nodeIds") && !str_eqz(it.name, "minLevel"))
+            return false;
+    return true;
+}
+
+static void on_subscribe(struct feed *f, const struct json *message)
+{
+    const struct json *filters = json_get(message, "filters"), *level = json_get(filters, "minLevel");
+    struct buf types = {0}, nodes = {0};
+    const char *fault = "filters";
+    bool good = json_is(filters, JSON_OBJECT) && only_known(filters) && list_text(json_get(filters, "types"), &types) &&
+                list_text(json_get(filters, "nodeIds"), &nodes) && (level == NULL || json_is(level, JSON_STRING)) &&
+                feed_set_filter(f, buf_view(&types), buf_view(&nodes), json_str(level), &fault);
+    buf_free(&types);
+    buf_free(&nodes);
+    if (!good) {
+        feed_close(f, FEED_BAD_MESSAGE, "subscribe takes filters {types, nodeIds, minLevel}");
+        return;
+    }
+    if (f->follower.view != NULL && !hub_refilter(&f->follower, (struct str){f->filter, f->filter_n})) {
+        feed_close(f, FEED_LATER, "out of memory");
+        return;
+    }
+    say_subscribed(f, filters);
+}
+
+static void on_message(struct feed *f, const struct json *message)
+{
+    struct str type = json_str(json_get(message, "type"));
+    if (str_eq(type, S("auth")))
+        on_auth(f, message);
+    else if (f->stage == FEED_LOGIN)
+        feed_close_with(f, FEED_UNAUTHENTICATED, AUTH_TOKEN_MISSING,
+                        "the first message is {\"type\":\"auth\",\"token\":…}");
+    else if (str_eq(type, S("ping")))
+        on_ping(f);
+    else if (str_eq(type, S("subscribe")))
+        on_subscribe(f, message);
+    else if (type.p != NULL && f->spec->on_message != NULL)
+        f->spec->on_message(f, type, message);
+    else
+        feed_close(f, FEED_BAD_MESSAGE, "the type of the message is not known");
+}
+
+static void on_text(struct feed *f, struct str text)
+{
+    const struct settings *s = f->feeds->worker->settings;
+    const struct json_limits limits = {(unsigned)s->json_depth, (unsigned)s->json_nodes};
+    struct arena arena;
+    struct json_fault fault;
+    arena_init(&arena, (size_t)s->request_memory);
+    const struct json *message = json_parse(&arena, text, &limits, &fault);
+    if (json_is(message, JSON_OBJECT))
+        on_message(f, message);
+    else
+        feed_close_with(f, FEED_BAD_MESSAGE, VAL_MALFORMED_JSON, "a message is one JSON object");
+    arena_fini(&arena);
+}
+
+/* --- frames --- */
+
+static void pong(struct feed *f, struct str payload)
+{
+    struct buf out = {0};
+    ws_write(&out, WS_SERVER, WS_PONG, payload);
+    if (out.failed || !conn_write(f->conn, buf_view(&out)))
+        conn_abort(f->conn); /* a flood of pings by one that does not read */
+    buf_free(&out);
+}
+
+static void on_fault(struct feed *f, const struct ws *ws)
+{
+    enum feed_close code = ws->code == FEED_TOO_LARGE ? FEED_TOO_LARGE
+                           : ws->code == WS_NOT_UTF8  ? FEED_NOT_UTF8
+                                                      : FEED_PROTOCOL;
+    feed_close(f, code, ws->why);
+}
+
+static void on_event(struct feed *f, enum ws_event event, const struct ws *ws)
+{
+    if (event == WS_CLOSED) {
+        if (f->stage != FEED_CLOSING) /* the client's wish: echo its code */
+            feed_close(f, FEED_END, NULL);
+        conn_end(f->conn);
+    } else if (f->stage == FEED_CLOSING) {
+        return;
+    } else if (event == WS_FAULT) {
+        on_fault(f, ws);
+    } else if (event == WS_PINGED) {
+        pong(f, ws->payload);
+    } else if (event == WS_MESSAGE && ws->opcode == WS_TEXT) {
+        on_text(f, ws->payload);
+    } else if (event == WS_MESSAGE) {
+        feed_close(f, FEED_BAD_MESSAGE, "messages are text");
+    }
+}
+
+static void ws_end(struct feed *f)
+{
+    if (f->ws != NULL)
+        ws_fini(f->ws);
+    free(f->ws);
+    f->ws = NULL;
+}
+
+void feed_client_read(struct feed *f, struct str bytes)
+{
+    enum ws_event event;
+    f->unanswered = 0;
+    if (f->ws == NULL) {
+        f->ws = malloc(sizeof(*f->ws));
+        if (f->ws == NULL) {
+            conn_abort(f->conn);
+            return;
+        }
+        ws_init(f->ws, WS_SERVER, &f->feeds->ws_limits);
+    }
+    while ((event = ws_feed(f->ws, &bytes)) != WS_MORE) {
+        on_event(f, event, f->ws);
+        if (event == WS_CLOSED || event == WS_FAULT)
+            return;
+    }
+    if (ws_idle(f->ws))
+        ws_end(f);
+}
+
+void feed_client_stop(struct feed *f)
+{
+    login_end(f);
+}
+
+void feed_client_fini(struct feed *f)
+{
+    login_end(f);
+    ws_end(f);
+}

@@ -1,0 +1,105 @@
+/* What the files of the feed share: feed.c (from the request to the last close), feed_client.c (what the client says),
+ * feed_say.c (what it is told), feed_tick.c (heartbeat, deadlines, the worker's side). */
+#ifndef SERVER_FEED_PRIVATE_H
+#define SERVER_FEED_PRIVATE_H
+
+#include "lib/id.h"
+#include "lib/timer.h"
+#include "proto/ws.h"
+#include "server/feed.h"
+#include "server/hub.h"
+#include "server/session.h"
+#include "server/settings.h"
+#include "server/worker.h"
+
+enum feed_stage {
+    FEED_OPENING, /* the request is not answered yet: it is known, its state is being read */
+    FEED_LOGIN,   /* upgraded; the first message will say who it is, or has and is being checked */
+    FEED_READING, /* upgraded; the present state is being read */
+    FEED_BEHIND,  /* follows; what it missed is being sent */
+    FEED_LIVE,
+    FEED_CLOSING /* the close frame is out: waiting for the client's, or for the queue to drain */
+};
+
+struct feed {
+    struct follower follower;
+    struct list link;  /* in feeds->all */
+    struct list wheel; /* in the slot of its next deadline */
+    struct list want;  /* in feeds->wanting: has room for a slice once the queue was flushed */
+    struct feeds *feeds;
+    const struct feed_spec *spec;
+    struct request *request; /* while FEED_OPENING */
+    struct conn *conn;       /* once upgraded */
+    struct ws *ws;           /* while a frame of the client is under way */
+    struct login *login;     /* while a token is being checked */
+    struct ops ops;
+    struct session session;
+    struct caller caller;
+    char *caller_text; /* what the caller's texts point into */
+    char *filter;      /* text form, see event.h */
+    size_t filter_n;
+    void *data;
+    int64_t since, since_epoch; /* -1: not given; 0: any */
+    int64_t beat_ms, close_ms;  /* on the loop's clock */
+    uint64_t stamp;             /* when it was opened, for spec->one */
+    char id[ID_UUID];
+    uint8_t stage, unanswered;
+    bool sse, synced, over, again, warned, stalled;
+};
+
+enum {
+    FEED_WHEEL = 256,
+    FEED_SLOT_MS = 250,
+    FEED_LINGER_MS = 2000, /* from our close frame to the end, when the client sends none */
+    FEED_RESERVE = 4096    /* what stays free in the queue for the last words to a reader that is too slow */
+};
+
+struct feeds {
+    struct worker *worker;
+    struct list all, wanting;
+    size_t count;
+    struct list wheel[FEED_WHEEL];
+    int64_t slot; /* the next to be looked at: time in units of FEED_SLOT_MS */
+    struct timer timer;
+    struct loop_hook hook;
+    struct loop_task task;
+    struct ws_limits ws_limits;
+};
+
+static inline int64_t feed_now_ms(const struct feed *f)
+{
+    return loop_now_ms(&f->feeds->worker->loop);
+}
+
+/* feed.c */
+void feed_free(struct feed *f);  /* the last thing that happens to it */
+void feed_watch(struct feed *f); /* is told when the caller is revoked */
+void feed_enter(struct feed *f); /* the caller is known: reads the present state, then follows */
+bool feed_set_filter(struct feed *f, struct str types, struct str nodes, struct str level, const char **fault);
+enum code feed_room(const struct feeds *feeds, const struct caller *caller); /* OK, or what to refuse with */
+extern const struct conn_protocol feed_protocol;
+
+/* feed_say.c */
+struct say { /* messages that leave in one write */
+    struct feed *feed;
+    struct buf out;  /* encoded */
+    struct buf text; /* of the present message */
+    struct json_out json;
+};
+void say_begin(struct say *s, struct feed *f);
+void say_open(struct say *s, const char *type); /* members follow through s->json */
+void say_close(struct say *s);                  /* adds the timestamp */
+void say_send(struct say *s);                   /* writes; a reader too slow is cut */
+void feed_close_with(struct feed *f, enum feed_close code, enum code error, const char *why);
+
+/* feed_client.c */
+void feed_client_read(struct feed *f, struct str bytes);
+void feed_client_stop(struct feed *f); /* forgets a token that is being checked */
+void feed_client_fini(struct feed *f);
+bool feed_take_caller(struct feed *f, const struct caller *caller); /* false: no memory */
+
+/* feed_tick.c */
+void feed_schedule(struct feed *f); /* after a deadline of its changed */
+void feed_want(struct feed *f);     /* hub_next as soon as the socket took what was written */
+
+#endif

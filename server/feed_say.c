@@ -1,0 +1,143 @@
+#include "server/feed_private.h"
+
+#include "lib/stream.h"
+#include "server/store/store.h"
+
+struct close_row {
+    enum feed_close code;
+    const char *reason; /* of the close frame */
+    enum code error;    /* of the error message */
+    bool retry;         /* the client may come again as it is */
+};
+
+// clang-format off
+static const struct close_row closes[] = {
+    {FEED_END,             "end",             OK,                  false},
+    {FEED_GOING,           "going_away",      OK,                  true},
+    {FEED_PROTOCOL,        "protocol_error",  VAL_FAILED,          false},
+    {FEED_NOT_UTF8,        "not_utf8",        VAL_FAILED,          false},
+    {FEED_FAULT,           "fault",           SYS_INTERNAL,        true},
+    {FEED_RESTART,         "restart",         SYS_DRAINING,        true},
+    {FEED_LATER,           "try_later",       SYS_STORAGE,         true},
+    {FEED_BAD_MESSAGE,     "bad_message",     VAL_FAILED,          false},
+    {FEED_UNAUTHENTICATED, "unauthenticated", AUTH_TOKEN_INVALID,  false},
+    {FEED_FORBIDDEN,       "forbidden",       PERM_DENIED,         false},
+    {FEED_UNKNOWN,         "not_found",       RES_NOT_FOUND,       false},
+    {FEED_AUTH_TIMEOUT,    "auth_timeout",    AUTH_TOKEN_MISSING,  false},
+    {FEED_REPLACED,        "replaced",        RES_INVALID_STATE,   false},
+    {FEED_TOO_LARGE,       "too_large",       RES_BODY_TOO_LARGE,  false},
+    {FEED_SLOW,            "slow_consumer",   RATE_LIMIT_EXCEEDED, true},
+};
+// clang-format on
+
+static const struct close_row *row_of(enum feed_close code)
+{
+    for (size_t i = 0; i < ARRAY_LEN(closes); i++)
+        if (closes[i].code == code)
+            return &closes[i];
+    return NULL;
+}
+
+void say_begin(struct say *s, struct feed *f)
+{
+    *s = (struct say){.feed = f};
+}
+
+void say_open(struct say *s, const char *type)
+{
+    buf_clear(&s->text);
+    json_out_init(&s->json, &s->text);
+    json_open(&s->json, '{');
+    json_key(&s->json, S("type"));
+    json_put_z(&s->json, type);
+}
+
+static enum encoding encoding_of(const struct feed *f)
+{
+    return f->sse ? ENCODE_SSE : ENCODE_WS;
+}
+
+void say_close(struct say *s)
+{
+    json_key(&s->json, S("timestamp"));
+    json_put_time(&s->json, store_now_ms(s->feed->feeds->worker->store));
+    json_close(&s->json, '}');
+    if (s->text.failed)
+        s->out.failed = true;
+    event_encode_control(&s->out, encoding_of(s->feed), buf_view(&s->text));
+}
+
+/* False when nothing was queued. */
+static bool put(struct feed *f, struct buf *out, bool last)
+{
+    size_t queue = (size_t)f->feeds->worker->settings->stream_queue, queued = conn_queued(f->conn);
+    bool fits = last || queued == 0 || queued + out->n + FEED_RESERVE <= queue;
+    return !out->failed && fits && conn_write(f->conn, buf_view(out));
+}
+
+void say_send(struct say *s)
+{
+    struct feed *f = s->feed;
+    bool failed = s->out.failed;
+    bool sent = f->stage == FEED_CLOSING || put(f, &s->out, false);
+    buf_free(&s->out);
+    buf_free(&s->text);
+    if (!sent && failed)
+        feed_close(f, FEED_LATER, "out of memory");
+    else if (!sent)
+        feed_close(f, FEED_SLOW, "the reader is too slow; resume behind the last event seen");
+}
+
+void feed_send(struct feed *f, struct str message)
+{
+    struct say s;
+    say_begin(&s, f);
+    event_encode_control(&s.out, encoding_of(f), message);
+    say_send(&s);
+}
+
+static void put_error(struct say *s, const struct close_row *row, enum code error, const char *why)
+{
+    if (why == NULL)
+        return;
+    say_open(s, "error");
+    json_key(&s->json, S("code"));
+    json_put_z(&s->json, code_name(error));
+    json_key(&s->json, S("message"));
+    json_put_z(&s->json, why);
+    json_key(&s->json, S("retry"));
+    json_put_bool(&s->json, row->retry);
+    say_close(s);
+}
+
+void feed_close_with(struct feed *f, enum feed_close code, enum code error, const char *why)
+{
+    const struct close_row *row = row_of(code);
+    struct say s;
+    if (f->stage == FEED_CLOSING)
+        return;
+    say_begin(&s, f);
+    put_error(&s, row, error, why);
+    if (!f->sse)
+        ws_write_close(&s.out, WS_SERVER, (int)code, str_z(row->reason));
+    bool sent = put(f, &s.out, true);
+    buf_free(&s.out);
+    buf_free(&s.text);
+    f->stage = FEED_CLOSING;
+    hub_unfollow(&f->follower);
+    list_remove(&f->want);
+    ops_detach(&f->ops);
+    feed_client_stop(f);
+    session_unwatch(&f->session);
+    if (!sent)
+        conn_abort(f->conn);
+    else if (f->sse)
+        conn_end(f->conn);
+    f->close_ms = feed_now_ms(f) + FEED_LINGER_MS;
+    feed_schedule(f);
+}
+
+void feed_close(struct feed *f, enum feed_close code, const char *why)
+{
+    feed_close_with(f, code, row_of(code)->error, why);
+}
