@@ -31,6 +31,11 @@ static void environment_name(const char *name, char out[NAME_MAX_LENGTH])
         *p = *p == '.' || *p == '-' ? '_' : (char)toupper((unsigned char)*p);
 }
 
+static bool is_local(const struct config_row *row)
+{
+    return (row->flags & CONFIG_LOCAL) != 0;
+}
+
 static struct config_value *find(struct config *c, struct str name)
 {
     for (size_t i = 0; i < c->value_count; i++)
@@ -293,7 +298,7 @@ static int read_line(struct config *c, const char *path, unsigned number, struct
         return config_usage(c, "%s%s: a line is `name = value`", path, place);
     struct str name = str_trim(str_slice(line, 0, (size_t)equals));
     struct config_value *v = find(c, name);
-    if (v == NULL)
+    if (v == NULL || is_local(v->row))
         return config_usage(c, "%s%s: there is no setting '" STR_FMT "'", path, place, STR_ARG(name));
     if (v->source != NULL)
         return config_usage(c, "%s%s: '%s' was set before, at %s", path, place, v->row->name, v->source);
@@ -329,11 +334,18 @@ static int read_environment(struct config *c)
     char name[NAME_MAX_LENGTH];
     for (size_t i = 0; i < c->value_count; i++) {
         environment_name(c->values[i].row->name, name);
-        const char *text = getenv(name);
+        const char *text = is_local(c->values[i].row) ? NULL : getenv(name);
         if (text != NULL && !set(c, &c->values[i], str_z(text), "environment ", name))
             return no_memory(c);
     }
     return CONFIG_READ;
+}
+
+static bool set_flag(struct config *c, struct config_value *v, struct str value)
+{
+    char name[NAME_MAX_LENGTH];
+    flag_name(v->row->name, name);
+    return set(c, v, value, "flag ", name);
 }
 
 /* One option at argv[*i], moving *i past its value. Options are set only when `apply`; --config is noted in either
@@ -361,7 +373,7 @@ static int read_option(struct config *c, int argc, char **argv, int *i, bool app
     }
     if (is_file)
         *file = value.p;
-    else if (apply && !set(c, v, value, "flag --", v->row->name))
+    else if (apply && !set_flag(c, v, value))
         return no_memory(c);
     return CONFIG_READ;
 }
@@ -472,7 +484,7 @@ static void help_row(FILE *out, const struct config_row *row)
     if (row->code != NULL)
         fprintf(out, "At the limit: %s. ", row->code);
     environment_name(row->name, name);
-    fprintf(out, "[%s]\n", name);
+    fprintf(out, is_local(row) ? "\n" : "[%s]\n", name);
 }
 
 void config_help(const struct config *c, FILE *out)
@@ -514,6 +526,8 @@ void config_print(const struct config *c, FILE *out, bool json)
     for (size_t i = 0; i < c->value_count; i++) {
         const struct config_value *v = &c->values[i];
         struct str text = shown(v, masked);
+        if (is_local(v->row))
+            continue;
         if (!json) {
             fprintf(out, "%-28s %-32.*s %s\n", v->row->name, STR_ARG(text), v->source);
             continue;

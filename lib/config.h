@@ -35,9 +35,10 @@ enum config_type {
 };
 
 enum config_flag {
-    CONFIG_SECRET = 1,  /* never printed */
-    CONFIG_URL = 2,     /* the part between :// and @ is masked when printed */
-    CONFIG_REQUIRED = 4 /* "" is not a value */
+    CONFIG_SECRET = 1,   /* never printed */
+    CONFIG_URL = 2,      /* the part between :// and @ is masked when printed */
+    CONFIG_REQUIRED = 4, /* "" is not a value */
+    CONFIG_LOCAL = 8     /* an option of this one call: a flag only, neither in a file nor in the environment */
 };
 
 struct config_list {

@@ -1,11 +1,14 @@
 #include "server/reply.h"
 
 #include "lib/clock.h"
+#include "lib/log.h"
 #include "proto/http.h"
 #include "server/conn.h"
 #include "server/dialect.h"
 #include "server/idempotency.h"
 #include "server/router.h"
+#include "server/settings.h"
+#include "server/worker.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -48,6 +51,21 @@ static void write_common(struct buf *b, const struct request *r)
     buf_str(b, buf_view(&r->fields));
 }
 
+/* The one line of a request. Paths only by their route, so that no id and no query token is in it by accident. */
+static void log_answer(const struct request *r)
+{
+    if (!r->worker->settings->log_requests)
+        return;
+    const char *kinds[] = {"", "key:", "user:", "agent:", "system:"};
+    log_info("request",
+             "method=%s route=%s%s status=%d code=%s caller=%s" STR_FMT " tenant=" STR_FMT " address=" STR_FMT
+             " in=%zu out=%zu us=%llu request=%s",
+             r->method == 0 ? "?" : method_name(r->method), r->route == NULL ? "" : r->dialect->base,
+             r->route == NULL ? "-" : r->route->path, r->status, r->refused == OK ? "" : code_name(r->refused),
+             kinds[r->caller.type], STR_ARG(r->caller.id), STR_ARG(r->caller.tenant), STR_ARG(r->address), r->body.n,
+             r->sent, (unsigned long long)((int64_t)clock_mono_ns() - r->started_ns) / 1000, r->id);
+}
+
 static void send_answer(struct request *r, int status, const char *type, struct str body)
 {
     struct buf b;
@@ -58,10 +76,12 @@ static void send_answer(struct request *r, int status, const char *type, struct 
     r->sent = body.n;
     if (!b.failed && !r->fields.failed) {
         r->status = status;
+        log_answer(r);
         conn_send(r->conn, status, buf_view(&b), body);
         return;
     }
     r->status = code_status(SYS_OVERLOADED);
+    log_answer(r);
     conn_send(r->conn, r->status, S("Retry-After: 1\r\nCache-Control: no-store\r\n"), STR_NONE);
 }
 
@@ -195,6 +215,7 @@ enum flow reply_error(struct request *r, enum code c)
     struct buf b;
     struct str message = r->refused == c && r->why.n > 0 ? r->why : str_z(code_text(c));
     const struct dialect *d = r->dialect != NULL ? r->dialect : dialects[0];
+    r->refused = c;
     buf_clear(&r->fields);
     write_error_fields(r, c);
     buf_init_arena(&b, &r->arena, 512);
@@ -212,6 +233,7 @@ struct str reply_upgraded(struct request *r, int status, struct str fields)
     buf_str(&b, fields);
     r->status = status;
     r->answered = true;
+    log_answer(r);
     return b.failed ? fields : buf_view(&b);
 }
 

@@ -18,7 +18,9 @@ static const char *const format_words[] = {"logfmt", "json", NULL};
 // clang-format off
 const struct config_row settings_rows[] = {
     {"listen", CONFIG_STRING, AT(listen), "127.0.0.1:8080", .flags = CONFIG_REQUIRED, .arg = "HOST:PORT",
-     .doc = "Address to take connections on. Port 0 lets the system choose; the chosen one is in the log and in DATA/listen."},
+     .doc = "Address to take connections on. Port 0 lets the system choose; the chosen one is in the log and in --listen-file."},
+    {"listen-file", CONFIG_PATH, AT(listen_file), "", .arg = "FILE",
+     .doc = "File that gets the address, one line, once connections are taken. Unset: none."},
     {"data", CONFIG_PATH, AT(data), "slipway-data", .flags = CONFIG_REQUIRED, .arg = "DIR",
      .doc = "Folder of everything that is kept: the embedded Redis' files, the keyring, the first admin key. Made when it is missing."},
     {"redis", CONFIG_STRING, AT(redis), "embedded", .flags = CONFIG_REQUIRED | CONFIG_URL, .arg = "URL",
@@ -101,6 +103,8 @@ const struct config_row settings_rows[] = {
      .doc = "The least grave lines that are written."},
     {"log.format", CONFIG_CHOICE, AT(log_format), "logfmt", .choices = format_words,
      .doc = "How a line is written."},
+    {"log.requests", CONFIG_BOOL, AT(log_requests), "true",
+     .doc = "Write one line for each request that was answered."},
     {0},
 };
 // clang-format on

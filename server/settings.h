@@ -18,7 +18,7 @@ struct tier {
 
 struct settings {
     /* where */
-    const char *listen, *data, *redis, *keyring_file;
+    const char *listen, *listen_file, *data, *redis, *keyring_file;
     int redis_fsync; /* 0 always, 1 everysec */
     int64_t workers; /* 0: one per core */
     bool test_endpoints;
@@ -38,6 +38,7 @@ struct settings {
     int64_t stream_per_worker, stream_per_tenant, stream_per_caller;
     /* logs */
     int log_level, log_format;
+    bool log_requests;
 
     /* made at start from the above */
     struct keyring *keyring; /* read-only but in `slipway key rotate` */

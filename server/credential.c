@@ -1,0 +1,463 @@
+#include "server/credential.h"
+
+#include "lib/clock.h"
+#include "lib/json.h"
+#include "lib/keyring.h"
+#include "server/auth.h"
+#include "server/settings.h"
+#include "server/store/commit.h"
+#include "server/store/page.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { FINGERPRINT_PARTITION = 0, LIST_MOST = 1000 };
+
+static const char first_tenant[] = "default";
+
+void tenant_id(struct str name, char out[ID_UUID])
+{
+    uint8_t h[CRYPTO_HASH];
+    struct crypto_sha256 sum;
+    if (id_is_uuid(name, out))
+        return;
+    crypto_sha256_init(&sum);
+    crypto_sha256_add(&sum, "slipway tenant ", 15);
+    crypto_sha256_add(&sum, name.p, name.n);
+    crypto_sha256_end(&sum, h);
+    h[6] = (uint8_t)(0x80 | (h[6] & 0x0f)); /* RFC 9562 version 8: what is in it is our own business */
+    h[8] = (uint8_t)(0x80 | (h[8] & 0x3f));
+    snprintf(out, ID_UUID, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", h[0], h[1], h[2],
+             h[3], h[4], h[5], h[6], h[7], h[8], h[9], h[10], h[11], h[12], h[13], h[14], h[15]);
+}
+
+struct str credential_fault(struct arena *a, struct str roles, struct str permissions)
+{
+    struct permission_set set = {0};
+    for (struct str rest = roles; rest.p != NULL && roles.n > 0;) {
+        struct str name = str_trim(str_cut(&rest, ','));
+        if (!role_find(name, &set))
+            return arena_printf(a, "there is no role '" STR_FMT "'", STR_ARG(name));
+    }
+    for (struct str rest = permissions; rest.p != NULL && permissions.n > 0;) {
+        struct str name = str_trim(str_cut(&rest, ','));
+        if (!permission_add(&set, name))
+            return arena_printf(a, "there is no permission '" STR_FMT "'", STR_ARG(name));
+    }
+    return STR_NONE;
+}
+
+void credential_make(struct credential *c, int64_t now_ms)
+{
+    id_uuid(now_ms, c->id);
+    if (c->secret[0] == '\0')
+        id_key("slp", partition_of(str_z(c->tenant)), c->secret);
+}
+
+/* What one of these calls needs until it is done; in the caller's arena. */
+struct task {
+    const struct settings *settings;
+    struct store *store;
+    struct arena *arena;
+    struct ops *asker;
+    struct space space;
+    struct str id, text;
+    struct credential key;
+    struct commit commit;
+    int64_t revision;
+    bool is_token;
+    credential_then *then;
+    void *arg;
+    char path[4096]; /* of admin.key */
+    bool wrote;
+};
+
+static struct task *task_new(const struct settings *s, struct store *store, struct arena *a, struct ops *asker,
+                             credential_then *then, void *arg)
+{
+    struct task *t = arena_new(a, struct task);
+    if (t != NULL)
+        *t = (struct task){.settings = s, .store = store, .arena = a, .asker = asker, .then = then, .arg = arg};
+    return t;
+}
+
+static void put_names(struct json_out *o, struct str name, struct str list)
+{
+    json_key(o, name);
+    json_open(o, '[');
+    for (struct str rest = list; list.n > 0 && rest.p != NULL;)
+        json_put_str(o, str_trim(str_cut(&rest, ',')));
+    json_close(o, ']');
+}
+
+static struct str key_json(struct arena *a, const struct credential *k, int64_t now_ms)
+{
+    struct buf b;
+    struct json_out o;
+    buf_init_arena(&b, a, 512);
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    json_key(&o, S("createdAt"));
+    json_put_time(&o, now_ms);
+    if (k->expires_ms > 0) {
+        json_key(&o, S("expiresAt"));
+        json_put_time(&o, k->expires_ms);
+    }
+    json_key(&o, S("id"));
+    json_put_z(&o, k->id);
+    json_key(&o, S("name"));
+    json_put_str(&o, k->name);
+    put_names(&o, S("permissions"), k->permissions);
+    put_names(&o, S("roles"), k->roles);
+    json_key(&o, S("tenantId"));
+    json_put_z(&o, k->tenant);
+    json_key(&o, S("tier"));
+    json_put_z(&o, limit_tier_name(k->tier));
+    json_close(&o, '}');
+    return b.failed ? STR_NONE : buf_view(&b);
+}
+
+static struct str tenant_json(struct arena *a, const struct credential *k, int64_t now_ms)
+{
+    struct buf b;
+    struct json_out o;
+    buf_init_arena(&b, a, 256);
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    json_key(&o, S("createdAt"));
+    json_put_time(&o, now_ms);
+    json_key(&o, S("id"));
+    json_put_z(&o, k->tenant);
+    json_key(&o, S("name"));
+    json_put_str(&o, k->tenant_name);
+    json_close(&o, '}');
+    return b.failed ? STR_NONE : buf_view(&b);
+}
+
+static struct str decimal(struct arena *a, int64_t v)
+{
+    return arena_printf(a, "%lld", (long long)v);
+}
+
+/* The record that auth.c reads. */
+static void add_record(struct task *t, struct commit *c, const char hex[65])
+{
+    const struct credential *k = &t->key;
+    struct str key = key_credential(t->arena, t->space.partition, str_z(hex));
+    commit_hset(c, key, S("kind"), S("key"));
+    commit_hset(c, key, S("tenant"), t->space.tenant);
+    commit_hset(c, key, S("id"), str_z(k->id));
+    commit_hset(c, key, S("name"), k->name);
+    commit_hset(c, key, S("roles"), k->roles.p == NULL ? S("") : k->roles);
+    commit_hset(c, key, S("permissions"), k->permissions.p == NULL ? S("") : k->permissions);
+    commit_hset(c, key, S("tier"), decimal(t->arena, k->tier));
+    commit_hset(c, key, S("expires"), decimal(t->arena, k->expires_ms));
+}
+
+static void committed(void *arg, const struct commit_result *r)
+{
+    struct task *t = arg;
+    t->then(t->arg, r->code, t->text);
+}
+
+/* The tenant's document is made by whoever comes first; a loser of that race just goes on without it. */
+static enum code commit_key(struct task *t, bool with_tenant)
+{
+    char hex[65];
+    int64_t now_ms = clock_wall_ms();
+    struct credential *k = &t->key;
+    t->space = (struct space){partition_of(str_z(k->tenant)), str_z(k->tenant)};
+    auth_credential(t->settings, str_z(k->secret), hex);
+    t->text = key_json(t->arena, k, now_ms);
+    commit_begin(&t->commit, t->arena, t->space, COMMIT_GROWS);
+    if (with_tenant)
+        commit_put(&t->commit, &(struct commit_document){.kind = "tenant",
+                                                         .id = str_z(k->tenant),
+                                                         .revision = 1,
+                                                         .schema = 1,
+                                                         .json = tenant_json(t->arena, k, now_ms)});
+    commit_put(&t->commit, &(struct commit_document){
+                               .kind = "key", .id = str_z(k->id), .revision = 1, .schema = 1, .json = t->text});
+    commit_field(&t->commit, "key", str_z(k->id), S("credential"), str_z(hex));
+    add_record(t, &t->commit, hex);
+    return store_commit(t->store, &t->commit, t->asker, committed, t);
+}
+
+static void tenant_looked_up(void *arg, enum code c, const struct redis_value *v)
+{
+    struct task *t = arg;
+    bool there = c == OK && redis_int(v, 0) == 1;
+    if (c == OK && there && t->key.first)
+        c = RES_ALREADY_EXISTS;
+    if (c == OK)
+        c = commit_key(t, !there);
+    if (c != OK)
+        t->then(t->arg, c, STR_NONE);
+}
+
+static enum code look_up_tenant(struct task *t)
+{
+    struct str tenant = str_z(t->key.tenant);
+    t->space = (struct space){partition_of(tenant), tenant};
+    const struct store_command read = STORE_COMMAND(S("EXISTS"), key_document(t->arena, t->space, "tenant", tenant));
+    return store_read(t->store, &read, 1, t->asker, tenant_looked_up, t);
+}
+
+enum code credential_create(const struct settings *s, struct store *store, struct arena *arena, struct credential *k,
+                            struct ops *asker, credential_then *then, void *arg)
+{
+    struct task *t = task_new(s, store, arena, asker, then, arg);
+    if (t == NULL)
+        return SYS_OVERLOADED;
+    t->key = *k;
+    return look_up_tenant(t);
+}
+
+/* Revocation. */
+
+static enum code commit_revocation(struct task *t, struct str hex, struct str document, int64_t revision)
+{
+    struct str now = decimal(t->arena, clock_wall_ms());
+    commit_begin(&t->commit, t->arena, t->space, COMMIT_ESSENTIAL);
+    struct str record = key_credential(t->arena, t->space.partition, hex);
+    commit_hset(&t->commit, record, S("tenant"), t->space.tenant);
+    commit_hset(&t->commit, record, S("revoked"), now);
+    if (document.p != NULL)
+        commit_put(&t->commit,
+                   &(struct commit_document){
+                       .kind = "key", .id = t->id, .revision = revision + 1, .schema = 1, .json = document});
+    else
+        commit_expire(&t->commit, record, t->settings->token_ttl_max);
+    commit_revoked(&t->commit);
+    t->text = document;
+    return store_commit(t->store, &t->commit, t->asker, committed, t);
+}
+
+static struct str with_revoked_at(struct arena *a, struct str document)
+{
+    char now[CLOCK_TEXT];
+    struct buf b;
+    clock_text(clock_wall_ms(), now);
+    struct str patch = arena_printf(a, "{\"revokedAt\":\"%s\"}", now);
+    struct json *merged = json_merge(a, json_parse(a, document, NULL, NULL), json_parse(a, patch, NULL, NULL));
+    buf_init_arena(&b, a, document.n + 64);
+    json_write(&b, merged);
+    return merged == NULL || b.failed ? STR_NONE : buf_view(&b);
+}
+
+static void key_read(void *arg, enum code c, const struct redis_value *v)
+{
+    struct task *t = arg;
+    char hex[65];
+    struct str credential = redis_text(redis_at(v, 2));
+    if (c == OK && credential.p == NULL) { /* no key: a token by its jti */
+        auth_subject(t->settings, "jwt", t->id, hex);
+        c = commit_revocation(t, str_z(hex), STR_NONE, 0);
+    } else if (c == OK) {
+        struct str document = with_revoked_at(t->arena, redis_text(redis_at(v, 0)));
+        c = document.p == NULL ? SYS_OVERLOADED
+                               : commit_revocation(t, credential, document, redis_int(redis_at(v, 1), 0));
+    }
+    if (c != OK)
+        t->then(t->arg, c, STR_NONE);
+}
+
+enum code credential_revoke(const struct settings *s, struct store *store, struct arena *arena, struct str tenant,
+                            struct str id, struct ops *asker, credential_then *then, void *arg)
+{
+    struct task *t = task_new(s, store, arena, asker, then, arg);
+    if (t == NULL)
+        return SYS_OVERLOADED;
+    t->space = (struct space){partition_of(tenant), arena_str(arena, tenant)};
+    t->id = arena_str(arena, id);
+    const struct store_command read =
+        STORE_COMMAND(S("HMGET"), key_document(arena, t->space, "key", t->id), S("j"), S("r"), S("credential"));
+    return store_read(store, &read, 1, asker, key_read, t);
+}
+
+/* List. */
+
+static void page_read(void *arg, enum code c, const struct page_result *r)
+{
+    struct task *t = arg;
+    struct buf b;
+    struct page_item item;
+    buf_init_arena(&b, t->arena, 1024);
+    buf_char(&b, '[');
+    for (size_t i = 0; c == OK && page_item(r, i, &item); i++) {
+        buf_z(&b, i == 0 ? "" : ",");
+        buf_str(&b, item.json);
+    }
+    buf_char(&b, ']');
+    t->then(t->arg, c != OK ? c : b.failed ? SYS_OVERLOADED : OK, buf_view(&b));
+}
+
+enum code credential_list(struct store *store, struct arena *arena, struct str tenant, struct ops *asker,
+                          credential_then *then, void *arg)
+{
+    struct task *t = task_new(NULL, store, arena, asker, then, arg);
+    if (t == NULL)
+        return SYS_OVERLOADED;
+    const struct page_query q = {
+        .space = {partition_of(tenant), tenant}, .kind = "key", .source = PAGE_CREATED, .count = LIST_MOST};
+    return store_page(store, arena, &q, asker, page_read, t);
+}
+
+/* The start of a process. */
+
+static void finish(struct task *t, enum code c, const char *why)
+{
+    t->then(t->arg, c, str_z(why));
+}
+
+/* Our admin.key of a start that ended before its key was stored, or a fresh one. */
+static bool open_key_file(struct task *t)
+{
+    char text[ID_KEY_MAX + 1] = {0};
+    unsigned partition;
+    struct credential *k = &t->key;
+    int fd = open(t->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, ID_KEY_MAX);
+    struct str found = n <= 0 ? STR_NONE : str_trim((struct str){text, strcspn(text, "\r\n")});
+    bool ok = fd >= 0 && n >= 0;
+    if (ok && id_key_check(found, NULL, &partition) && partition == partition_of(str_z(k->tenant))) {
+        memcpy(k->secret, found.p, found.n);
+        k->secret[found.n] = '\0';
+    } else if (ok) {
+        credential_make(k, clock_wall_ms());
+        struct str line = arena_printf(t->arena, "%s\n", k->secret);
+        ok = ftruncate(fd, 0) == 0 && pwrite(fd, line.p, line.n, 0) == (ssize_t)line.n && fsync(fd) == 0;
+    }
+    if (k->id[0] == '\0')
+        credential_make(k, clock_wall_ms());
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+static void admin_stored(void *arg, enum code c, struct str text)
+{
+    struct task *t = arg;
+    (void)text;
+    if (c == RES_ALREADY_EXISTS) /* another instance was first: ours opens nothing */
+        unlink(t->path);
+    crypto_wipe(t->key.secret, sizeof t->key.secret);
+    finish(t, c == RES_ALREADY_EXISTS ? OK : c,
+           c == OK || c == RES_ALREADY_EXISTS ? "" : "the admin key cannot be stored");
+}
+
+static void default_looked_up(void *arg, enum code c, const struct redis_value *v)
+{
+    struct task *t = arg;
+    struct credential *k = &t->key;
+    if (c != OK || redis_int(v, 0) == 1) {
+        finish(t, c, c == OK ? "" : "the store does not answer");
+        return;
+    }
+    k->tenant_name = str_z(first_tenant);
+    k->name = S("admin");
+    k->roles = S("admin");
+    k->first = true;
+    if (!open_key_file(t)) {
+        struct str why = arena_printf(t->arena, "%s: %s", t->path, strerror(errno));
+        finish(t, SYS_INTERNAL, why.p);
+        return;
+    }
+    c = credential_create(t->settings, t->store, t->arena, k, t->asker, admin_stored, t);
+    if (c != OK)
+        admin_stored(t, c, STR_NONE);
+}
+
+static void make_first_key(struct task *t)
+{
+    tenant_id(str_z(first_tenant), t->key.tenant);
+    struct str tenant = str_z(t->key.tenant);
+    t->space = (struct space){partition_of(tenant), tenant};
+    const struct store_command read = STORE_COMMAND(S("EXISTS"), key_document(t->arena, t->space, "tenant", tenant));
+    enum code c = store_read(t->store, &read, 1, t->asker, default_looked_up, t);
+    if (c != OK)
+        finish(t, c, "the store does not answer");
+}
+
+static struct str fingerprint_key(struct arena *a)
+{
+    return arena_printf(a, "{p%02d}:keyring", FINGERPRINT_PARTITION);
+}
+
+/* Every key that the data set has seen must be in our ring, the same. NULL: it is; else what is wrong. */
+static const char *ring_fault(struct task *t, const struct redis_value *seen)
+{
+    char name[KEYRING_NAME], print[KEYRING_PRINT];
+    const struct keyring *ring = t->settings->keyring;
+    for (size_t i = 0; i + 1 < (seen == NULL ? 0 : seen->count); i += 2) {
+        struct str wanted = redis_text(redis_at(seen, i));
+        bool found = false;
+        for (unsigned k = 0; k < keyring_count(ring) && !found; k++) {
+            keyring_fingerprint(ring, k, name, print);
+            found = str_eqz(wanted, name) && str_eqz(redis_text(redis_at(seen, i + 1)), print);
+        }
+        if (!found)
+            return arena_printf(t->arena,
+                                "the keyring is not the one of this data set: its key " STR_FMT
+                                " is missing or another; "
+                                "give the right file with --keyring",
+                                STR_ARG(wanted))
+                .p;
+    }
+    return NULL;
+}
+
+static void prints_noted(void *arg, enum code c, const struct redis_value *v)
+{
+    struct task *t = arg;
+    const char *why = c == OK ? ring_fault(t, redis_at(v, v->count - 1)) : "the store does not answer";
+    if (why != NULL)
+        finish(t, c != OK ? c : SYS_INTERNAL, why);
+    else
+        make_first_key(t);
+}
+
+static void prints_read(void *arg, enum code c, const struct redis_value *v)
+{
+    struct task *t = arg;
+    const char *why = c == OK ? ring_fault(t, v) : "the store does not answer";
+    if (why != NULL) {
+        finish(t, c != OK ? c : SYS_INTERNAL, why);
+        return;
+    }
+    struct store_command commands[64];
+    size_t n = 0;
+    struct str key = fingerprint_key(t->arena);
+    for (unsigned i = 0; i < keyring_count(t->settings->keyring) && n < ARRAY_LEN(commands) - 1; i++) {
+        char name[KEYRING_NAME], print[KEYRING_PRINT];
+        struct str *argv = arena_array(t->arena, 4, sizeof *argv);
+        keyring_fingerprint(t->settings->keyring, i, name, print);
+        if (argv == NULL) {
+            finish(t, SYS_OVERLOADED, "out of memory");
+            return;
+        }
+        argv[0] = S("HSETNX");
+        argv[1] = key;
+        argv[2] = arena_str(t->arena, str_z(name));
+        argv[3] = arena_str(t->arena, str_z(print));
+        commands[n++] = (struct store_command){4, argv};
+    }
+    commands[n++] = (struct store_command)STORE_COMMAND(S("HGETALL"), key);
+    c = store_read(t->store, commands, n, t->asker, prints_noted, t);
+    if (c != OK)
+        finish(t, c, "the store does not answer");
+}
+
+enum code credential_start(const struct settings *s, struct store *store, struct arena *arena, struct ops *asker,
+                           credential_then *then, void *arg)
+{
+    struct task *t = task_new(s, store, arena, asker, then, arg);
+    if (t == NULL)
+        return SYS_OVERLOADED;
+    snprintf(t->path, sizeof t->path, "%s/admin.key", s->data);
+    const struct store_command read = STORE_COMMAND(S("HGETALL"), fingerprint_key(arena));
+    return store_read(store, &read, 1, asker, prints_read, t);
+}

@@ -1,0 +1,56 @@
+/* Tenants and API keys until there are endpoints for them: what `slipway key` does, and what a first start needs.
+ *
+ * A tenant's id is made from its name, so it needs no directory: every instance finds the same one. A tenant and a key
+ * are documents (kinds "tenant" and "key") in the tenant's own space; a key's secret is shown once and only its hash is
+ * kept, as the name of the credential's record (server/auth.h). */
+#ifndef SERVER_CREDENTIAL_H
+#define SERVER_CREDENTIAL_H
+
+#include "lib/arena.h"
+#include "lib/id.h"
+#include "lib/op.h"
+#include "server/code.h"
+
+struct redis_value;
+struct settings;
+struct store;
+
+/* The id of the tenant called `name`, or `name` itself when it is a UUID. */
+void tenant_id(struct str name, char out[ID_UUID]);
+
+struct credential {
+    char tenant[ID_UUID];
+    struct str tenant_name;        /* of the tenant's document, made when it is missing */
+    struct str name;               /* of the key, for people */
+    struct str roles, permissions; /* names between commas */
+    unsigned tier;
+    int64_t expires_ms;      /* 0: never */
+    bool first;              /* refuse with RES_ALREADY_EXISTS when the tenant is there already */
+    char id[ID_UUID];        /* made here, by credential_make */
+    char secret[ID_KEY_MAX]; /* made here unless it is given */
+};
+/* Fills in id and secret. */
+void credential_make(struct credential *c, int64_t now_ms);
+
+/* What is wrong with roles and permissions, as a sentence in the arena; STR_NONE: nothing. */
+struct str credential_fault(struct arena *a, struct str roles, struct str permissions);
+
+/* All of these follow lib/op.h: OK, and `then` runs once, later; texts in `arena`, which must live until then. */
+typedef void credential_then(void *arg, enum code c, struct str text);
+/* Stores it; `text` is its document. */
+enum code credential_create(const struct settings *s, struct store *store, struct arena *arena, struct credential *k,
+                            struct ops *asker, credential_then *then, void *arg);
+/* Takes a key (by its id) or an access token (by its jti) back, at once and for all workers; `text` is the key's
+ * document, or STR_NONE for a token. */
+enum code credential_revoke(const struct settings *s, struct store *store, struct arena *arena, struct str tenant,
+                            struct str id, struct ops *asker, credential_then *then, void *arg);
+/* `text`: a JSON array of the tenant's key documents, oldest first, at most 1,000. */
+enum code credential_list(struct store *store, struct arena *arena, struct str tenant, struct ops *asker,
+                          credential_then *then, void *arg);
+
+/* Before a process serves: the keyring must be the one of the data set (its new keys are noted there), and a data set
+ * without the tenant "default" gets it, with an admin key in DATA/admin.key (mode 0600). Not OK: `text` says why. */
+enum code credential_start(const struct settings *s, struct store *store, struct arena *arena, struct ops *asker,
+                           credential_then *then, void *arg);
+
+#endif

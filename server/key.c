@@ -1,0 +1,342 @@
+/* `slipway key`: API keys and access tokens by hand. */
+#include "server/commands.h"
+
+#include "lib/clock.h"
+#include "lib/json.h"
+#include "proto/jwt.h"
+#include "server/auth.h"
+#include "server/credential.h"
+#include "server/settings.h"
+#include "server/tool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct options {
+    const char *tenant, *role, *roles, *permissions, *name, *user;
+    int tier;
+    int64_t expires, ttl;
+    bool json;
+};
+
+static const char *const tier_words[] = {"standard", "premium", NULL};
+
+// clang-format off
+#define AT(member) offsetof(struct options, member)
+static const struct config_row rows[] = {
+    {"tenant", CONFIG_STRING, AT(tenant), "default", .flags = CONFIG_LOCAL | CONFIG_REQUIRED, .arg = "NAME",
+     .doc = "The tenant, by name or id. `create` makes it when it is missing."},
+    {"role", CONFIG_STRING, AT(role), "", .flags = CONFIG_LOCAL, .arg = "ROLE",
+     .doc = "create: what the key may do: admin, release-manager, operator, approver, viewer or auditor."},
+    {"roles", CONFIG_STRING, AT(roles), "", .flags = CONFIG_LOCAL, .arg = "ROLE,…",
+     .doc = "create, jwt: several roles."},
+    {"permissions", CONFIG_STRING, AT(permissions), "", .flags = CONFIG_LOCAL, .arg = "RESOURCE:ACTION,…",
+     .doc = "create, jwt: permissions beside those of the roles."},
+    {"name", CONFIG_STRING, AT(name), "", .flags = CONFIG_LOCAL, .arg = "TEXT",
+     .doc = "create, jwt: what people see in the audit trail."},
+    {"tier", CONFIG_CHOICE, AT(tier), "standard", .choices = tier_words, .flags = CONFIG_LOCAL,
+     .doc = "create: the rate tier."},
+    {"expires", CONFIG_DURATION, AT(expires), "0", 0, 3660 * INT64_C(86400000), .flags = CONFIG_LOCAL,
+     .doc = "create: how long the key is good for. 0: until it is revoked."},
+    {"user", CONFIG_STRING, AT(user), "", .flags = CONFIG_LOCAL, .arg = "ID",
+     .doc = "jwt: `user_id` of the token."},
+    {"ttl", CONFIG_DURATION, AT(ttl), "0", 0, 366 * INT64_C(86400000), .flags = CONFIG_LOCAL,
+     .doc = "jwt: how long the token is good for. 0: as long as token-ttl says."},
+    {"json", CONFIG_BOOL, AT(json), "false", .flags = CONFIG_LOCAL,
+     .doc = "Print JSON."},
+    {0},
+};
+// clang-format on
+
+static const char summary[] = "API keys and access tokens. `key create` makes an API key, `key list` lists those of a "
+                              "tenant, `key revoke ID` takes a key "
+                              "or a token back, `key jwt` signs an access token, `key rotate` adds a signing and a "
+                              "sealing key to the keyring. A secret "
+                              "is printed once and is not stored.";
+
+struct call {
+    struct settings settings;
+    struct options options;
+    struct credential key;
+    char tenant[ID_UUID];
+    const char *id; /* of revoke */
+    struct tool *tool;
+};
+
+static int usage(struct call *c, const char *what)
+{
+    return config_usage(&c->settings.config, "%s", what);
+}
+
+/* Prints the members of `document` (JSON, may be STR_NONE) with `name`: `value` in front. */
+static void print_json(const char *name, const char *value, struct str document)
+{
+    struct buf b = {0};
+    struct json_out o;
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    json_key(&o, str_z(name));
+    json_put_z(&o, value);
+    if (document.n > 2) {
+        buf_char(&b, ',');
+        buf_str(&b, str_slice(document, 1, document.n - 1));
+    }
+    json_close(&o, '}');
+    printf(STR_FMT "\n", STR_ARG(buf_view(&b)));
+    buf_free(&b);
+}
+
+static int failed(const char *what, enum code c)
+{
+    fprintf(stderr, "slipway key: %s: %s (%s)\n", what, code_text(c), code_name(c));
+    return 1;
+}
+
+static void created(void *arg, enum code c, struct str text)
+{
+    struct call *call = arg;
+    if (c == OK && call->options.json)
+        print_json("key", call->key.secret, text);
+    else if (c == OK)
+        printf("%s\n", call->key.secret);
+    tool_end(call->tool, c == OK ? 0 : failed("the key is not made", c));
+}
+
+static void create(struct tool *t, void *arg)
+{
+    struct call *call = arg;
+    call->tool = t;
+    credential_make(&call->key, clock_wall_ms());
+    enum code c = credential_create(&call->settings, t->store, &t->arena, &call->key, &t->ops, created, call);
+    if (c != OK)
+        created(call, c, STR_NONE);
+}
+
+static struct str roles_of(const struct options *o)
+{
+    return str_z(o->roles[0] != '\0' ? o->roles : o->role);
+}
+
+/* Roles and permissions, or what is wrong with them. */
+static int check_rights(struct call *c)
+{
+    const struct options *o = &c->options;
+    struct str fault = credential_fault(&c->settings.config.arena, roles_of(o), str_z(o->permissions));
+    if (fault.p != NULL)
+        return usage(c, fault.p);
+    if (roles_of(o).n == 0 && o->permissions[0] == '\0')
+        return usage(c, "--role or --permissions says what it may do");
+    return 0;
+}
+
+static int key_create(struct call *c)
+{
+    const struct options *o = &c->options;
+    int status = check_rights(c);
+    if (status != 0)
+        return status;
+    c->key = (struct credential){
+        .tenant_name = str_z(o->tenant),
+        .name = str_z(o->name[0] != '\0' ? o->name : "key"),
+        .roles = roles_of(o),
+        .permissions = str_z(o->permissions),
+        .tier = (unsigned)o->tier,
+        .expires_ms = o->expires > 0 ? clock_wall_ms() + o->expires : 0,
+    };
+    memcpy(c->key.tenant, c->tenant, sizeof c->key.tenant);
+    return settings_open_keyring(&c->settings, true) ? tool_run(&c->settings, "key", create, c) : 1;
+}
+
+static void revoked(void *arg, enum code c, struct str text)
+{
+    struct call *call = arg;
+    if (c == OK && call->options.json)
+        print_json("revoked", call->id, text);
+    else if (c == OK)
+        printf("revoked the %s %s\n", text.p != NULL ? "key" : "token", call->id);
+    tool_end(call->tool, c == OK ? 0 : failed("nothing is revoked", c));
+}
+
+static void revoke(struct tool *t, void *arg)
+{
+    struct call *call = arg;
+    call->tool = t;
+    enum code c = credential_revoke(&call->settings, t->store, &t->arena, str_z(call->tenant), str_z(call->id), &t->ops,
+                                    revoked, call);
+    if (c != OK)
+        revoked(call, c, STR_NONE);
+}
+
+static int key_revoke(struct call *c)
+{
+    if (c->settings.config.rest_count < 2 || !id_is_uuid(str_z(c->settings.config.rest[1]), NULL))
+        return usage(c, "revoke needs the id of a key, or of a token (its jti)");
+    c->id = c->settings.config.rest[1];
+    return settings_open_keyring(&c->settings, false) ? tool_run(&c->settings, "key", revoke, c) : 1;
+}
+
+static void print_row(const struct json *key)
+{
+    struct str id = json_str(json_get(key, "id")), name = json_str(json_get(key, "name"));
+    struct str made = json_str(json_get(key, "createdAt")), ends = json_str(json_get(key, "expiresAt"));
+    struct str gone = json_str(json_get(key, "revokedAt"));
+    const struct json *roles = json_get(key, "roles");
+    printf(STR_FMT "  " STR_FMT "  %-8s", STR_ARG(id), STR_ARG(made),
+           gone.n > 0   ? "revoked"
+           : ends.n > 0 ? "expires"
+                        : "active");
+    for (size_t i = 0; i < json_count(roles); i++)
+        printf("%c" STR_FMT, i == 0 ? ' ' : ',', STR_ARG(json_str(json_at(roles, i))));
+    printf("  " STR_FMT "\n", STR_ARG(name));
+}
+
+static void listed(void *arg, enum code c, struct str text)
+{
+    struct call *call = arg;
+    const struct json *keys =
+        c == OK ? json_parse(&call->tool->arena, text, &(struct json_limits){8, 100000}, NULL) : NULL;
+    if (c == OK && call->options.json)
+        printf(STR_FMT "\n", STR_ARG(text));
+    for (size_t i = 0; !call->options.json && i < json_count(keys); i++)
+        print_row(json_at(keys, i));
+    tool_end(call->tool, c == OK ? 0 : failed("the keys cannot be read", c));
+}
+
+static void list(struct tool *t, void *arg)
+{
+    struct call *call = arg;
+    call->tool = t;
+    enum code c = credential_list(t->store, &t->arena, str_z(call->tenant), &t->ops, listed, call);
+    if (c != OK)
+        listed(call, c, STR_NONE);
+}
+
+static int key_list(struct call *c)
+{
+    return tool_run(&c->settings, "key", list, c);
+}
+
+static size_t split(struct arena *a, struct str text, struct str **out)
+{
+    size_t n = 0;
+    *out = arena_array(a, text.n + 1, sizeof **out);
+    for (struct str rest = text; *out != NULL && text.n > 0 && rest.p != NULL;)
+        (*out)[n++] = str_trim(str_cut(&rest, ','));
+    return n;
+}
+
+static int key_jwt(struct call *c)
+{
+    const struct options *o = &c->options;
+    char id[ID_UUID];
+    struct buf token = {0};
+    struct str *roles, *permissions;
+    int64_t now_ms = clock_wall_ms(), ttl = o->ttl > 0 ? o->ttl : c->settings.token_ttl;
+    int status = o->user[0] == '\0' ? usage(c, "--user says whose token it is") : check_rights(c);
+    if (status != 0)
+        return status;
+    if (!settings_open_keyring(&c->settings, false))
+        return 1;
+    id_uuid(now_ms, id);
+    size_t role_count = split(&c->settings.config.arena, roles_of(o), &roles);
+    size_t permission_count = split(&c->settings.config.arena, str_z(o->permissions), &permissions);
+    const struct jwt claims = {
+        .issuer = str_z(c->settings.issuer),
+        .audience = str_z(c->settings.audience),
+        .id = str_z(id),
+        .subject = str_z(o->user),
+        .user_id = str_z(o->user),
+        .tenant_id = str_z(c->tenant),
+        .name = str_z(o->name),
+        .roles = roles,
+        .role_count = role_count,
+        .permissions = permissions,
+        .permission_count = permission_count,
+        .issued_s = now_ms / 1000,
+        .expires_s = (now_ms + ttl) / 1000,
+    };
+    jwt_write(&token, c->settings.keyring, &claims);
+    struct str text = buf_view(&token);
+    char *z = arena_z(&c->settings.config.arena, text);
+    if (token.failed || z == NULL)
+        status = failed("no token", SYS_OVERLOADED);
+    else if (o->json)
+        print_json("token", z, arena_printf(&c->settings.config.arena, "{\"id\":\"%s\"}", id));
+    else
+        printf("%s\n", z);
+    buf_free(&token);
+    return status;
+}
+
+static void noted(void *arg, enum code c, struct str text)
+{
+    struct call *call = arg;
+    if (c != OK)
+        fprintf(stderr, "slipway key: " STR_FMT "\n", STR_ARG(text));
+    tool_end(call->tool, c == OK ? 0 : 1);
+}
+
+/* The data set learns the new keys before anything is made with them. */
+static void note(struct tool *t, void *arg)
+{
+    struct call *call = arg;
+    call->tool = t;
+    enum code c = credential_start(&call->settings, t->store, &t->arena, &t->ops, noted, call);
+    if (c != OK)
+        noted(call, c, str_z(code_text(c)));
+}
+
+static int key_rotate(struct call *c)
+{
+    char error[256];
+    if (!settings_open_keyring(&c->settings, false))
+        return 1;
+    if (!keyring_rotate(c->settings.keyring, error)) {
+        fprintf(stderr, "slipway key: %s\n", error);
+        return 1;
+    }
+    int status = tool_run(&c->settings, "key", note, c);
+    if (status == 0)
+        printf("keyring: sealing and signing with key %u; restart every instance to use it\n",
+               keyring_newest(c->settings.keyring, KEYRING_SIGN));
+    return status;
+}
+
+static const struct {
+    const char *name;
+    int (*run)(struct call *c);
+    int arguments;
+} actions[] = {{"create", key_create, 1},
+               {"list", key_list, 1},
+               {"revoke", key_revoke, 2},
+               {"jwt", key_jwt, 1},
+               {"rotate", key_rotate, 1}};
+
+static int run(struct call *c)
+{
+    const struct config *config = &c->settings.config;
+    if (config->rest_count == 0)
+        return usage(c, "one of create, list, revoke, jwt and rotate is needed");
+    for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
+        if (strcmp(config->rest[0], actions[i].name) != 0)
+            continue;
+        if (config->rest_count > actions[i].arguments)
+            return usage(c, "too many arguments");
+        tenant_id(str_z(c->options.tenant), c->tenant);
+        return actions[i].run(c);
+    }
+    return config_usage(config, "there is no `key %s`", config->rest[0]);
+}
+
+int key_main(int argc, char **argv)
+{
+    struct call *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return 1;
+    int status = settings_read(&c->settings, "key", summary, rows, &c->options, argc, argv);
+    if (status == CONFIG_READ)
+        status = run(c);
+    settings_fini(&c->settings);
+    free(c);
+    return status;
+}

@@ -1,0 +1,25 @@
+/* For commands that do one thing with the data: opens the store (a running server's, yours by --redis, or the embedded
+ * Redis of a data folder whose server is not running), runs an action, and closes everything again. */
+#ifndef SERVER_TOOL_H
+#define SERVER_TOOL_H
+
+#include "lib/arena.h"
+#include "lib/op.h"
+#include "server/code.h"
+
+struct settings;
+struct store;
+
+struct tool {
+    const struct settings *settings;
+    struct store *store;
+    struct arena arena;
+    struct ops ops;
+};
+
+/* Runs action(tool, arg) once the store is ready; it must lead to tool_end, at once or later. Answers the status given
+ * there, or 1 after a message when the store cannot be had. */
+int tool_run(const struct settings *s, const char *command, void (*action)(struct tool *t, void *arg), void *arg);
+void tool_end(struct tool *t, int status);
+
+#endif
