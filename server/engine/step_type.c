@@ -4,8 +4,8 @@
 
 // clang-format off
 static const struct field script_config[] = {
-    {"command", FIELD_LIST, FIELD_REQUIRED, 1, 256, .item = FIELD_STRING, .doc = "The program and its arguments; no shell is put between. For one: [\"sh\",\"-c\",\"...\"]."},
-    {"env", FIELD_MAP, 0, 0, 128, .item = FIELD_STRING, .doc = "Variables added to the agent's clean environment."},
+    {"command", FIELD_LIST, FIELD_REQUIRED, 1, 256, .item = FIELD_STRING, .item_max = 32768, .doc = "The program and its arguments; no shell is put between. For one: [\"sh\",\"-c\",\"...\"]."},
+    {"env", FIELD_MAP, 0, 0, 128, .item = FIELD_STRING, .item_max = 32768, .doc = "Variables added to the agent's clean environment."},
     {"workingDirectory", FIELD_STRING, 0, 1, 1024, .doc = "Relative to the task's own folder, or absolute. Default: the task's own folder."},
     {"labels", FIELD_MAP, 0, 0, 32, .item = FIELD_STRING, .doc = "Labels that the agent must carry."},
     {0}};
@@ -26,7 +26,7 @@ static const char *const methods[] = {"GET", "POST", "PUT", "PATCH", "DELETE", "
 static const struct field http_config[] = {
     {"method", FIELD_ENUM, .choices = methods, .preset = "\"GET\"", .doc = "Request method."},
     {"url", FIELD_STRING, FIELD_REQUIRED, 1, 2048, .doc = "http or https. Private, loopback and link-local addresses are refused unless outbound.allow lists them; redirects are not followed."},
-    {"headers", FIELD_MAP, 0, 0, 64, .item = FIELD_STRING, .doc = "Request headers."},
+    {"headers", FIELD_MAP, 0, 0, 64, .item = FIELD_STRING, .item_max = 4096, .doc = "Request headers."},
     {"body", FIELD_ANY, .doc = "A text is sent as it is, anything else as JSON."},
     {"expectStatus", FIELD_LIST, 0, 1, 32, .item = FIELD_INT, .doc = "Statuses that count as success. Default: 200 to 299."},
     {0}};
@@ -40,7 +40,7 @@ static const struct field notify_config[] = {
     {"channel", FIELD_ENUM, .choices = channels, .preset = "\"webhook\"", .doc = "webhook posts {\"text\": message} and the details of the run to `url`."},
     {"url", FIELD_STRING, FIELD_REQUIRED, 1, 2048, .doc = "Where the channel is; the rules of http-request hold."},
     {"message", FIELD_STRING, FIELD_REQUIRED, 1, 8192, .doc = "What to say."},
-    {"headers", FIELD_MAP, 0, 0, 64, .item = FIELD_STRING, .doc = "Request headers."},
+    {"headers", FIELD_MAP, 0, 0, 64, .item = FIELD_STRING, .item_max = 4096, .doc = "Request headers."},
     {0}};
 static const struct field notify_outputs[] = {
     {"delivered", FIELD_BOOL, .doc = "The receiver answered with a status from 200 to 299."},
@@ -54,8 +54,14 @@ static const char *check_wait(const struct json *config)
     return seconds != until ? NULL : "exactly one of seconds and until is needed";
 }
 
-#define RETRY_ONCE {1, BACKOFF_FIXED, 5000, 300000, NULL}
-#define RETRY_NET {3, BACKOFF_EXPONENTIAL, 5000, 300000, NULL}
+#define RETRY_ONCE                                                                                                     \
+    {                                                                                                                  \
+        1, BACKOFF_FIXED, 5000, 300000, NULL                                                                           \
+    }
+#define RETRY_NET                                                                                                      \
+    {                                                                                                                  \
+        3, BACKOFF_EXPONENTIAL, 5000, 300000, NULL                                                                     \
+    }
 
 // clang-format off
 static const struct step_type types[] = {
@@ -70,7 +76,10 @@ static const struct step_type types[] = {
 };
 // clang-format on
 
-const struct step_type *step_type_at(size_t i) { return i < ARRAY_LEN(types) ? &types[i] : NULL; }
+const struct step_type *step_type_at(size_t i)
+{
+    return i < ARRAY_LEN(types) ? &types[i] : NULL;
+}
 
 const struct step_type *step_type_find(struct str key)
 {
@@ -82,7 +91,10 @@ const struct step_type *step_type_find(struct str key)
 
 static const char *const backoffs[] = {"fixed", "linear", "exponential"};
 
-const char *backoff_name(enum backoff b) { return backoffs[b]; }
+const char *backoff_name(enum backoff b)
+{
+    return backoffs[b];
+}
 
 bool backoff_find(struct str name, enum backoff *out)
 {
@@ -180,7 +192,8 @@ void step_type_check(const struct step_type *t, const struct json *config, struc
         if (json_is(value, JSON_STRING) && text_is_expression(json_str(value)))
             dynamic = true;
         else
-            fault_add(faults, arena_printf(faults->arena, STR_FMT "." STR_FMT, STR_ARG(prefix), STR_ARG(own.list[i].field)),
+            fault_add(faults,
+                      arena_printf(faults->arena, STR_FMT "." STR_FMT, STR_ARG(prefix), STR_ARG(own.list[i].field)),
                       own.list[i].code, STR_FMT, STR_ARG(own.list[i].message));
     }
     further = t->check == NULL || (own.n > 0 && !dynamic) ? NULL : t->check(config);

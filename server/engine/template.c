@@ -52,7 +52,7 @@ const struct field template_definition[] = {
     {"inputs", FIELD_LIST, 0, 0, 100, .item = FIELD_OBJECT, .fields = input_fields, .doc = "What a run takes."},
     {"nodes", FIELD_LIST, 0, 0, TEMPLATE_NODES, .item = FIELD_OBJECT, .fields = node_fields, .doc = "The steps; an active template has at least one."},
     {"edges", FIELD_LIST, 0, 0, TEMPLATE_EDGES, .item = FIELD_OBJECT, .fields = edge_fields, .doc = "What comes after what."},
-    {"outputs", FIELD_MAP, 0, 0, 100, .item = FIELD_STRING, .doc = "Name to expression, evaluated when a run has succeeded."},
+    {"outputs", FIELD_MAP, 0, 0, 100, .item = FIELD_STRING, .item_max = 1040, .doc = "Name to expression, evaluated when a run has succeeded."},
     {"timeoutSeconds", FIELD_INT, 0, 1, TEMPLATE_TIMEOUT_MAX_S, .preset = "86400", .doc = "Of a whole run, pauses not counted."},
     {"onFailure", FIELD_ENUM, .choices = failures, .preset = "\"fail-fast\"", .doc = "What an uncaught failure of a node does to the others."},
     {"finally", FIELD_LIST, FIELD_UNIQUE_ITEMS, 0, TEMPLATE_NODES, .item = FIELD_STRING, .doc = "Nodes that run last, whatever happened."},
