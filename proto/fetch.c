@@ -322,12 +322,16 @@ static const struct {
 
 static void explain(const struct fetch *x, CURLcode code, struct fetch_answer *a)
 {
+    curl_off_t connected = 0;
+
     if (code == CURLE_OK)
         return;
     a->fault = FETCH_BROKEN;
     a->message = "the connection broke, or the peer does not speak HTTP";
+    /* An answer that is no HTTP has the same code as a URL that is no http. */
+    curl_easy_getinfo(x->easy, CURLINFO_CONNECT_TIME_T, &connected);
     for (size_t i = 0; i < ARRAY_LEN(faults); i++)
-        if (faults[i].code == code) {
+        if (faults[i].code == code && (connected == 0 || code != CURLE_UNSUPPORTED_PROTOCOL)) {
             a->fault = faults[i].fault;
             a->message = faults[i].text;
         }
