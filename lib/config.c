@@ -288,7 +288,7 @@ static bool set(struct config *c, struct config_value *v, struct str text, const
 
 static int read_line(struct config *c, const char *path, unsigned number, struct str line)
 {
-    line = str_trim(line);
+    line = str_trim(str_ends(line, S("\r")) ? str_slice(line, 0, line.n - 1) : line);
     if (line.n == 0 || line.p[0] == '#')
         return CONFIG_READ;
     ptrdiff_t equals = str_index(line, '=');

@@ -234,18 +234,16 @@ struct keyring *keyring_open(const char *path, bool create, char error[256])
     }
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     bool ok = false;
+    if (fd < 0)
+        snprintf(error, 256, "%s: %s", path, strerror(errno));
     if (fd < 0 && errno == ENOENT && create) {
         ok = make(k, error);
-        if (!ok && errno == EEXIST) { /* another process made it meanwhile */
-            forget(k);
-            fd = open(path, O_RDONLY | O_CLOEXEC);
-        }
+        fd = ok ? -1 : open(path, O_RDONLY | O_CLOEXEC); /* another process may have made it meanwhile */
     }
     if (fd >= 0) {
+        forget(k);
         ok = read_file(k, fd, error);
         close(fd);
-    } else if (!ok) {
-        snprintf(error, 256, "%s: %s", path, strerror(errno));
     }
     if (ok)
         return k;
