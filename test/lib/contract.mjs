@@ -83,10 +83,15 @@ export class AsyncApi {
     this.document = document;
     this.ajv = judge();
     this.ajv.addSchema({ ...document, $id: 'asyncapi' });
-    this.messages = new Map();
-    for (const [name, message] of Object.entries(document.components.messages)) {
-      const pointer = `/components/messages/${escape(name)}/payload`;
-      this.messages.set(message.name ?? name, this.ajv.compile({ $ref: `asyncapi#${pointer}` }));
+    this.messages = new Map(); // what the server sends, by type
+    for (const operation of Object.values(document.operations)) {
+      if (operation.action !== 'send') continue;
+      for (const { $ref } of operation.messages) {
+        const name = $ref.split('/').at(-1);
+        const { name: type } = document.components.messages[name];
+        const pointer = `/components/messages/${escape(name)}/payload`;
+        this.messages.set(type, this.ajv.compile({ $ref: `asyncapi#${pointer}` }));
+      }
     }
   }
 

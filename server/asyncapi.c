@@ -1,0 +1,267 @@
+#include "server/asyncapi.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "server/asyncapi_message.h"
+#include "server/feed.h"
+#include "server/request.h"
+
+struct stream {
+    enum message_stream which;
+    const char *name, *address, *title, *doc;
+    bool sse;
+};
+
+// clang-format off
+static const struct stream streams[] = {
+    {MESSAGE_RUN, "workflowRun", "/api/v1/workflow-runs/{id}/stream", "Workflow run",
+     "Everything that happens to a run. Without `since` the present state comes first, with it every event behind that number; "
+     "`since=0` gives both. Subscribing before anything happened is fine, after the end everything is replayed and the stream ends.", true},
+    {MESSAGE_AGENT, "agentTasks", "/api/v1/agents/{id}/task-stream", "Tasks of an agent",
+     "Only the agent itself connects; a newer connection replaces the older (4409). Delivery is at least once.", false},
+};
+// clang-format on
+
+static void put(struct json_out *o, const char *key, const char *text)
+{
+    json_key(o, str_z(key));
+    json_put_z(o, text);
+}
+
+static void put_ref(struct json_out *o, const char *path, const char *name)
+{
+    char text[256];
+    snprintf(text, sizeof(text), "%s%s", path, name);
+    json_open(o, '{');
+    put(o, "$ref", text);
+    json_close(o, '}');
+}
+
+static void open_member(struct json_out *o, const char *key)
+{
+    json_key(o, str_z(key));
+    json_open(o, '{');
+}
+
+/* What a message is called in the document: an agent's heartbeat is not the server's. */
+static const char *name_of(const struct message *m)
+{
+    return m->kind == MESSAGE_CLIENT && strcmp(m->type, "heartbeat") == 0 ? "agent_heartbeat" : m->type;
+}
+
+/* --- messages --- */
+
+enum { ROWS = 24 };
+
+/* The members every message of the kind has, before its own. */
+static void all_rows(const struct message *m, const char *const *type, struct field out[ROWS])
+{
+    size_t n = 0;
+    out[n++] = (struct field){"type", FIELD_ENUM, FIELD_REQUIRED, .choices = type};
+    if (m->kind == MESSAGE_EVENT)
+        out[n++] =
+            (struct field){"seq",    FIELD_INT,        FIELD_REQUIRED,
+                           .min = 1, .max = INT64_MAX, .doc = "Number of the event in its channel, without holes."};
+    if (m->kind != MESSAGE_CLIENT)
+        out[n++] = (struct field){"timestamp", FIELD_TIME, FIELD_REQUIRED, .doc = "The server's clock."};
+    for (const struct field *row = m->rows; row != NULL && row->name != NULL && n + 1 < ROWS; row++)
+        out[n++] = *row;
+    out[n] = (struct field){0};
+}
+
+static void put_message(struct json_out *o, const struct message *m)
+{
+    const char *const type[] = {m->type, NULL};
+    struct field rows[ROWS];
+    all_rows(m, type, rows);
+    open_member(o, name_of(m));
+    put(o, "name", m->type);
+    put(o, "title", m->type);
+    put(o, "summary", m->doc);
+    put(o, "contentType", "application/json");
+    json_key(o, S("payload"));
+    field_schema(o, rows, m->kind == MESSAGE_CLIENT);
+    json_close(o, '}');
+}
+
+/* --- streams --- */
+
+static void put_query(struct json_out *o)
+{
+    static const struct field rows[] = {
+        FEED_QUERY,
+        {"token", FIELD_STRING, .max = 8192,
+         .doc = "An access token that lives at most an hour; API keys are refused here."},
+        {0},
+    };
+    open_member(o, "query");
+    json_key(o, S("type"));
+    json_put_z(o, "object");
+    open_member(o, "properties");
+    for (const struct field *row = rows; row->name != NULL; row++) {
+        json_key(o, str_z(row->name));
+        field_schema_value(o, row, FIELD_CREATE);
+    }
+    json_close(o, '}');
+    json_close(o, '}');
+}
+
+static void put_stream(struct json_out *o, const struct stream *s)
+{
+    open_member(o, s->name);
+    put(o, "address", s->address);
+    put(o, "title", s->title);
+    put(o, "description", s->doc);
+    open_member(o, "parameters");
+    open_member(o, "id");
+    put(o, "description", "The resource's id, a UUID.");
+    json_close(o, '}');
+    json_close(o, '}');
+    open_member(o, "messages");
+    for (const struct message *m = messages; m->type != NULL; m++) {
+        if ((m->streams & s->which) == 0)
+            continue;
+        json_key(o, str_z(name_of(m)));
+        put_ref(o, "#/components/messages/", name_of(m));
+    }
+    json_close(o, '}');
+    open_member(o, "bindings");
+    open_member(o, "ws");
+    put(o, "method", "GET");
+    put_query(o);
+    put(o, "bindingVersion", "0.1.0");
+    json_close(o, '}');
+    json_close(o, '}');
+    json_close(o, '}');
+}
+
+static void put_operation(struct json_out *o, const struct stream *s, bool client)
+{
+    char text[160];
+    snprintf(text, sizeof(text), "%s%s", s->name, client ? "Receive" : "Send");
+    open_member(o, text);
+    put(o, "action", client ? "receive" : "send");
+    put(o, "summary", client ? "What a client may say." : "What the server sends.");
+    json_key(o, S("channel"));
+    put_ref(o, "#/channels/", s->name);
+    json_key(o, S("security"));
+    json_open(o, '[');
+    put_ref(o, "#/components/securitySchemes/", "bearer");
+    json_close(o, ']');
+    json_key(o, S("messages"));
+    json_open(o, '[');
+    for (const struct message *m = messages; m->type != NULL; m++) {
+        if ((m->streams & s->which) == 0 || (m->kind == MESSAGE_CLIENT) != client)
+            continue;
+        snprintf(text, sizeof(text), "#/channels/%s/messages/", s->name);
+        put_ref(o, text, name_of(m));
+    }
+    json_close(o, ']');
+    json_close(o, '}');
+}
+
+/* --- the document --- */
+
+static void put_info(struct json_out *o)
+{
+    open_member(o, "info");
+    put(o, "title", "Slipway live streams");
+    put(o, "version", "1.0.0");
+    put(o, "description",
+        "Live streams of the release control plane, over WebSocket (RFC 6455; text messages, each one JSON object) "
+        "and, "
+        "where a client only listens, server-sent events on the same URL (Accept: text/event-stream). Over server-sent "
+        "events each event has the id `epoch:seq`, and Last-Event-ID resumes behind it. Authentication: the "
+        "Authorization header, `?token=`, or `auth` as the first message. Close codes: 1000 end; 1001, 1012 the server "
+        "goes away; 1013 try again later; 4400 bad message; 4401 unauthenticated or expired; 4403 forbidden or "
+        "revoked; "
+        "4404 unknown; 4408 no token came in time; 4409 replaced by a newer connection; 4413 message too large; 4429 "
+        "slow consumer, resume by `since`.");
+    open_member(o, "license");
+    put(o, "name", "Apache-2.0");
+    put(o, "url", "https://www.apache.org/licenses/LICENSE-2.0");
+    json_close(o, '}');
+    json_close(o, '}');
+}
+
+static void put_servers(struct json_out *o)
+{
+    open_member(o, "servers");
+    open_member(o, "instance");
+    put(o, "host", "{host}");
+    put(o, "protocol", "ws");
+    put(o, "description", "Any instance of the service; TLS is its front's business.");
+    open_member(o, "variables");
+    open_member(o, "host");
+    put(o, "default", "127.0.0.1:8080");
+    put(o, "description", "Where it listens.");
+    json_close(o, '}');
+    json_close(o, '}');
+    json_close(o, '}');
+    json_close(o, '}');
+}
+
+static void put_components(struct json_out *o)
+{
+    open_member(o, "components");
+    open_member(o, "messages");
+    for (const struct message *m = messages; m->type != NULL; m++)
+        put_message(o, m);
+    json_close(o, '}');
+    open_member(o, "securitySchemes");
+    open_member(o, "bearer");
+    put(o, "type", "http");
+    put(o, "scheme", "bearer");
+    put(o, "description", "An access token (EdDSA JWT) or an API key.");
+    json_close(o, '}');
+    json_close(o, '}');
+    json_close(o, '}');
+}
+
+void asyncapi_write(struct buf *b)
+{
+    struct json_out out, *o = &out;
+    json_out_init(o, b);
+    json_open(o, '{');
+    put(o, "asyncapi", "3.1.0");
+    put_info(o);
+    put(o, "defaultContentType", "application/json");
+    put_servers(o);
+    open_member(o, "channels");
+    for (size_t i = 0; i < ARRAY_LEN(streams); i++)
+        put_stream(o, &streams[i]);
+    json_close(o, '}');
+    open_member(o, "operations");
+    for (size_t i = 0; i < ARRAY_LEN(streams); i++) {
+        put_operation(o, &streams[i], false);
+        put_operation(o, &streams[i], true);
+    }
+    json_close(o, '}');
+    put_components(o);
+    json_close(o, '}');
+}
+
+/* --- the route --- */
+
+static enum flow get_asyncapi(struct request *r)
+{
+    struct buf b;
+    buf_init_arena(&b, &r->arena, 64 * 1024);
+    asyncapi_write(&b);
+    return b.failed ? reply_error(r, SYS_OVERLOADED) : reply_raw(r, 200, "application/json", buf_view(&b));
+}
+
+static const struct route routes[] = {
+    {GET, "/asyncapi.json", get_asyncapi, .id = "getAsyncApi", .doc = "The streams: AsyncAPI 3.1.",
+     .flags = ROUTE_PUBLIC | ROUTE_ENVELOPE_NONE},
+    ROUTE_END,
+};
+
+const struct resource asyncapi_resource = {
+    .kind = "asyncapi",
+    .plural = "asyncapi",
+    .tag = "SYSTEM",
+    .doc = "The document of the live streams.",
+    .routes = routes,
+};

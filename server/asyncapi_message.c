@@ -1,0 +1,279 @@
+#include "server/asyncapi_message.h"
+
+#include "server/feed.h"
+
+#define NEED FIELD_REQUIRED
+
+static const char *const ended_words[] = {"succeeded", "failed", "cancelled", NULL};
+static const char *const step_ended_words[] = {"succeeded", "failed", "timed_out", "cancelled", NULL};
+static const char *const waiting_words[] = {"approval", "timer", "external", NULL};
+static const char *const output_words[] = {"stdout", "stderr", "system", NULL};
+static const char *const gap_words[] = {"epoch", "ahead", "reset", NULL};
+static const char *const end_words[] = {"completed", NULL};
+static const char *const refusal_words[] = {"busy", "capability_missing", "expired", "invalid", NULL};
+
+// clang-format off
+/* --- parts --- */
+
+static const struct field step_error[] = {
+    {"type", FIELD_STRING, NEED, .max = 64, .doc = "What kind of failure; retry.retryOn names these."},
+    {"message", FIELD_STRING, NEED, .max = 4096, .doc = "For people."},
+    {"retriable", FIELD_BOOL, NEED, .doc = "Whether another attempt may help."},
+    {0},
+};
+static const struct field run_error[] = {
+    {"code", FIELD_STRING, NEED, .max = 64, .doc = "A published error code."},
+    {"message", FIELD_STRING, .max = 4096, .doc = "For people."},
+    {"nodeId", FIELD_STRING, .max = 63, .doc = "The step that made the run fail."},
+    {0},
+};
+static const struct field filters[] = {
+    {"types", FIELD_LIST, .item = FIELD_STRING, .max = 64, .doc = "Only events of these types."},
+    {"nodeIds", FIELD_LIST, .item = FIELD_STRING, .max = 64, .doc = "Only events of these nodes, and those that belong to none."},
+    {"minLevel", FIELD_ENUM, .choices = feed_levels, .doc = "Only log lines at least this grave."},
+    {0},
+};
+static const struct field agent_config[] = {
+    {"heartbeatInterval", FIELD_INT, .min = 1, .max = 3600, .doc = "Seconds."},
+    {"taskPollInterval", FIELD_INT, .min = 1, .max = 3600, .doc = "Seconds."},
+    {"logLevel", FIELD_STRING, .max = 16, .doc = "How much the agent logs."},
+    {0},
+};
+static const struct field log_lines[] = {
+    {"timestamp", FIELD_TIME, NEED, .doc = "When the line was read."},
+    {"level", FIELD_ENUM, NEED, .choices = feed_levels, .doc = "How grave it is."},
+    {"stream", FIELD_ENUM, NEED, .choices = output_words, .doc = "Where it was written to."},
+    {"line", FIELD_STRING, NEED, .doc = "Without its newline."},
+    {0},
+};
+
+#define NODE {"nodeId", FIELD_STRING, NEED, .min = 1, .max = 63, .doc = "The node of the template."}
+#define ATTEMPT {"attempt", FIELD_INT, NEED, .min = 1, .max = 1000, .doc = "Which attempt at the step, from 1."}
+#define STEP_TYPE {"stepType", FIELD_STRING, NEED, .max = 64, .doc = "Key of the step type."}
+#define STEP_ERROR {"error", FIELD_OBJECT, .fields = step_error, .doc = "Why it failed."}
+#define OUTPUTS {"outputs", FIELD_OBJECT, .doc = "What it left behind, by name."}
+#define DURATION {"duration", FIELD_NUMBER, NEED, .doc = "Seconds."}
+#define BY {"by", FIELD_STRING, .max = 256, .doc = "Who asked for it."}
+#define REASON {"reason", FIELD_STRING, .max = 2048, .doc = "Why."}
+#define TASK {"taskId", FIELD_STRING, NEED, .max = 160, .doc = "<run>:<node>:<attempt>"}
+#define REF {"id", FIELD_INT, .min = 0, .max = INT64_MAX, .doc = "Numbers the agent's messages; `ack` repeats it."}
+#define SEQ(text) {"seq", FIELD_INT, NEED, .min = 0, .max = INT64_MAX, .doc = text}
+
+/* --- events of a run --- */
+
+static const struct field workflow_started[] = {
+    {"templateId", FIELD_UUID, NEED, .doc = "The template."},
+    {"templateVersion", FIELD_INT, NEED, .min = 1, .max = INT64_MAX, .doc = "The version the run is pinned to."},
+    {0},
+};
+static const struct field by_reason[] = {BY, REASON, {0}};
+static const struct field workflow_completed[] = {
+    {"status", FIELD_ENUM, NEED, .choices = ended_words, .doc = "How the run ended."},
+    DURATION, OUTPUTS,
+    {"error", FIELD_OBJECT, .fields = run_error, .doc = "Why it did not succeed."},
+    {0},
+};
+static const struct field step_started[] = {
+    NODE, STEP_TYPE, ATTEMPT,
+    {"agentId", FIELD_UUID, .doc = "The agent that carries it out."},
+    {0},
+};
+static const struct field step_waiting[] = {
+    NODE,
+    {"waitingFor", FIELD_ENUM, NEED, .choices = waiting_words, .doc = "What for."},
+    {"until", FIELD_TIME, .doc = "When a timer is due."},
+    {0},
+};
+static const struct field step_progress[] = {
+    NODE,
+    {"progress", FIELD_INT, NEED, .min = 0, .max = 100, .doc = "Per cent."},
+    {"message", FIELD_STRING, .max = 2048, .doc = "For people."},
+    {0},
+};
+static const struct field step_retrying[] = {
+    NODE, ATTEMPT,
+    {"maxAttempts", FIELD_INT, NEED, .min = 1, .max = 1000, .doc = "Attempts in all."},
+    {"delaySeconds", FIELD_NUMBER, NEED, .doc = "Until the next attempt."},
+    STEP_ERROR, {0},
+};
+static const struct field step_skipped[] = {NODE, REASON, {0}};
+static const struct field step_log[] = {
+    {"logSeq", FIELD_INT, NEED, .min = 1, .max = INT64_MAX, .doc = "Number of the line within the attempt, without holes: `seq` of GET …/logs."},
+    NODE, ATTEMPT,
+    {"level", FIELD_ENUM, NEED, .choices = feed_levels, .doc = "How grave it is."},
+    {"stream", FIELD_ENUM, NEED, .choices = output_words, .doc = "Where the step wrote it."},
+    {"line", FIELD_STRING, NEED, .doc = "Without its newline; secrets are masked."},
+    {"at", FIELD_TIME, .doc = "When the agent read the line; `timestamp` is when it was stored."},
+    {0},
+};
+static const struct field step_log_end[] = {NODE, ATTEMPT, {0}};
+static const struct field step_completed[] = {
+    NODE, STEP_TYPE, ATTEMPT,
+    {"status", FIELD_ENUM, NEED, .choices = step_ended_words, .doc = "How the step ended."},
+    DURATION, OUTPUTS, STEP_ERROR, {0},
+};
+
+/* --- control messages --- */
+
+static const struct field ready[] = {
+    {"streamId", FIELD_STRING, NEED, .max = 64, .doc = "The channel that is followed."},
+    {"epoch", FIELD_INT, NEED, .min = 0, .max = INT64_MAX, .doc = "Of the data set: sequence numbers of another one mean nothing here."},
+    {"currentSeq", FIELD_INT, NEED, .min = 0, .max = INT64_MAX, .doc = "The channel's last number when the stream was opened."},
+    {"heartbeatInterval", FIELD_NUMBER, NEED, .doc = "Seconds."},
+    {0},
+};
+static const struct field snapshot[] = {
+    SEQ("The state includes everything up to this event."),
+    {"data", FIELD_OBJECT, NEED, .doc = "The run, and its steps in the order of the template, as the API answers them."},
+    {0},
+};
+static const struct field synced[] = {SEQ("Everything up to here was sent; from here events come as they happen."), {0}};
+static const struct field heartbeat[] = {SEQ("Everything up to here was sent, or hidden by the filter: safe to resume from."), {0}};
+static const struct field gap[] = {
+    {"fromSeq", FIELD_INT, NEED, .min = 0, .max = INT64_MAX, .doc = "First event that cannot be sent."},
+    {"toSeq", FIELD_INT, NEED, .min = 0, .max = INT64_MAX, .doc = "What the snapshot that follows includes."},
+    {"reason", FIELD_ENUM, NEED, .choices = gap_words, .doc = "epoch: the number belongs to another data set; ahead: it is beyond the last event; reset: the data was restored under the stream."},
+    {0},
+};
+static const struct field error[] = {
+    {"code", FIELD_STRING, NEED, .max = 64, .doc = "A published error code."},
+    {"message", FIELD_STRING, NEED, .max = 1024, .doc = "For people."},
+    {"retry", FIELD_BOOL, NEED, .doc = "Whether to come again as one is."},
+    {0},
+};
+static const struct field end[] = {
+    {"reason", FIELD_ENUM, NEED, .choices = end_words, .doc = "The channel's last event has been sent."},
+    {0},
+};
+static const struct field drain[] = {
+    {"reconnectInMs", FIELD_INT, NEED, .min = 0, .max = 600000, .doc = "Come again after this; each stream is told its own time."},
+    {0},
+};
+static const struct field token_expiring[] = {
+    {"inSeconds", FIELD_INT, NEED, .min = 0, .max = 3600, .doc = "Send a new `auth` within this."},
+    {0},
+};
+static const struct field subscribed[] = {
+    {"filters", FIELD_OBJECT, NEED, .fields = filters, .doc = "What is in force from the next event on."},
+    {0},
+};
+
+/* --- what a client says --- */
+
+static const struct field auth[] = {
+    {"token", FIELD_STRING, NEED, .min = 1, .max = 8192, .doc = "An access token or an API key."},
+    {0},
+};
+static const struct field subscribe[] = {
+    {"filters", FIELD_OBJECT, NEED, .fields = filters, .doc = "The last one wins; {} shows everything."},
+    {0},
+};
+
+/* --- agents --- */
+
+static const struct field task_assigned[] = {
+    {"task", FIELD_OBJECT, NEED, .doc = "The task's envelope: id, type, payload, credentials, timeout, priority, idempotencyKey, assignedAt, expiresAt."},
+    {0},
+};
+static const struct field task_cancel[] = {
+    TASK, REASON,
+    {"graceSeconds", FIELD_NUMBER, .doc = "From the signal to the kill."},
+    {0},
+};
+static const struct field config_update[] = {
+    {"config", FIELD_OBJECT, NEED, .fields = agent_config, .doc = "From now on."},
+    {0},
+};
+static const struct field ack[] = {
+    {"ref", FIELD_INT, NEED, .min = 0, .max = INT64_MAX, .doc = "`id` of the agent's message; what it says is stored."},
+    {0},
+};
+static const struct field task_only[] = {REF, TASK, {0}};
+static const struct field task_refused[] = {
+    REF, TASK,
+    {"reason", FIELD_ENUM, NEED, .choices = refusal_words, .doc = "Why."},
+    {0},
+};
+static const struct field task_started[] = {
+    REF, TASK,
+    {"startedAt", FIELD_TIME, NEED, .doc = "By the agent's clock."},
+    {"pid", FIELD_INT, .min = 1, .max = INT32_MAX, .doc = "Of the command."},
+    {0},
+};
+static const struct field task_progress[] = {
+    REF, TASK,
+    {"progress", FIELD_INT, NEED, .min = 0, .max = 100, .doc = "Per cent."},
+    {"message", FIELD_STRING, .max = 2048, .doc = "For people."},
+    {0},
+};
+static const struct field task_log[] = {
+    REF, TASK,
+    {"seq", FIELD_INT, NEED, .min = 1, .max = INT64_MAX, .doc = "Number of the first line."},
+    {"lines", FIELD_LIST, NEED, .item = FIELD_OBJECT, .fields = log_lines, .min = 1, .max = 100, .doc = "In order, without holes."},
+    {0},
+};
+static const struct field task_completed[] = {
+    REF, TASK,
+    {"success", FIELD_BOOL, NEED, .doc = "Whether the command did what it should."},
+    {"startedAt", FIELD_TIME, .doc = "By the agent's clock."},
+    {"completedAt", FIELD_TIME, NEED, .doc = "By the agent's clock."},
+    {"lines", FIELD_INT, .min = 0, .max = INT64_MAX, .doc = "Log lines in all."},
+    OUTPUTS,
+    {"error", FIELD_STRING, .max = 4096, .doc = "For people."},
+    {"errorType", FIELD_STRING, .max = 64, .doc = "What kind of failure."},
+    {"retriable", FIELD_BOOL, .doc = "Whether another attempt may help."},
+    {0},
+};
+static const struct field agent_heartbeat[] = {
+    {"version", FIELD_STRING, .max = 64, .doc = "Of the agent."},
+    {"resourceUsage", FIELD_MAP, .item = FIELD_NUMBER, .doc = "cpuPercent, memoryPercent, diskPercent"},
+    {"runningTaskIds", FIELD_LIST, .item = FIELD_STRING, .doc = "What it is at."},
+    {0},
+};
+
+const struct message messages[] = {
+    {"workflow_started",    MESSAGE_RUN, MESSAGE_EVENT, workflow_started, "The run began."},
+    {"workflow_paused",     MESSAGE_RUN, MESSAGE_EVENT, by_reason, "No new step starts; running ones finish."},
+    {"workflow_resumed",    MESSAGE_RUN, MESSAGE_EVENT, NULL, "Ready steps start again."},
+    {"workflow_cancelling", MESSAGE_RUN, MESSAGE_EVENT, by_reason, "Running steps are told to stop."},
+    {"workflow_completed",  MESSAGE_RUN, MESSAGE_EVENT, workflow_completed, "The run has ended. The last event."},
+    {"step_started",        MESSAGE_RUN, MESSAGE_EVENT, step_started, "An attempt began. Comes before any of its log lines."},
+    {"step_waiting",        MESSAGE_RUN, MESSAGE_EVENT, step_waiting, "The step waits, and nobody is busy."},
+    {"step_progress",       MESSAGE_RUN, MESSAGE_EVENT, step_progress, "How far the step is."},
+    {"step_retrying",       MESSAGE_RUN, MESSAGE_EVENT, step_retrying, "An attempt failed; another will follow."},
+    {"step_skipped",        MESSAGE_RUN, MESSAGE_EVENT, step_skipped, "The step will not run."},
+    {"step_log",            MESSAGE_RUN, MESSAGE_EVENT, step_log, "One line of the step's output."},
+    {"step_log_end",        MESSAGE_RUN, MESSAGE_EVENT, step_log_end, "No more lines of this attempt will come."},
+    {"step_completed",      MESSAGE_RUN, MESSAGE_EVENT, step_completed, "The step has ended. Comes after its last log line."},
+
+    {"ready",          MESSAGE_ALL, MESSAGE_CONTROL, ready, "The first message of a stream."},
+    {"snapshot",       MESSAGE_RUN, MESSAGE_CONTROL, snapshot, "The present state."},
+    {"synced",         MESSAGE_ALL, MESSAGE_CONTROL, synced, "The past has been sent."},
+    {"heartbeat",      MESSAGE_ALL, MESSAGE_CONTROL, heartbeat, "Comes at the interval that `ready` names."},
+    {"gap",            MESSAGE_ALL, MESSAGE_CONTROL, gap, "Events that cannot be sent; the present state follows."},
+    {"error",          MESSAGE_ALL, MESSAGE_CONTROL, error, "Comes before a close that is a refusal."},
+    {"end",            MESSAGE_RUN, MESSAGE_CONTROL, end, "Nothing more will come; the stream closes with 1000."},
+    {"drain",          MESSAGE_ALL, MESSAGE_CONTROL, drain, "This instance goes away; the stream closes with 1012."},
+    {"token_expiring", MESSAGE_ALL, MESSAGE_CONTROL, token_expiring, "The caller's token is about to expire; then the stream closes with 4401."},
+    {"subscribed",     MESSAGE_ALL, MESSAGE_CONTROL, subscribed, "Answers `subscribe`."},
+    {"pong",           MESSAGE_ALL, MESSAGE_CONTROL, NULL, "Answers `ping`."},
+
+    {"task_assigned",  MESSAGE_AGENT, MESSAGE_EVENT, task_assigned, "A task to be carried out; also each open task after a connect."},
+    {"task_cancel",    MESSAGE_AGENT, MESSAGE_EVENT, task_cancel, "The task is to be stopped."},
+    {"config_update",  MESSAGE_AGENT, MESSAGE_EVENT, config_update, "The agent's settings changed."},
+    {"ack",            MESSAGE_AGENT, MESSAGE_CONTROL, ack, "A message of the agent is stored."},
+
+    {"auth",           MESSAGE_ALL, MESSAGE_CLIENT, auth, "The first message of a client that came without a token; later, a fresh token."},
+    {"ping",           MESSAGE_ALL, MESSAGE_CLIENT, NULL, "Asks for `pong`."},
+    {"subscribe",      MESSAGE_ALL, MESSAGE_CLIENT, subscribe, "Chooses which events come."},
+
+    {"task_accepted",  MESSAGE_AGENT, MESSAGE_CLIENT, task_only, "The agent has the task in its journal."},
+    {"task_refused",   MESSAGE_AGENT, MESSAGE_CLIENT, task_refused, "The agent will not carry it out."},
+    {"task_started",   MESSAGE_AGENT, MESSAGE_CLIENT, task_started, "The command runs."},
+    {"task_progress",  MESSAGE_AGENT, MESSAGE_CLIENT, task_progress, "How far it is."},
+    {"task_log",       MESSAGE_AGENT, MESSAGE_CLIENT, task_log, "Lines of its output."},
+    {"task_completed", MESSAGE_AGENT, MESSAGE_CLIENT, task_completed, "How it ended."},
+    {"heartbeat",      MESSAGE_AGENT, MESSAGE_CLIENT, agent_heartbeat, "The agent is alive."},
+    {0},
+};
+// clang-format on
