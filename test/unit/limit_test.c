@@ -1,0 +1,192 @@
+#include "server/limit.h"
+
+#include "server/principal.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct settings settings;
+
+static int setup(void **state)
+{
+    settings.address_rate = (struct tier){600, 5}; /* ten a second, five at once */
+    *state = limit_new(&settings);
+    assert_non_null(*state);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    limit_free(*state);
+    return 0;
+}
+
+static void a_burst_is_let_through_and_no_more(void **state)
+{
+    struct limit *l = *state;
+    struct rate rate;
+    for (int i = 4; i >= 0; i--) {
+        assert_true(limit_address(l, S("192.0.2.1"), 1000, &rate));
+        assert_int_equal(rate.left, i);
+        assert_int_equal(rate.limit, 600);
+    }
+    assert_false(limit_address(l, S("192.0.2.1"), 1000, &rate));
+    assert_int_equal(rate.left, 0);
+    assert_int_equal(rate.retry_in_s, 1);
+    assert_true(limit_address(l, S("192.0.2.2"), 1000, &rate));
+}
+
+static void the_bucket_fills_again_at_its_rate(void **state)
+{
+    struct limit *l = *state;
+    struct rate rate;
+    for (int i = 0; i < 5; i++)
+        assert_true(limit_address(l, S("a"), 1000, &rate));
+    assert_false(limit_address(l, S("a"), 1099, &rate));
+    assert_true(limit_address(l, S("a"), 1100, &rate));
+    assert_false(limit_address(l, S("a"), 1101, &rate));
+    for (int i = 0; i < 5; i++)
+        assert_true(limit_address(l, S("a"), 9000, &rate));
+    assert_false(limit_address(l, S("a"), 9000, &rate));
+}
+
+static void many_addresses_take_bounded_memory_and_never_lock_anybody_out(void **state)
+{
+    struct limit *l = *state;
+    struct rate rate;
+    char address[32];
+    for (int i = 0; i < 100000; i++) {
+        int n = snprintf(address, sizeof address, "10.%d.%d.%d", i >> 16, i >> 8 & 255, i & 255);
+        assert_true(limit_address(l, (struct str){address, (size_t)n}, 1000, &rate));
+    }
+}
+
+static void headers_show_both_limiters(void **state)
+{
+    (void)state;
+    struct buf b = {0};
+    const struct rate rate = {
+        .known = true, .limit = 1000, .burst = 100, .left = 998, .bucket = 90, .reset_s = 1800000060, .reset_in_s = 42};
+    limit_write(&b, &rate);
+    static const char want[] =
+        "X-RateLimit-Limit: 1000\r\nX-RateLimit-Remaining: 998\r\nX-RateLimit-Reset: 1800000060\r\n"
+        "RateLimit-Policy: \"minute\";q=1000;w=60, \"burst\";q=100;w=6\r\n"
+        "RateLimit: \"minute\";r=998;t=42, \"burst\";r=90;t=1\r\n";
+    assert_int_equal(b.n, sizeof want - 1);
+    assert_memory_equal(b.p, want, b.n);
+    buf_free(&b);
+}
+
+static void tiers_have_names(void **state)
+{
+    (void)state;
+    unsigned tier = 9;
+    assert_true(limit_tier_find(S("premium"), &tier));
+    assert_int_equal(tier, TIER_PREMIUM);
+    assert_false(limit_tier_find(S("gold"), &tier));
+    assert_string_equal(limit_tier_name(77), "standard");
+}
+
+/* Principals: the other memory of a worker that is bounded. */
+
+static struct caller somebody(char *id, const char *name)
+{
+    struct caller c = {.type = CALLER_KEY,
+                       .id = str_z(id),
+                       .name = str_z(name),
+                       .tenant = S("0192f7a0-0000-7000-8000-000000000002"),
+                       .partition = 7,
+                       .expires_ms = 5000,
+                       .revocations = 3};
+    memcpy(c.credential, "abc", 4);
+    c.permissions.word[0] = 5;
+    return c;
+}
+
+static void a_principal_is_found_as_a_copy(void **state)
+{
+    (void)state;
+    struct arena a;
+    uint8_t token[CRYPTO_HASH] = {1, 2, 3};
+    char id[] = "key-1";
+    struct caller got, c = somebody(id, "name");
+    struct principals *p = principals_new();
+    arena_init(&a, 0);
+    assert_false(principals_find(p, token, 1000, &a, &got));
+    principals_add(p, token, &c);
+    id[0] = 'X';
+    assert_true(principals_find(p, token, 1000, &a, &got));
+    principals_drop(p, token);
+    assert_true(str_eq(got.id, S("key-1")) && str_eq(got.name, S("name")));
+    assert_int_equal(got.permissions.word[0], 5);
+    assert_int_equal(got.revocations, 3);
+    assert_string_equal(got.credential, "abc");
+    assert_false(principals_find(p, token, 1000, &a, &got));
+    principals_add(p, token, &c);
+    assert_false(principals_find(p, token, 5000, &a, &got));
+    arena_fini(&a);
+    principals_free(p);
+}
+
+static void a_full_set_gives_up_what_was_longest_unused(void **state)
+{
+    (void)state;
+    struct arena a;
+    struct caller got;
+    struct principals *p = principals_new();
+    arena_init(&a, 0);
+    for (uint8_t i = 0; i < 5; i++) {
+        uint8_t token[CRYPTO_HASH] = {9, 9, i};
+        char id[] = "key-0";
+        id[4] = (char)('0' + i);
+        struct caller c = somebody(id, "n");
+        principals_add(p, token, &c);
+        assert_true(principals_find(p, (uint8_t[CRYPTO_HASH]){9, 9, 0}, 1, &a, &got));
+    }
+    assert_false(principals_find(p, (uint8_t[CRYPTO_HASH]){9, 9, 1}, 1, &a, &got));
+    assert_true(principals_find(p, (uint8_t[CRYPTO_HASH]){9, 9, 4}, 1, &a, &got));
+    assert_true(str_eq(got.id, S("key-4")));
+    arena_fini(&a);
+    principals_free(p);
+}
+
+static void texts_too_long_are_not_kept(void **state)
+{
+    (void)state;
+    struct arena a;
+    struct caller got;
+    char long_name[400], id[] = "key";
+    uint8_t token[CRYPTO_HASH] = {4};
+    struct principals *p = principals_new();
+    arena_init(&a, 0);
+    memset(long_name, 'x', sizeof long_name - 1);
+    long_name[sizeof long_name - 1] = '\0';
+    struct caller c = somebody(id, long_name);
+    principals_add(p, token, &c);
+    assert_false(principals_find(p, token, 1, &a, &got));
+    arena_fini(&a);
+    principals_free(p);
+}
+
+int main(void)
+{
+    if (!crypto_init())
+        return 1;
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(a_burst_is_let_through_and_no_more),
+        T(the_bucket_fills_again_at_its_rate),
+        T(many_addresses_take_bounded_memory_and_never_lock_anybody_out),
+        T(headers_show_both_limiters),
+        T(tiers_have_names),
+        T(a_principal_is_found_as_a_copy),
+        T(a_full_set_gives_up_what_was_longest_unused),
+        T(texts_too_long_are_not_kept),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
