@@ -1,0 +1,373 @@
+/* `slipway watch`: a run, live, in a terminal. Connects as any client does and shows what the stream says; after a cut
+ * it comes back behind the last event it saw. */
+#include "server/commands.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/config.h"
+#include "lib/id.h"
+#include "lib/json.h"
+#include "lib/loop.h"
+#include "lib/op.h"
+#include "lib/signal.h"
+#include "lib/timer.h"
+#include "proto/client.h"
+
+enum { EXIT_SUCCEEDED, EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED, EXIT_REFUSED };
+enum { RETRY_FIRST_MS = 100, RETRY_MOST_MS = 5000, IDLE_MS = 75000, CONNECT_MS = 10000, KEY_MAX = 8192 };
+
+struct options {
+    const char *url, *key_file;
+    int64_t since;
+    bool json;
+};
+
+// clang-format off
+#define AT(member) offsetof(struct options, member)
+static const struct config_row rows[] = {
+    {"url", CONFIG_STRING, AT(url), "http://127.0.0.1:8080", .flags = CONFIG_REQUIRED, .arg = "URL",
+     .doc = "Where the server is."},
+    {"key-file", CONFIG_PATH, AT(key_file), "slipway-data/admin.key", .flags = CONFIG_REQUIRED, .arg = "FILE",
+     .doc = "File that holds an API key or an access token."},
+    {"since", CONFIG_INT, AT(since), "0", 0, INT64_MAX, .flags = CONFIG_LOCAL, .arg = "N",
+     .doc = "Show what came after event N only."},
+    {"json", CONFIG_BOOL, AT(json), "false", .flags = CONFIG_LOCAL,
+     .doc = "Print every message of the stream as it is, one a line."},
+    {0},
+};
+// clang-format on
+
+static const char summary[] = "Shows a workflow run live: `slipway watch run ID`. Ends with the run: 0 when it "
+                              "succeeded, 1 when it failed, 3 when "
+                              "it was cancelled, 4 when it cannot be watched.";
+
+struct watch {
+    struct options options;
+    struct client_url url;
+    struct str key;
+    const char *run;
+    struct loop loop;
+    struct ops ops;
+    struct client_ws *ws;
+    struct timer again;
+    int64_t seq, wait_ms, drain_ms;
+    int result; /* what to exit with; -1: not known */
+    bool ended; /* the stream said that nothing more comes */
+    bool cut;   /* the last connection was lost, and that was said */
+    bool colour;
+};
+
+/* --- showing --- */
+
+/* Terminals obey control characters, and what a step prints is not to be obeyed. */
+static void print_text(struct str text)
+{
+    for (size_t i = 0; i < text.n; i++) {
+        unsigned char c = (unsigned char)text.p[i];
+        bool control = (c < 0x20 && c != '\t') || c == 0x7f ||
+                       (c == 0xc2 && i + 1 < text.n && (unsigned char)text.p[i + 1] < 0xa0);
+        putchar(control ? '?' : c);
+        if (control && c == 0xc2)
+            i++;
+    }
+}
+
+static void colour(const struct watch *w, const char *code)
+{
+    if (w->colour)
+        printf("\033[%sm", code);
+}
+
+static const char *node_colour(struct str node)
+{
+    static const char *const colours[] = {"36", "35", "34", "33", "96", "95", "94", "93"};
+    unsigned sum = 0;
+    for (size_t i = 0; i < node.n; i++)
+        sum = sum * 31 + (unsigned char)node.p[i];
+    return colours[sum % ARRAY_LEN(colours)];
+}
+
+static void print_node(const struct watch *w, struct str node)
+{
+    colour(w, node_colour(node));
+    printf("%-16.*s", STR_ARG(node));
+    colour(w, "0");
+    printf(" | ");
+}
+
+static void show_log(const struct watch *w, const struct json *m)
+{
+    bool grave = str_eqz(json_str(json_get(m, "stream")), "stderr");
+    print_node(w, json_str(json_get(m, "nodeId")));
+    if (grave)
+        colour(w, "31");
+    print_text(json_str(json_get(m, "line")));
+    if (grave)
+        colour(w, "0");
+    putchar('\n');
+}
+
+static void print_seconds(const struct json *m, const char *name)
+{
+    if (json_get(m, name) != NULL)
+        printf(" after %.1f s", json_real(json_get(m, name), 0));
+}
+
+static void print_member(const struct json *m, const char *name, const char *before)
+{
+    struct str text = json_str(json_get(m, name));
+    if (text.n > 0) {
+        printf("%s", before);
+        print_text(text);
+    }
+}
+
+struct shown { /* how a type of event is shown: a word, its colour, and what follows */
+    const char *type, *word, *colour, *member, *before;
+};
+
+static const struct shown shown[] = {
+    {"workflow_started", "run started", "1", NULL, NULL},
+    {"workflow_paused", "run paused", "33", "reason", ": "},
+    {"workflow_resumed", "run resumed", "1", NULL, NULL},
+    {"workflow_cancelling", "run cancelling", "33", "reason", ": "},
+    {"workflow_completed", "run", "1", "status", " "},
+    {"step_started", "started", "1", "agentId", " on agent "},
+    {"step_waiting", "waits for", "33", "waitingFor", " "},
+    {"step_progress", "is at work", "2", "message", ": "},
+    {"step_retrying", "will be retried", "33", NULL, NULL},
+    {"step_skipped", "skipped", "2", "reason", ": "},
+    {"step_completed", "ended:", "1", "status", " "},
+};
+
+static void show_event(const struct watch *w, const struct json *m, const struct shown *how)
+{
+    struct str node = json_str(json_get(m, "nodeId"));
+    const struct json *error = json_get(m, "error");
+    if (node.p != NULL)
+        print_node(w, node);
+    colour(w, how->colour);
+    printf("%s", how->word);
+    if (how->member != NULL)
+        print_member(m, how->member, how->before);
+    print_seconds(m, "duration");
+    print_member(error, "message", ": ");
+    colour(w, "0");
+    putchar('\n');
+}
+
+static void show(const struct watch *w, struct str type, const struct json *m)
+{
+    if (str_eqz(type, "step_log")) {
+        show_log(w, m);
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(shown); i++)
+        if (str_eqz(type, shown[i].type))
+            show_event(w, m, &shown[i]);
+}
+
+/* --- what the stream says --- */
+
+static int exit_of(struct str status)
+{
+    if (str_eqz(status, "succeeded"))
+        return EXIT_SUCCEEDED;
+    if (str_eqz(status, "failed"))
+        return EXIT_FAILED;
+    return str_eqz(status, "cancelled") ? EXIT_CANCELLED : -1;
+}
+
+/* Control messages carry a seq, too, that says how far the stream is; only events count on. */
+static bool is_event(struct str type)
+{
+    return str_starts(type, S("workflow_")) || str_starts(type, S("step_"));
+}
+
+static void on_message(struct watch *w, const struct json *m)
+{
+    struct str type = json_str(json_get(m, "type"));
+    if (is_event(type)) {
+        int64_t seq = json_int(json_get(m, "seq"), 0);
+        if (seq <= w->seq)
+            return;
+        w->seq = seq;
+    } else if (str_eqz(type, "snapshot")) {
+        w->result = exit_of(json_str(json_path(m, S("data.run.status"))));
+    } else if (str_eqz(type, "gap")) {
+        w->seq = json_int(json_get(m, "toSeq"), w->seq);
+        fprintf(stderr, "slipway watch: events up to %lld are lost\n", (long long)w->seq);
+    } else if (str_eqz(type, "drain")) {
+        w->drain_ms = json_int(json_get(m, "reconnectInMs"), 0);
+    } else if (str_eqz(type, "end")) {
+        w->ended = true;
+    } else if (str_eqz(type, "synced")) {
+        w->wait_ms = RETRY_FIRST_MS;
+    }
+    if (str_eqz(type, "workflow_completed"))
+        w->result = exit_of(json_str(json_get(m, "status")));
+    if (!w->options.json)
+        show(w, type, m);
+}
+
+static void on_text(void *arg, struct str text)
+{
+    struct watch *w = arg;
+    struct arena arena;
+    arena_init(&arena, 0);
+    const struct json *m = json_parse(&arena, text, NULL, NULL);
+    if (w->options.json)
+        printf(STR_FMT "\n", STR_ARG(text));
+    if (m != NULL)
+        on_message(w, m);
+    fflush(stdout);
+    arena_fini(&arena);
+}
+
+/* --- the connection --- */
+
+static void connect_again(void *arg);
+
+static void on_open(void *arg)
+{
+    struct watch *w = arg;
+    if (w->cut)
+        fprintf(stderr, "slipway watch: connected again, going on behind event %lld\n", (long long)w->seq);
+    w->cut = false;
+    client_ws_idle(w->ws, IDLE_MS);
+}
+
+/* The stream was over before we came, behind the event that says how the run ended. */
+static void asked(void *arg, const struct client_answer *answer)
+{
+    struct watch *w = arg;
+    struct arena arena;
+    arena_init(&arena, 0);
+    const struct json *body = answer->status == 200 ? json_parse(&arena, answer->body, NULL, NULL) : NULL;
+    w->result = exit_of(json_str(json_path(body, S("data.status"))));
+    if (w->result < 0)
+        w->result = EXIT_REFUSED;
+    arena_fini(&arena);
+}
+
+static void ask_status(struct watch *w)
+{
+    char path[128], bearer[KEY_MAX + 8];
+    snprintf(path, sizeof(path), "/api/v1/workflow-runs/%s", w->run);
+    snprintf(bearer, sizeof(bearer), "Bearer " STR_FMT, STR_ARG(w->key));
+    const struct client_header headers[] = {{"Authorization", str_z(bearer)}, {0}};
+    const struct client_request request = {.url = &w->url, .method = "GET", .path = str_z(path), .headers = headers};
+    if (!client_call(&w->loop, &request, &w->ops, asked, w))
+        w->result = EXIT_REFUSED;
+}
+
+/* Whether to come again makes no sense: what we are or what we ask for will not do. */
+static bool is_refusal(int status, unsigned code)
+{
+    return (status >= 400 && status < 500 && status != 408 && status != 429) ||
+           (code >= 4400 && code < 4500 && code != 4408 && code != 4429);
+}
+
+static void on_close(void *arg, int status, unsigned code, struct str reason)
+{
+    struct watch *w = arg;
+    w->ws = NULL;
+    if (w->ended) {
+        if (w->result < 0)
+            ask_status(w);
+        return;
+    }
+    if (is_refusal(status, code)) {
+        fprintf(stderr, "slipway watch: refused with %d: " STR_FMT "\n", status != 0 ? status : (int)code,
+                STR_ARG(reason));
+        w->result = EXIT_REFUSED;
+        return;
+    }
+    if (!w->cut)
+        fprintf(stderr, "slipway watch: connection lost (" STR_FMT "), trying again\n", STR_ARG(reason));
+    w->cut = true;
+    int64_t wait = w->wait_ms / 2 + random_below((uint32_t)w->wait_ms / 2 + 1) + w->drain_ms;
+    w->drain_ms = 0;
+    w->wait_ms = w->wait_ms * 2 < RETRY_MOST_MS ? w->wait_ms * 2 : RETRY_MOST_MS;
+    timer_start(&w->again, &w->loop, wait, connect_again, w);
+}
+
+static const struct client_ws_type events = {.on_open = on_open, .on_text = on_text, .on_close = on_close};
+
+static void connect_again(void *arg)
+{
+    struct watch *w = arg;
+    char path[160], bearer[KEY_MAX + 8];
+    snprintf(path, sizeof(path), "/api/v1/workflow-runs/%s/stream?since=%lld", w->run, (long long)w->seq);
+    snprintf(bearer, sizeof(bearer), "Bearer " STR_FMT, STR_ARG(w->key));
+    const struct client_header headers[] = {{"Authorization", str_z(bearer)}, {0}};
+    const struct client_request request = {
+        .url = &w->url, .path = str_z(path), .headers = headers, .deadline_ms = CONNECT_MS};
+    w->ws = client_ws_open(&w->loop, &request, &events, w);
+    if (w->ws == NULL)
+        w->result = EXIT_REFUSED;
+}
+
+/* --- the program --- */
+
+static bool read_key(struct watch *w, char text[KEY_MAX])
+{
+    FILE *file = fopen(w->options.key_file, "r");
+    size_t n = file == NULL ? 0 : fread(text, 1, KEY_MAX, file);
+    if (file != NULL)
+        fclose(file);
+    w->key = str_trim((struct str){text, n});
+    while (w->key.n > 0 && (w->key.p[w->key.n - 1] == '\n' || w->key.p[w->key.n - 1] == '\r'))
+        w->key.n--;
+    if (w->key.n == 0)
+        fprintf(stderr, "slipway watch: no key in %s\n", w->options.key_file);
+    return w->key.n > 0;
+}
+
+static int follow(struct watch *w)
+{
+    if (loop_init(&w->loop) != 0) {
+        fprintf(stderr, "slipway watch: out of memory\n");
+        return EXIT_REFUSED;
+    }
+    ops_init(&w->ops);
+    w->seq = w->options.since;
+    w->wait_ms = RETRY_FIRST_MS;
+    w->result = -1;
+    w->colour = isatty(STDOUT_FILENO) && getenv("NO_COLOR") == NULL;
+    signal_ignore_pipe();
+    connect_again(w);
+    loop_run(&w->loop); /* runs dry when the stream has ended */
+    loop_fini(&w->loop);
+    return w->result < 0 ? EXIT_REFUSED : w->result;
+}
+
+int watch_main(int argc, char **argv)
+{
+    struct watch w = {0};
+    struct config config;
+    char key[KEY_MAX], id[ID_UUID];
+    config_init(&config, "watch", summary, stderr);
+    config_table(&config, rows, &w.options);
+    int status = config_parse(&config, argc, argv);
+    if (status == CONFIG_READ) {
+        const char *wrong = NULL;
+        if (config.rest_count != 2 || strcmp(config.rest[0], "run") != 0)
+            status = config_usage(&config, "what to watch: `slipway watch run ID`");
+        else if (!id_is_uuid(str_z(config.rest[1]), id))
+            status = config_usage(&config, "%s is no id of a run", config.rest[1]);
+        else if ((wrong = client_url_parse(str_z(w.options.url), &w.url)) != NULL)
+            status = config_usage(&config, "--url %s: %s", w.options.url, wrong);
+        else if (!read_key(&w, key))
+            status = EXIT_USAGE;
+    }
+    if (status == CONFIG_READ) {
+        w.run = id;
+        status = follow(&w);
+    }
+    config_fini(&config);
+    return status;
+}
