@@ -1,27 +1,44 @@
-# Slipway. `make help` lists the targets. Everything built goes to build/ (BUILD=dir for another place or profile).
+# Slipway. `make help` lists the targets. Everything built goes to build/ (BUILD=dir for another place or profile);
+# V=1 shows the commands.
 
 BUILD ?= build
 CC ?= gcc
 OPT ?= -O2 -g
+WERROR ?= -Werror
+FORTIFY ?= -D_FORTIFY_SOURCE=2
+FUZZ_CC ?= clang
+PREFIX ?= /usr/local
+export BUILD
+
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wcast-qual \
         -Wwrite-strings -Wpointer-arith -Wundef -Wvla -Wformat=2 -Wimplicit-fallthrough -Wsign-compare \
         -Wno-missing-field-initializers
-HARDEN := -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+HARDEN := -fno-omit-frame-pointer -fstack-protector-strong -fPIE $(FORTIFY)
 CPPFLAGS += -D_GNU_SOURCE -I. -isystem /usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1
 CFLAGS += -std=gnu17 $(OPT) $(WARN) $(WERROR) $(HARDEN) $(SANITIZE) -pthread
 LDFLAGS += -pie -Wl,-z,relro,-z,now $(SANITIZE) -pthread
 LDLIBS := -luv -lhiredis -ljansson -lsodium -lcurl -larchive -lz -lm
-WERROR ?= -Werror
 Q := $(if $(V),,@)
+ifeq ($(MAKELEVEL)$(findstring -j,$(MAKEFLAGS)),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
 
+# What there is. Programs of a test folder are the files called *_test.c; its other files, and test/lib, are linked to
+# each of them.
 SOURCES := $(sort $(filter-out server/main.c,$(wildcard lib/*.c proto/*.c server/*.c server/*/*.c server/*/*/*.c)))
 LUA := $(sort $(wildcard server/store/*.lua))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(LUA:%.lua=$(BUILD)/%.lua.o)
 LLHTTP := $(patsubst /usr/share/llhttp/%.c,$(BUILD)/llhttp/%.o,$(wildcard /usr/share/llhttp/*.c))
 ARCHIVE := $(BUILD)/slipway.a
-UNIT := $(patsubst test/unit/%.c,$(BUILD)/test/unit/%,$(wildcard test/unit/*_test.c))
+TESTS := $(sort $(wildcard test/unit/*_test.c test/store/*_test.c test/sim/*_test.c))
+HELPERS := $(filter-out $(TESTS),$(sort $(wildcard test/lib/*.c test/unit/*.c test/store/*.c test/sim/*.c)))
+PROGRAMS := $(TESTS:%.c=$(BUILD)/%)
+FUZZERS := $(patsubst test/fuzz/%.c,%,$(sort $(wildcard test/fuzz/*.c)))
 
-all: $(BUILD)/slipway
+.PHONY: all
+all: $(BUILD)/slipway ## Build build/slipway (the default)
+
+# --- build
 
 $(BUILD)/slipway: $(BUILD)/server/main.o $(ARCHIVE)
 	@echo "  link  $@"
@@ -49,19 +66,99 @@ $(BUILD)/llhttp/%.o: /usr/share/llhttp/%.c
 	@echo "  cc    llhttp/$*.c"
 	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 $(OPT) $(HARDEN) $(SANITIZE) -c -o $@ $<
 
-$(BUILD)/test/unit/%: $(BUILD)/test/unit/%.o $(ARCHIVE)
+$(PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(HELPERS:%.c=$(BUILD)/%.o) $(ARCHIVE)
 	@echo "  link  $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS) -lcmocka
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
-unit: $(UNIT) ## Build and run the unit tests
-	$(Q)for t in $(UNIT); do $$t || exit 1; done
+.PHONY: install compile_commands.json clean
+install: all ## Install to $(DESTDIR)$(PREFIX)/bin
+	install -D -m 755 $(BUILD)/slipway $(DESTDIR)$(PREFIX)/bin/slipway
 
-help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+compile_commands.json: ## For editors and language servers
+	$(Q)for f in $(SOURCES) server/main.c $(TESTS) $(HELPERS); do \
+	  printf '{"directory":"%s","file":"%s","command":"cc %s -c %s"}\n' "$(CURDIR)" $$f '$(CPPFLAGS) -std=gnu17 $(WARN)' $$f; \
+	done | sed '1s/^/[/; $$!s/$$/,/; $$s/$$/]/' > $@
 
 clean: ## Remove everything built
 	$(Q)rm -rf build
 
-.PHONY: all unit help clean
+# --- run
+
+.PHONY: run demo bench
+run: ## Install what is missing, build, start the server with its own Redis in ./data and one agent
+	+$(Q)scripts/run
+
+demo: all ## The whole story over HTTP and WebSocket, step by step, with what was observed
+	$(Q)scripts/setup build test && node scripts/demo.mjs
+
+bench: all ## Requests per second, latency, CPU per operation and memory, on loopback
+	+$(Q)$(MAKE) -s $(BUILD)/bench && scripts/bench
+
+# --- tests; `make test` runs them all, one suite after another
+
+.PHONY: test unit store sim api scenario fuzz-smoke fuzz asan
+test: ## Install what is missing and run every test
+	$(Q)scripts/setup build test
+	+$(Q)scripts/suites unit store sim api scenario fuzz-smoke
+
+unit: $(filter $(BUILD)/test/unit/%,$(PROGRAMS)) ## Functions and parsers, without a loop
+	$(Q)scripts/suite $@ $^
+
+store: $(filter $(BUILD)/test/store/%,$(PROGRAMS)) ## Each store function against a private redis-server
+	$(Q)scripts/suite $@ $^
+
+sim: $(filter $(BUILD)/test/sim/%,$(PROGRAMS)) ## The run engine under a fake clock and random faults
+	$(Q)SHOW=1 scripts/suite $@ $^
+
+api: all ## The HTTP contract, by a real server
+	$(Q)scripts/suite $@ $(sort $(wildcard test/api/*.test.mjs))
+
+scenario: all ## The real processes: kills, restarts, streams, the whole story
+	$(Q)LIMIT=540 scripts/suite $@ $(sort $(wildcard test/scenario/*.test.mjs))
+
+asan: ## The quick suites under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(Q)scripts/setup build test
+	+$(Q)export BUILD=build/asan OPT="-O1 -g" FORTIFY= SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"; \
+	  scripts/suites unit store api
+
+FUZZ := OPT="-O1 -g" FORTIFY= WERROR= BUILD=build/fuzz CC="$(FUZZ_CC)"
+
+fuzz-smoke: ## 100,000 inputs for each fuzz target, from its corpus on
+	+$(Q)$(MAKE) --no-print-directory fuzzers $(FUZZ) SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"
+	$(Q)scripts/suite $@ $(FUZZERS:%=build/fuzz/fuzz/%)
+
+fuzz: ## One target for longer: make fuzz T=http S=60; what it finds of use goes to its corpus
+	+$(Q)$(MAKE) --no-print-directory fuzzers $(FUZZ) SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"
+	$(Q)mkdir -p test/fuzz/corpus/$(T) && build/fuzz/fuzz/$(T) -max_total_time=$(or $(S),60) -timeout=20 -rss_limit_mb=2048 test/fuzz/corpus/$(T)
+
+.PHONY: fuzzers
+fuzzers: $(FUZZERS:%=$(BUILD)/fuzz/%)
+
+$(BUILD)/fuzz/%: $(BUILD)/test/fuzz/%.o $(ARCHIVE)
+	@mkdir -p $(@D)
+	@echo "  link  $@"
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+
+# --- checks
+
+.PHONY: lint format tidy
+lint: ## Format, layers, faces, style, clang-tidy, cppcheck, Lua, JavaScript and shell
+	$(Q)scripts/setup build test lint
+	+$(Q)scripts/lint
+
+format: ## Format the C sources in place
+	$(Q)git ls-files '*.[ch]' | xargs clang-format -i
+
+tidy: $(SOURCES:%.c=$(BUILD)/tidy/%) $(BUILD)/tidy/server/main
+
+# The object stands for everything a file includes.
+$(BUILD)/tidy/%: %.c $(BUILD)/%.o .clang-tidy
+	@mkdir -p $(@D)
+	$(Q)clang-tidy --quiet $< -- $(CPPFLAGS) -std=gnu17 2>/dev/null && touch $@
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-zA-Z_.-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
