@@ -151,10 +151,11 @@ format: ## Format the C sources in place
 
 tidy: $(SOURCES:%.c=$(BUILD)/tidy/%) $(BUILD)/tidy/server/main
 
-# The object stands for everything a file includes.
+# The object stands for everything a file includes. The analyzer looks at single functions: fast, and few false alarms.
+SHALLOW := --extra-arg=-Xclang --extra-arg=-analyzer-config --extra-arg=-Xclang --extra-arg=mode=shallow
 $(BUILD)/tidy/%: %.c $(BUILD)/%.o .clang-tidy
 	@mkdir -p $(@D)
-	$(Q)clang-tidy --quiet $< -- $(CPPFLAGS) -std=gnu17 2>/dev/null && touch $@
+	$(Q)clang-tidy --quiet $(SHALLOW) $< -- $(CPPFLAGS) -std=gnu17 > $@.log 2>/dev/null && touch $@ || { grep -A 1 ': error:' $@.log; exit 1; }
 
 .PHONY: help
 help: ## List the targets

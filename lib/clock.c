@@ -37,8 +37,8 @@ void clock_fake(int64_t wall_ms)
  * leap day is the last one. 719,468 days lie between 0000-03-01 and the epoch. */
 
 enum { DAYS_TO_EPOCH = 719468, DAYS_PER_ERA = 146097, DAY_MS = 86400000 };
-#define FIRST_MS ((int64_t)-719528 * DAY_MS)     /* 0000-01-01T00:00:00.000Z */
-#define LAST_MS  ((int64_t)2932897 * DAY_MS - 1) /* 9999-12-31T23:59:59.999Z */
+#define FIRST_MS INT64_C(-62167219200000) /* 0000-01-01T00:00:00.000Z */
+#define LAST_MS  INT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
 
 static int64_t days_from_date(int64_t year, unsigned month, unsigned day)
 {

@@ -77,7 +77,11 @@ static struct json *ours(json_t *j)
 /* jansson's readers take pointers to const or should. */
 static json_t *theirs(const struct json *j)
 {
-    return (json_t *)(uintptr_t)j;
+    union {
+        const struct json *ours;
+        json_t *theirs;
+    } same = {j};
+    return same.theirs;
 }
 
 static struct json *refuse(struct json_fault *fault, size_t offset, const char *message)
@@ -247,7 +251,8 @@ static bool numbers_equal(const struct json *a, const struct json *b)
         return json_real(a, 0) == json_real(b, 0);
     double real = json_real(json_is(a, JSON_REAL) ? a : b, 0);
     int64_t whole = json_int(json_is(a, JSON_REAL) ? b : a, 0);
-    return real >= -0x1p63 && real < 0x1p63 && (int64_t)real == whole && (double)(int64_t)real == real;
+    return real >= -9223372036854775808.0 && real < 9223372036854775808.0 && (int64_t)real == whole &&
+           (double)(int64_t)real == real;
 }
 
 static bool is_number(const struct json *j)
@@ -577,7 +582,7 @@ static void write_decimal(struct buf *b, struct decimal d)
     if (d.n >= d.k && d.n <= 21) {
         buf_add(b, d.digits, k);
         zeros(b, d.n - d.k);
-    } else if (d.n > 0 && d.n <= 21) {
+    } else if (d.n > 0 && d.n < d.k) {
         buf_add(b, d.digits, (size_t)d.n);
         buf_char(b, '.');
         buf_add(b, d.digits + d.n, k - (size_t)d.n);

@@ -35,15 +35,15 @@ enum json_type json_type(const struct json *j);
 struct json *json_get(const struct json *object, const char *name);
 struct json *json_get_str(const struct json *object, struct str name);
 struct json *json_path(const struct json *root, struct str dotted); /* "a.b.c" */
-size_t json_count(const struct json *j); /* elements or members */
+size_t json_count(const struct json *j);                            /* elements or members */
 struct json *json_at(const struct json *array, size_t i);
-struct str json_str(const struct json *j);            /* STR_NONE unless a string */
+struct str json_str(const struct json *j); /* STR_NONE unless a string */
 int64_t json_int(const struct json *j, int64_t otherwise);
 double json_real(const struct json *j, double otherwise) __asm__("slipway_json_real"); /* ints widen */
 bool json_bool(const struct json *j, bool otherwise);
 bool json_is(const struct json *j, enum json_type t);
-bool json_equal(const struct json *a, const struct json *b)
-    __asm__("slipway_json_equal"); /* deep; 1 and 1.0 are equal */
+bool json_equal(const struct json *a,
+                const struct json *b) __asm__("slipway_json_equal"); /* deep; 1 and 1.0 are equal */
 
 /* Members in stored order: for (struct json_iter it = json_members(o); json_next(&it);) it.name, it.value */
 struct json_iter {
@@ -90,7 +90,7 @@ void json_put_int(struct json_out *o, int64_t v);
 void json_put_real(struct json_out *o, double v);
 void json_put_bool(struct json_out *o, bool v);
 void json_put_null(struct json_out *o);
-void json_put_raw(struct json_out *o, struct str text); /* JSON text that is known to be well formed */
+void json_put_raw(struct json_out *o, struct str text);  /* JSON text that is known to be well formed */
 void json_put(struct json_out *o, const struct json *j); /* a parsed tree, canonical; NULL gives null */
 void json_put_time(struct json_out *o, int64_t unix_ms); /* "2026-11-28T17:50:00.000Z" */
 

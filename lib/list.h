@@ -10,13 +10,19 @@ struct list {
     struct list *next, *prev;
 };
 
-#define list_entry(link, type, member) ((type *)(void *)((char *)(link) - offsetof(type, member)))
+#define list_entry(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 /* The body may unlink `it`, but no other element. */
-#define list_for(it, head) \
+#define list_for(it, head)                                                                                             \
     for (struct list *it = (head)->next, *it##_next = it->next; it != (head); it = it##_next, it##_next = it->next)
 
-static inline void list_init(struct list *l) { l->next = l->prev = l; }
-static inline bool list_empty(const struct list *l) { return l->next == l; }
+static inline void list_init(struct list *l)
+{
+    l->next = l->prev = l;
+}
+static inline bool list_empty(const struct list *l)
+{
+    return l->next == l;
+}
 static inline void list_append(struct list *head, struct list *l)
 {
     l->prev = head->prev;
@@ -24,7 +30,10 @@ static inline void list_append(struct list *head, struct list *l)
     head->prev->next = l;
     head->prev = l;
 }
-static inline void list_prepend(struct list *head, struct list *l) { list_append(head->next, l); }
+static inline void list_prepend(struct list *head, struct list *l)
+{
+    list_append(head->next, l);
+}
 /* Safe on an element that is in no list, once list_init was called on it. */
 static inline void list_remove(struct list *l)
 {

@@ -18,10 +18,10 @@ struct str {
     size_t n;
 };
 
-#define S(literal) ((struct str){"" literal, sizeof(literal) - 1})
-#define STR_NONE ((struct str){NULL, 0})
-#define STR_FMT "%.*s"
-#define STR_ARG(s) (int)(s).n, (s).p
+#define S(literal)   ((struct str){"" literal, sizeof(literal) - 1})
+#define STR_NONE     ((struct str){NULL, 0})
+#define STR_FMT      "%.*s"
+#define STR_ARG(s)   (int)(s).n, (s).p
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 struct str str_z(const char *z); /* NULL gives STR_NONE */
@@ -31,19 +31,19 @@ bool str_ieq(struct str a, struct str b); /* ASCII case folded, for header names
 int str_cmp(struct str a, struct str b);
 bool str_starts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);
-ptrdiff_t str_index(struct str s, char c);          /* -1 when absent */
-ptrdiff_t str_find(struct str s, struct str needle); /* -1 when absent */
+ptrdiff_t str_index(struct str s, char c);                  /* -1 when absent */
+ptrdiff_t str_find(struct str s, struct str needle);        /* -1 when absent */
 struct str str_slice(struct str s, size_t from, size_t to); /* clamped to the length */
-struct str str_trim(struct str s);                   /* SP and HTAB at both ends */
+struct str str_trim(struct str s);                          /* SP and HTAB at both ends */
 /* Cuts off and returns what stands before `sep`; `rest` keeps what follows it, or becomes STR_NONE at the last part. */
 struct str str_cut(struct str *rest, char sep);
 /* The whole of `s` as a decimal number; false on an empty string, any other byte, or overflow. */
 bool str_i64(struct str s, int64_t *out);
 bool str_u64(struct str s, uint64_t *out);
-bool str_utf8(struct str s);                  /* well-formed UTF-8 (RFC 3629) */
-size_t str_utf8_valid(struct str s);          /* length of the longest well-formed beginning */
-size_t str_utf8_length(struct str s);         /* code points of well-formed UTF-8 */
-uint64_t str_hash(struct str s);              /* SipHash-2-4 under a key made at start; for tables, not for storage */
+bool str_utf8(struct str s);          /* well-formed UTF-8 (RFC 3629) */
+size_t str_utf8_valid(struct str s);  /* length of the longest well-formed beginning */
+size_t str_utf8_length(struct str s); /* code points of well-formed UTF-8 */
+uint64_t str_hash(struct str s);      /* SipHash-2-4 under a key made at start; for tables, not for storage */
 
 struct buf {
     char *p;
@@ -55,7 +55,7 @@ struct buf {
 
 void buf_init(struct buf *b); /* the same as = {0} */
 void buf_init_arena(struct buf *b, struct arena *a, size_t capacity);
-void buf_free(struct buf *b); /* fine on a zeroed, failed or arena buffer */
+void buf_free(struct buf *b);  /* fine on a zeroed, failed or arena buffer */
 void buf_clear(struct buf *b); /* keeps the memory, forgets a failure */
 bool buf_reserve(struct buf *b, size_t more);
 void buf_add(struct buf *b, const void *p, size_t n);
@@ -65,9 +65,9 @@ void buf_char(struct buf *b, char c);
 void buf_i64(struct buf *b, int64_t v);
 void buf_u64(struct buf *b, uint64_t v);
 void buf_hex(struct buf *b, const void *p, size_t n);
-void buf_base64(struct buf *b, const void *p, size_t n);     /* standard alphabet, padded */
-void buf_base64url(struct buf *b, const void *p, size_t n);  /* URL alphabet, no padding */
-bool buf_unbase64url(struct buf *b, struct str text);        /* strict; false leaves b as it was */
+void buf_base64(struct buf *b, const void *p, size_t n);    /* standard alphabet, padded */
+void buf_base64url(struct buf *b, const void *p, size_t n); /* URL alphabet, no padding */
+bool buf_unbase64url(struct buf *b, struct str text);       /* strict; false leaves b as it was */
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct str buf_view(const struct buf *b); /* valid until the next append */
 /* Drops the first n bytes; the rest moves to the front. */
