@@ -18,7 +18,9 @@
 #ifndef SERVER_CONN_H
 #define SERVER_CONN_H
 
-#include "lib/str.h"
+#include "lib/list.h"
+#include "proto/http.h"
+#include "server/peer.h"
 
 struct conn;
 struct request;
@@ -54,6 +56,7 @@ void conn_upgrade(struct conn *c, int status, struct str fields, const struct co
 bool conn_write(struct conn *c, struct str bytes);
 bool conn_write_shared(struct conn *c, struct shared *bytes);
 size_t conn_queued(const struct conn *c); /* bytes not yet taken by the kernel */
+void conn_flush(struct conn *c);          /* hands the kernel now what it takes; on_drain follows if that was not all */
 void conn_pause(struct conn *c);          /* no on_read until conn_resume */
 void conn_resume(struct conn *c);
 void conn_end(struct conn *c);   /* sends what is queued, within a deadline, then closes; on_close follows */
@@ -63,10 +66,29 @@ struct worker *conn_worker(const struct conn *c);
 struct str conn_address(const struct conn *c); /* the peer's, text form, without the port; "unix" */
 
 /* The worker's side. */
-struct conns { /* all connections of a worker; see worker.h */
+struct conns { /* all connections of a worker */
     struct worker *worker;
-    struct conn_link *all;
-    size_t open;     /* connections */
-    size_t upgraded; /* of these, handed to a protocol */
+    struct list all;
+    size_t open;                /* connections */
+    size_t upgraded;            /* of these, handed to a protocol */
+    bool closing;               /* no connection stays for another request */
+    void (*emptied)(void *arg); /* the last connection is gone; may be NULL */
+    void *emptied_arg;
+    struct list spare; /* private from here: exchanges to borrow */
+    size_t spare_n;
+    struct buf head; /* where a head is put together */
+    struct http_limits limits;
+    struct peers peers;
 };
+void conns_init(struct conns *conns, struct worker *worker);
+/* Aborts when a connection is left. */
+void conns_fini(struct conns *conns);
+/* Takes over an accepted descriptor. Beyond the limits on connections it is answered with 503, or closed. */
+void conn_open(struct conns *conns, int fd);
+/* From here every answer closes its connection, and idle ones are closed within a second: what was on its way meanwhile
+ * is still answered. Protocols without a drain of their own are stopped. */
+void conns_drain(struct conns *conns);
+/* Closes everything that is left. */
+void conns_abort(struct conns *conns);
+
 #endif

@@ -1,9 +1,11 @@
 #include "server/dialect.h"
 
 #include "lib/clock.h"
+#include "server/health.h"
+#include "server/test_endpoints.h"
 
 /* Resources of the process rather than of a tenant: no base, no list. */
-static const struct resource *const system_resources[] = {NULL};
+static const struct resource *const system_resources[] = {&health_resource, &test_resource, NULL};
 
 static void write_meta(struct json_out *o, const struct request *r, const struct page *page)
 {

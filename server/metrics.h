@@ -35,6 +35,12 @@
     X(REQUESTS_5XX,         M_COUNTER, "http_requests_total",       "class=\"5xx\"",    "Requests answered, by class of status.") \
     X(REQUESTS_GONE,        M_COUNTER, "http_requests_gone_total",  NULL,               "Requests whose client left before the answer.") \
     X(REQUESTS_MALFORMED,   M_COUNTER, "http_requests_malformed_total", NULL,           "Requests that broke HTTP's framing rules.") \
+    X(REDIS_CALLS,          M_COUNTER, "redis_calls_total",         NULL,               "Commands sent to Redis.")         \
+    X(REDIS_ERRORS,         M_COUNTER, "redis_errors_total",        NULL,               "Error replies of Redis.")         \
+    X(REDIS_TIMEOUTS,       M_COUNTER, "redis_timeouts_total",      NULL,               "Commands that Redis did not answer in time.") \
+    X(REDIS_CONNECTS,       M_COUNTER, "redis_connects_total",      NULL,               "Connections made to Redis.")      \
+    X(REDIS_PENDING,        M_GAUGE,   "redis_pending",             NULL,               "Commands under way.")             \
+    X(STORE_REFUSED,        M_COUNTER, "store_refused_total",       NULL,               "Store calls refused here.")       \
     X(OPS_ORPHANED,         M_COUNTER, "operations_orphaned_total", NULL,               "Operations that ended after their asker was gone.")
 // clang-format on
 

@@ -25,6 +25,11 @@ struct settings {
     /* identity */
     const char *issuer, *audience;
     int64_t token_ttl, token_ttl_max, query_token_ttl_max, auth_trust;
+    /* limits of connections */
+    int64_t connections_max, connections_address_max, pipeline_max;
+    int64_t head_timeout, body_timeout, body_rate_min, idle_timeout, send_timeout, send_queue;
+    int64_t request_line_max, head_max, head_fields_max;
+    int64_t drain_wait, drain_timeout;
     /* limits of requests */
     int64_t request_timeout, redis_timeout;
     int64_t body_max, json_depth, json_nodes, request_memory;

@@ -7,26 +7,36 @@
 #ifndef SERVER_WORKER_H
 #define SERVER_WORKER_H
 
+#include "lib/acceptor.h"
 #include "lib/loop.h"
 #include "lib/op.h"
 #include "server/conn.h"
 #include "server/metrics.h"
+#include "server/store/store.h"
 
-struct drains;   /* server/engine/drain.h */
-struct feeds;    /* server/feed.h */
-struct hub;      /* server/hub.h */
-struct listener; /* server/listen.h */
+#include <pthread.h>
+
+struct drains; /* server/engine/drain.h */
+struct feeds;  /* server/feed.h */
+struct hub;    /* server/hub.h */
 struct settings;
-struct store;
 
-enum phase { PHASE_STARTING, PHASE_READY, PHASE_DRAINING, PHASE_STOPPING };
+/* What the process is about. LEAVING: /readyz says no, everything else is as before. DRAINING: streams are told,
+ * answers close their connections. CLOSING: what is left is cut, then listeners and everything else are closed. */
+enum phase { PHASE_STARTING, PHASE_READY, PHASE_LEAVING, PHASE_DRAINING, PHASE_CLOSING };
 
-struct process { /* one, shared by all workers; atomics only */
+enum worker_state { WORKER_STARTING, WORKER_SERVING, WORKER_DRAINED, WORKER_ENDED };
+
+struct process { /* one, shared by all workers; what changes is atomic */
     const struct settings *settings;
+    struct loop *loop; /* of the main thread: woken when a worker's state changed */
     struct worker *workers;
     unsigned count;
-    int phase; /* enum phase, relaxed atomic */
+    struct store_settings store;
+    int64_t connections; /* open, over all workers */
     int64_t started_ms;
+    enum phase phase;
+    bool failed; /* a worker could not start */
 };
 
 struct worker {
@@ -38,15 +48,36 @@ struct worker {
     struct hub *hub;
     struct feeds *feeds;
     struct drains *drains;
-    struct principals *principals; /* server/principal.h */
     struct sessions *sessions;     /* server/session.h */
+    struct principals *principals; /* server/principal.h */
     struct limit *limit;           /* server/limit.h */
-    struct listener *listener;
+    struct acceptor acceptor;
     struct conns conns;
     struct metrics metrics;
     struct ops ops; /* operations nobody in particular waits for */
+
+    enum worker_state state; /* atomic; private to worker.c from here */
+    enum phase seen;
+    pthread_t thread;
+    int fd;         /* to listen on, until the listener has it */
+    unsigned parts; /* how many are started */
+    bool started, prepared;
+    struct arena start_arena;
+    struct loop_task task;
+    struct timer timer, sampler;
 };
 
-enum phase worker_phase(const struct worker *w);
+/* All workers are made before the first is started, since each can see the others. `fd` to listen on is taken over.
+ * False after a line in the log. */
+bool worker_init(struct worker *w, struct process *process, unsigned index, int fd);
+/* Starts the thread, which makes the worker's parts and serves. What fails is told by process->failed. */
+void worker_start(struct worker *w);
+/* Once it has ended: joins the thread. */
+void worker_fini(struct worker *w);
+/* The process's phase has changed: tells every worker. */
+void process_enter(struct process *p, enum phase phase);
+enum phase process_phase(const struct process *p);
+enum phase worker_phase(const struct worker *w); /* of its process */
+enum worker_state worker_state(const struct worker *w);
 
 #endif

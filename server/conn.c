@@ -1,0 +1,723 @@
+#include "server/conn.h"
+
+#include "lib/clock.h"
+#include "lib/must.h"
+#include "lib/stream.h"
+#include "server/request.h"
+#include "server/settings.h"
+#include "server/worker.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    SPARE_MAX = 256,        /* exchanges kept for reuse */
+    WINDOW = 64 << 10,      /* bytes of a body taken before the steps want it */
+    UNREAD_MAX = 256 << 10, /* bytes of a body that are read and dropped to keep the connection */
+    BEHIND = 256 << 10,     /* bytes of answers not taken by the client: no further request is begun */
+    BODY_GRACE_MS = 5000,   /* before the rate of a body counts */
+    UNREAD_MS = 5000,       /* for reading what is dropped */
+    LINGER_MS = 2000,       /* for the client to take the last answer */
+    LAST_IDLE_MS = 1000,    /* an idle connection is kept for this while the server drains */
+    REFUSED_MAX = 256       /* connections above the limit that are told so; more are closed */
+};
+
+/* One request on its way: borrowed from the worker's pool at the first byte, given back after the answer. */
+struct exchange {
+    struct list link;
+    struct http_parser parser;
+    struct request request;
+    struct buf body;
+    int64_t since_ms; /* the first byte; the head; the whole body: where the present deadline counts from */
+    uint64_t begun_ns;
+    uint64_t unread; /* bytes dropped after the answer */
+    bool headed;     /* the head is complete */
+    bool started;    /* the request is alive */
+    bool wanted;     /* the steps want the body */
+    bool continued;  /* 100 Continue was sent */
+    bool whole;      /* the message was read to its end */
+    bool broken;     /* the parser takes no more */
+    bool answered;
+};
+
+struct conn {
+    struct stream stream;
+    struct list link;
+    struct conns *conns;
+    struct exchange *x; /* NULL while idle */
+    const struct conn_protocol *protocol;
+    void *state;
+    struct peer *peer;
+    struct timer timer;
+    struct loop_task task;
+    struct buf pending; /* bytes that wait for their turn, from `at` on */
+    size_t at;
+    bool busy;     /* inside advance */
+    bool yielded;  /* enough requests for one turn */
+    bool behind;   /* answers wait for the client to read */
+    bool paused;   /* we read nothing now */
+    bool last;     /* the answer under way is the last */
+    bool eof;      /* the client sends no more */
+    bool stopping; /* protocol->on_stop was called */
+};
+
+static void resume(void *arg);
+static void on_deadline(void *arg);
+
+static struct conn *conn_of(struct stream *s)
+{
+    return list_entry(s, struct conn, stream);
+}
+static const struct settings *settings_of(const struct conn *c)
+{
+    return c->conns->worker->settings;
+}
+static struct metrics *metrics_of(const struct conn *c)
+{
+    return &c->conns->worker->metrics;
+}
+static struct loop *loop_of(const struct conn *c)
+{
+    return &c->conns->worker->loop;
+}
+static bool closing(const struct conn *c)
+{
+    return stream_closing(&c->stream);
+}
+
+struct worker *conn_worker(const struct conn *c)
+{
+    return c->conns->worker;
+}
+struct str conn_address(const struct conn *c)
+{
+    return (struct str){c->peer->text, c->peer->n};
+}
+
+/* --- exchanges --- */
+
+static struct exchange *take_exchange(struct conns *conns)
+{
+    struct exchange *x;
+    if (conns->spare_n > 0) {
+        x = list_entry(conns->spare.next, struct exchange, link);
+        list_remove(&x->link);
+        conns->spare_n--;
+    } else {
+        x = calloc(1, sizeof(*x));
+        if (x == NULL)
+            return NULL;
+        list_init(&x->link);
+        http_parser_init(&x->parser, HTTP_SERVER, &conns->limits);
+    }
+    x->since_ms = loop_now_ms(&conns->worker->loop);
+    x->headed = x->started = x->wanted = x->continued = x->whole = x->broken = x->answered = false;
+    x->unread = 0;
+    return x;
+}
+
+static void free_exchange(struct exchange *x)
+{
+    http_parser_fini(&x->parser);
+    free(x);
+}
+
+static void give_back(struct conns *conns, struct exchange *x)
+{
+    if (x->started)
+        request_end(&x->request);
+    buf_free(&x->body);
+    if (conns->spare_n == SPARE_MAX) {
+        free_exchange(x);
+        return;
+    }
+    http_next(&x->parser);
+    list_prepend(&conns->spare, &x->link);
+    conns->spare_n++;
+}
+
+static void begin_request(struct conn *c)
+{
+    struct exchange *x = c->x;
+    memset(&x->request, 0, sizeof(x->request));
+    x->request.worker = c->conns->worker;
+    x->request.conn = c;
+    x->request.address = conn_address(c);
+    x->begun_ns = clock_mono_ns();
+    x->started = true;
+}
+
+/* --- answers --- */
+
+/* Whether another request can follow this answer on the connection. */
+static bool may_stay(const struct conn *c)
+{
+    const struct exchange *x = c->x;
+    const struct http_head *h = &x->parser.head;
+    if (c->last || x->broken || !x->headed || !h->keep_alive || c->conns->closing)
+        return false;
+    if (x->whole)
+        return true;
+    if (h->expect_continue && !x->continued && x->parser.body_n == 0)
+        return false; /* whether the body will come is the client's choice: nobody could tell it from a request */
+    return h->length < 0 || (uint64_t)h->length - x->parser.body_n <= UNREAD_MAX;
+}
+
+static void write_head(struct conn *c, int status, struct str fields, size_t length)
+{
+    struct buf *b = &c->conns->head;
+    buf_clear(b);
+    http_write_status(b, status);
+    buf_str(b, fields);
+    if (status != 204 && status != 304)
+        http_write_number(b, S("Content-Length"), length);
+    if (c->last)
+        buf_str(b, S("Connection: close\r\n"));
+    else if (c->x->parser.head.minor == 0)
+        buf_str(b, S("Connection: keep-alive\r\n"));
+    http_write_end(b);
+}
+
+static void note_answer(struct conn *c, int status)
+{
+    struct exchange *x = c->x;
+    must(x != NULL && x->started && !x->answered);
+    x->answered = true;
+    x->since_ms = loop_now_ms(loop_of(c));
+    metrics_request(metrics_of(c), status, (clock_mono_ns() - x->begun_ns) / 1000);
+    if (!c->busy)
+        loop_defer(loop_of(c), &c->task, resume, c);
+}
+
+static void cut(struct conn *c, enum metric why)
+{
+    metrics_add(metrics_of(c), why, 1);
+    stream_close(&c->stream);
+}
+
+void conn_send(struct conn *c, int status, struct str fields, struct str body)
+{
+    note_answer(c, status);
+    c->last = !may_stay(c);
+    write_head(c, status, fields, body.n);
+    bool bodyless = status == 204 || status == 304 || str_eq(c->x->parser.head.method, S("HEAD"));
+    struct buf *head = &c->conns->head;
+    if (head->failed || stream_write(&c->stream, buf_view(head)) != STREAM_OK ||
+        (!bodyless && body.n > 0 && stream_write(&c->stream, body) != STREAM_OK)) {
+        if (!closing(c))
+            cut(c, METRIC_CUT_QUEUE);
+        return;
+    }
+    metrics_add(metrics_of(c), METRIC_BYTES_WRITTEN, head->n + (bodyless ? 0 : body.n));
+}
+
+static enum code code_of(int status)
+{
+    switch (status) {
+    case 405:
+        return RES_METHOD_NOT_ALLOWED;
+    case 413:
+        return RES_BODY_TOO_LARGE;
+    case 414:
+        return RES_URI_TOO_LONG;
+    case 417:
+        return RES_EXPECTATION_FAILED;
+    case 431:
+        return RES_HEADERS_TOO_LARGE;
+    case 501:
+        return SYS_NOT_IMPLEMENTED;
+    case 503:
+        return SYS_OVERLOADED;
+    case 505:
+        return SYS_HTTP_VERSION;
+    default:
+        return VAL_MALFORMED_HTTP;
+    }
+}
+
+/* Answers what was found below the steps, and closes behind the answer. */
+static void refuse(struct conn *c, enum code code, const char *why)
+{
+    struct exchange *x = c->x;
+    c->last = x->broken = true;
+    if (x->answered)
+        return;
+    if (!x->started)
+        begin_request(c);
+    request_fault(&x->request, code, why);
+}
+
+bool conn_want_body(struct conn *c, uint64_t max)
+{
+    struct exchange *x = c->x;
+    const struct http_head *h = &x->parser.head;
+    if ((h->length > 0 && (uint64_t)h->length > max) || x->body.n > max) {
+        request_fault(&x->request, RES_BODY_TOO_LARGE, "the body is larger than the limit");
+        return true;
+    }
+    x->wanted = true;
+    x->parser.body_max = max;
+    if (x->whole) {
+        request_body(&x->request, buf_view(&x->body));
+        return x->answered;
+    }
+    if (h->expect_continue && x->parser.body_n == 0 && !x->continued) {
+        x->continued = true;
+        stream_write(&c->stream, S("HTTP/1.1 100 Continue\r\n\r\n"));
+    }
+    if (!c->busy)
+        loop_defer(loop_of(c), &c->task, resume, c);
+    return false;
+}
+
+void conn_upgrade(struct conn *c, int status, struct str fields, const struct conn_protocol *protocol, void *state)
+{
+    struct buf *b = &c->conns->head;
+    note_answer(c, status);
+    c->protocol = protocol;
+    c->state = state;
+    c->conns->upgraded++;
+    metrics_set(metrics_of(c), METRIC_CONNECTIONS_UPGRADED, c->conns->upgraded);
+    timer_stop(&c->timer);
+    buf_clear(b);
+    http_write_status(b, status);
+    buf_str(b, fields);
+    if (status != 101)
+        buf_str(b, S("Connection: close\r\n"));
+    http_write_end(b);
+    if ((b->failed || stream_write(&c->stream, buf_view(b)) != STREAM_OK) && !closing(c))
+        stream_close(&c->stream);
+}
+
+/* --- bytes in --- */
+
+static void take_body(struct conn *c)
+{
+    struct exchange *x = c->x;
+    if (x->answered) {
+        x->unread += x->parser.data.n;
+        if (x->unread > UNREAD_MAX)
+            c->last = x->broken = true;
+        return;
+    }
+    buf_str(&x->body, x->parser.data);
+    if (x->body.failed)
+        refuse(c, SYS_OVERLOADED, "no memory for the body");
+}
+
+static void take_end(struct conn *c)
+{
+    struct exchange *x = c->x;
+    x->whole = true;
+    x->since_ms = loop_now_ms(loop_of(c));
+    if (x->wanted && !x->answered)
+        request_body(&x->request, buf_view(&x->body));
+}
+
+static void take_head(struct conn *c, struct str *in)
+{
+    struct exchange *x = c->x;
+    x->headed = true;
+    x->since_ms = loop_now_ms(loop_of(c));
+    x->parser.body_max = INT64_MAX; /* until the steps say; WINDOW holds meanwhile */
+    if (!x->parser.head.has_body && http_feed(&x->parser, in) == HTTP_END)
+        x->whole = true;
+    begin_request(c);
+    x->request.head = &x->parser.head;
+    request_start(&x->request);
+}
+
+static void take(struct conn *c, enum http_event e, struct str *in)
+{
+    switch (e) {
+    case HTTP_GOT_HEAD:
+        take_head(c, in);
+        break;
+    case HTTP_GOT_BODY:
+        take_body(c);
+        break;
+    case HTTP_END:
+        take_end(c);
+        break;
+    case HTTP_FAULT:
+        metrics_add(metrics_of(c), METRIC_REQUESTS_MALFORMED, 1);
+        refuse(c, code_of(c->x->parser.status), c->x->parser.why);
+        break;
+    case HTTP_MORE:
+        break;
+    }
+}
+
+/* The answer is out, and nothing of its request is left to read. */
+static void end_exchange(struct conn *c)
+{
+    struct exchange *x = c->x;
+    c->x = NULL;
+    give_back(c->conns, x);
+    if (c->protocol == NULL && c->last)
+        stream_finish(&c->stream, LINGER_MS);
+}
+
+static bool may_read(const struct exchange *x)
+{
+    return !x->whole && !x->broken && (x->answered || x->wanted || x->body.n < WINDOW);
+}
+
+static bool is_behind(struct conn *c)
+{
+    if (stream_queued(&c->stream) <= BEHIND)
+        return false;
+    stream_flush(&c->stream);
+    return stream_queued(&c->stream) > BEHIND;
+}
+
+/* Goes as far as the bytes and the requests let it; what is left in `in` waits. */
+static void advance(struct conn *c, struct str *in)
+{
+    int64_t served = 0;
+    c->busy = true;
+    c->yielded = c->behind = false;
+    while (!closing(c)) {
+        struct exchange *x = c->x;
+        if (x != NULL && x->answered && (x->whole || c->last || c->protocol != NULL)) {
+            end_exchange(c);
+            served++;
+            continue;
+        }
+        if (c->protocol != NULL)
+            break;
+        if (x == NULL) {
+            if (in->n == 0)
+                break;
+            c->behind = is_behind(c);
+            c->yielded = served >= settings_of(c)->pipeline_max;
+            if (c->behind || c->yielded)
+                break;
+            x = c->x = take_exchange(c->conns);
+            if (x == NULL) {
+                stream_close(&c->stream);
+                break;
+            }
+        }
+        if (!may_read(x))
+            break;
+        enum http_event e = http_feed(&x->parser, in);
+        if (e == HTTP_MORE)
+            break;
+        take(c, e, in);
+    }
+    c->busy = false;
+}
+
+/* When the present wait is over, in loop time. */
+static int64_t deadline(const struct conn *c)
+{
+    const struct settings *s = settings_of(c);
+    const struct exchange *x = c->x;
+    if (x == NULL)
+        return loop_now_ms(loop_of(c)) + (c->conns->closing ? LAST_IDLE_MS : s->idle_timeout);
+    if (!x->headed)
+        return x->since_ms + s->head_timeout;
+    if (x->answered)
+        return x->since_ms + UNREAD_MS;
+    if (x->whole || !may_read(x))
+        return x->since_ms + s->request_timeout;
+    int64_t by_rate = BODY_GRACE_MS + (int64_t)(x->parser.body_n * 1000 / (uint64_t)s->body_rate_min);
+    return x->since_ms + (by_rate < s->body_timeout ? by_rate : s->body_timeout);
+}
+
+/* After every advance: what is to happen next? */
+static void settle(struct conn *c)
+{
+    bool waiting = c->pending.n > c->at;
+    if (closing(c))
+        return;
+    if (c->pending.failed) {
+        stream_close(&c->stream);
+        return;
+    }
+    if (c->protocol == NULL && c->eof && !waiting && (c->x == NULL || may_read(c->x))) {
+        stream_finish(&c->stream, 0); /* no more requests, or the end came inside one */
+        return;
+    }
+    if (c->yielded)
+        loop_defer(loop_of(c), &c->task, resume, c);
+    if (waiting != c->paused) {
+        c->paused = waiting;
+        if (waiting)
+            stream_pause(&c->stream);
+        else
+            stream_resume(&c->stream);
+    }
+    if (c->protocol == NULL)
+        timer_start(&c->timer, loop_of(c), deadline(c) - loop_now_ms(loop_of(c)), on_deadline, c);
+}
+
+/* Bytes that came behind a request which upgraded belong to the protocol. */
+static void hand_rest(struct conn *c)
+{
+    struct buf rest = c->pending;
+    size_t at = c->at;
+    c->pending = (struct buf){0};
+    c->at = 0;
+    if (rest.n > at)
+        c->protocol->on_read(c->state, str_slice(buf_view(&rest), at, rest.n));
+    buf_free(&rest);
+}
+
+static void resume(void *arg)
+{
+    struct conn *c = arg;
+    struct str in = str_slice(buf_view(&c->pending), c->at, c->pending.n);
+    advance(c, &in);
+    c->at = c->pending.n - in.n;
+    if (c->at == c->pending.n) {
+        buf_free(&c->pending);
+        c->at = 0;
+    }
+    if (c->protocol != NULL && !closing(c))
+        hand_rest(c);
+    settle(c);
+}
+
+static void on_read(struct stream *s, struct str bytes)
+{
+    struct conn *c = conn_of(s);
+    metrics_add(metrics_of(c), METRIC_BYTES_READ, bytes.n);
+    if (c->protocol != NULL) {
+        c->protocol->on_read(c->state, bytes);
+        return;
+    }
+    if (c->pending.n == c->at)
+        advance(c, &bytes);
+    buf_str(&c->pending, bytes);
+    if (c->protocol != NULL && !closing(c))
+        hand_rest(c);
+    settle(c);
+}
+
+static void on_eof(struct stream *s)
+{
+    struct conn *c = conn_of(s);
+    c->eof = true;
+    if (c->protocol != NULL)
+        stream_close(s);
+    else
+        settle(c);
+}
+
+static void on_drain(struct stream *s)
+{
+    struct conn *c = conn_of(s);
+    if (c->protocol == NULL)
+        resume(c);
+    else if (c->protocol->on_drain != NULL)
+        c->protocol->on_drain(c->state);
+}
+
+/* --- time --- */
+
+static void on_deadline(void *arg)
+{
+    struct conn *c = arg;
+    struct exchange *x = c->x;
+    c->busy = true;
+    if (x == NULL) {
+        metrics_add(metrics_of(c), METRIC_CUT_IDLE, 1);
+        stream_finish(&c->stream, 0);
+    } else if (x->answered) {
+        cut(c, METRIC_CUT_BODY);
+    } else if (!x->headed) {
+        metrics_add(metrics_of(c), METRIC_CUT_HEAD, 1);
+        refuse(c, RES_REQUEST_TIMEOUT, "the head of the request did not arrive in time");
+    } else if (may_read(x)) {
+        metrics_add(metrics_of(c), METRIC_CUT_BODY, 1);
+        refuse(c, RES_REQUEST_TIMEOUT, "the body did not arrive in time");
+    } else {
+        request_fault(&x->request, SYS_TIMEOUT, "the operation did not end in time");
+    }
+    c->busy = false;
+    if (c->x != NULL && !c->x->answered)
+        stream_close(&c->stream);
+    resume(c);
+}
+
+/* --- the end --- */
+
+static enum metric reason(enum stream_end why)
+{
+    return why == STREAM_STALLED ? METRIC_CUT_WRITE : METRICS;
+}
+
+static void on_close(struct stream *s, enum stream_end why)
+{
+    struct conn *c = conn_of(s);
+    struct conns *conns = c->conns;
+    struct metrics *m = metrics_of(c);
+    timer_stop(&c->timer);
+    loop_undefer(&c->task);
+    if (reason(why) != METRICS)
+        metrics_add(m, reason(why), 1);
+    if (c->x != NULL) {
+        if (c->x->started && !c->x->answered)
+            metrics_add(m, METRIC_REQUESTS_GONE, 1);
+        give_back(conns, c->x);
+        c->x = NULL;
+    }
+    if (c->protocol != NULL) {
+        conns->upgraded--;
+        c->protocol->on_close(c->state);
+    }
+    list_remove(&c->link);
+    conns->open--;
+    metrics_set(m, METRIC_CONNECTIONS_OPEN, conns->open);
+    metrics_set(m, METRIC_CONNECTIONS_UPGRADED, conns->upgraded);
+    __atomic_fetch_sub(&conns->worker->process->connections, 1, __ATOMIC_RELAXED);
+    peer_drop(c->peer);
+    buf_free(&c->pending);
+    free(c);
+    if (conns->open == 0 && conns->emptied != NULL)
+        conns->emptied(conns->emptied_arg);
+}
+
+static const struct stream_events events = {
+    .on_read = on_read, .on_eof = on_eof, .on_drain = on_drain, .on_close = on_close};
+
+/* --- for the protocol --- */
+
+static bool written(struct conn *c, enum stream_result r, size_t n)
+{
+    if (r == STREAM_OK)
+        metrics_add(metrics_of(c), METRIC_BYTES_WRITTEN, n);
+    else if (r == STREAM_FULL)
+        metrics_add(metrics_of(c), METRIC_CUT_QUEUE, 1);
+    return r == STREAM_OK;
+}
+
+bool conn_write(struct conn *c, struct str bytes)
+{
+    return written(c, stream_write(&c->stream, bytes), bytes.n);
+}
+
+bool conn_write_shared(struct conn *c, struct shared *bytes)
+{
+    return written(c, stream_write_shared(&c->stream, bytes), bytes->n);
+}
+
+size_t conn_queued(const struct conn *c)
+{
+    return stream_queued(&c->stream);
+}
+void conn_flush(struct conn *c)
+{
+    stream_flush(&c->stream);
+}
+void conn_pause(struct conn *c)
+{
+    stream_pause(&c->stream);
+}
+void conn_resume(struct conn *c)
+{
+    stream_resume(&c->stream);
+}
+void conn_end(struct conn *c)
+{
+    stream_finish(&c->stream, LINGER_MS);
+}
+void conn_abort(struct conn *c)
+{
+    stream_close(&c->stream);
+}
+
+/* --- all of them --- */
+
+void conns_init(struct conns *conns, struct worker *worker)
+{
+    const struct settings *s = worker->settings;
+    *conns = (struct conns){.worker = worker};
+    conns->limits = (struct http_limits){.line = (uint32_t)s->request_line_max,
+                                         .head = (uint32_t)s->head_max,
+                                         .fields = (uint32_t)s->head_fields_max,
+                                         .body = (uint64_t)s->body_max};
+    list_init(&conns->all);
+    list_init(&conns->spare);
+    peers_init(&conns->peers);
+}
+
+void conns_fini(struct conns *conns)
+{
+    must(conns->open == 0);
+    list_for (it, &conns->spare)
+        free_exchange(list_entry(it, struct exchange, link));
+    buf_free(&conns->head);
+}
+
+/* Tells the client that there is no room, as an answer to a request it has not made yet. */
+static void turn_away(struct conn *c, enum metric why)
+{
+    metrics_add(metrics_of(c), why, 1);
+    c->x = take_exchange(c->conns);
+    if (c->x == NULL) {
+        stream_close(&c->stream);
+        return;
+    }
+    c->busy = true;
+    refuse(c, SYS_OVERLOADED, "there are too many connections");
+    c->busy = false;
+    resume(c);
+}
+
+void conn_open(struct conns *conns, int fd)
+{
+    struct worker *w = conns->worker;
+    const struct settings *s = w->settings;
+    char text[64];
+    int64_t open = __atomic_add_fetch(&w->process->connections, 1, __ATOMIC_RELAXED);
+    struct conn *c = open > s->connections_max + REFUSED_MAX ? NULL : calloc(1, sizeof(*c));
+    if (c == NULL)
+        metrics_add(&w->metrics, METRIC_CONNECTIONS_LIMIT, 1);
+    const struct stream_limits limits = {.queue = (size_t)s->send_queue, .send_ms = s->send_timeout};
+    if (c == NULL || stream_open_fd(&c->stream, &w->loop, fd, &events, &limits) != 0) {
+        if (c == NULL)
+            close(fd);
+        free(c);
+        __atomic_fetch_sub(&w->process->connections, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    c->conns = conns;
+    list_append(&conns->all, &c->link);
+    metrics_add(&w->metrics, METRIC_CONNECTIONS_ACCEPTED, 1);
+    metrics_set(&w->metrics, METRIC_CONNECTIONS_OPEN, ++conns->open);
+    struct buf address = {.p = text, .cap = sizeof(text), .max = sizeof(text)};
+    stream_peer(&c->stream, &address);
+    c->peer = peer_take(&conns->peers, buf_view(&address));
+    if (c->peer == NULL)
+        stream_close(&c->stream);
+    else if (open > s->connections_max)
+        turn_away(c, METRIC_CONNECTIONS_LIMIT);
+    else if (c->peer->connections > (size_t)s->connections_address_max)
+        turn_away(c, METRIC_CONNECTIONS_ADDRESS);
+    else
+        settle(c);
+}
+
+void conns_drain(struct conns *conns)
+{
+    conns->closing = true;
+    list_for (it, &conns->all) {
+        struct conn *c = list_entry(it, struct conn, link);
+        if (c->protocol == NULL)
+            settle(c);
+        else if (c->protocol->on_stop != NULL && !c->stopping && !closing(c)) {
+            c->stopping = true;
+            c->protocol->on_stop(c->state);
+        }
+    }
+}
+
+void conns_abort(struct conns *conns)
+{
+    list_for (it, &conns->all)
+        stream_close(&list_entry(it, struct conn, link)->stream);
+}

@@ -1,0 +1,317 @@
+/* `slipway serve`: the main thread reads the settings, binds the listeners, runs the embedded Redis, starts one worker
+ * per core, and then waits for signals. It serves nothing itself. */
+#include "server/commands.h"
+
+#include "lib/acceptor.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/signal.h"
+#include "server/dialect.h"
+#include "server/drain.h"
+#include "server/embedded.h"
+#include "server/router.h"
+#include "server/settings.h"
+#include "server/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { BACKLOG = 4096, WORKERS_MAX = 256, BEAT_MS = 3600000 };
+
+struct serve {
+    struct settings settings;
+    struct router *router;
+    struct loop loop;
+    struct process process;
+    struct store_seen seen;
+    struct embedded *embedded;
+    struct drain drain;
+    struct signal_watch term, interrupt;
+    struct timer beat; /* signals alone do not keep a loop running */
+    struct address address;
+    int listeners[WORKERS_MAX];
+    unsigned count;  /* listeners bound */
+    unsigned wanted; /* workers */
+    int status;      /* what to exit with */
+};
+
+static bool complain(const char *what, const char *why)
+{
+    fprintf(stderr, "slipway: %s: %s\n", what, why);
+    return false;
+}
+
+/* --- DIR/listen: where the server is, once it can serve --- */
+
+static void listen_path(const struct serve *s, const char *tail, char out[4096])
+{
+    snprintf(out, 4096, "%s/listen%s", s->settings.data, tail);
+}
+
+static void announce(struct serve *s)
+{
+    char path[4096], fresh[4096];
+    struct buf text = {0};
+    address_text(&s->address, &text);
+    log_info("serve.ready", "listen=" STR_FMT " workers=%u", STR_ARG(buf_view(&text)), s->process.count);
+    buf_char(&text, '\n');
+    listen_path(s, "", path);
+    listen_path(s, ".new", fresh);
+    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    bool written = fd >= 0 && write(fd, text.p, text.n) == (ssize_t)text.n;
+    if (fd >= 0)
+        close(fd);
+    if (!written || rename(fresh, path) != 0)
+        log_error("serve.listen_file", "path=%s error=%s", path, strerror(errno));
+    buf_free(&text);
+}
+
+static void unannounce(const struct serve *s)
+{
+    char path[4096];
+    listen_path(s, "", path);
+    unlink(path);
+}
+
+/* --- events of the main thread --- */
+
+static void on_redis_closed(void *arg)
+{
+    struct serve *s = arg;
+    s->embedded = NULL;
+    timer_stop(&s->beat);
+    signal_close(&s->term, NULL, NULL);
+    signal_close(&s->interrupt, NULL, NULL);
+    loop_stop(&s->loop);
+}
+
+static void on_ended(void *arg)
+{
+    struct serve *s = arg;
+    unannounce(s);
+    if (s->embedded != NULL)
+        embedded_close(s->embedded, on_redis_closed, s);
+    else
+        on_redis_closed(s);
+}
+
+static void fail(struct serve *s)
+{
+    s->status = 1;
+    drain_begin(&s->drain, 0, s->settings.drain_timeout);
+}
+
+static bool all_serve(const struct process *p)
+{
+    for (unsigned i = 0; i < p->count; i++)
+        if (worker_state(&p->workers[i]) < WORKER_SERVING)
+            return false;
+    return true;
+}
+
+static void on_wake(void *arg)
+{
+    struct serve *s = arg;
+    struct process *p = &s->process;
+    if (__atomic_load_n(&p->failed, __ATOMIC_ACQUIRE) && s->status == 0)
+        fail(s);
+    if (process_phase(p) == PHASE_STARTING && all_serve(p)) {
+        process_enter(p, PHASE_READY);
+        announce(s);
+    }
+    drain_changed(&s->drain);
+}
+
+static void on_signal(void *arg, int signum)
+{
+    struct serve *s = arg;
+    log_info("serve.signal", "signal=%s", strsignal(signum));
+    /* Ctrl-C is a person, not a balancer: nobody has to notice first. */
+    bool balanced = signum == SIGTERM && process_phase(&s->process) == PHASE_READY;
+    drain_begin(&s->drain, balanced ? s->settings.drain_wait : 0, s->settings.drain_timeout);
+}
+
+static void on_redis_up(void *arg)
+{
+    struct serve *s = arg;
+    log_info("redis.up", "pid=%d socket=%s adopted=%s", embedded_pid(s->embedded), embedded_socket(s->embedded),
+             embedded_adopted(s->embedded) ? "true" : "false");
+}
+
+static void on_redis_down(void *arg, const char *why)
+{
+    (void)arg;
+    log_warn("redis.down", "why=%s", why);
+}
+
+static void on_redis_failed(void *arg, const char *why)
+{
+    log_error("redis.failed", "why=%s", why);
+    fail(arg);
+}
+
+static const struct embedded_events redis_events = {on_redis_up, on_redis_down, on_redis_failed};
+
+/* --- start --- */
+
+/* As many descriptors as we are allowed to have. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static unsigned worker_count(const struct settings *s)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (s->workers > 0)
+        return (unsigned)s->workers;
+    return cores < 1 ? 1 : cores > WORKERS_MAX ? WORKERS_MAX : (unsigned)cores;
+}
+
+/* One socket per worker, on one address; a unix socket is shared. */
+static bool bind_listeners(struct serve *s)
+{
+    bool tcp = s->address.path[0] == '\0';
+    for (s->count = 0; s->count < s->wanted; s->count++) {
+        int fd = tcp || s->count == 0 ? acceptor_socket(&s->address, BACKLOG, true)
+                                      : fcntl(s->listeners[0], F_DUPFD_CLOEXEC, 0);
+        if (fd < 0)
+            return complain(s->settings.listen, strerror(-fd));
+        s->listeners[s->count] = fd;
+        if (tcp && s->address.port == 0)
+            s->address.port = acceptor_port(fd);
+    }
+    return true;
+}
+
+static bool open_redis(struct serve *s)
+{
+    const char *why = NULL;
+    struct store_settings *store = &s->process.store;
+    const char *url = s->settings.redis;
+    if (strcmp(url, "embedded") == 0) {
+        const struct embedded_settings settings = {.data = s->settings.data, .everysec = s->settings.redis_fsync == 1};
+        s->embedded = embedded_open(&s->loop, &settings, &redis_events, s);
+        if (s->embedded == NULL)
+            return complain("redis", "no memory, or the data folder's path is too long");
+        url = embedded_socket(s->embedded);
+    }
+    if (!redis_target_parse(str_z(url), &store->target, &why))
+        return complain("redis", why);
+    store->limits.call_ms = s->settings.redis_timeout;
+    store->seen = &s->seen;
+    return true;
+}
+
+static bool open_signals(struct serve *s)
+{
+    int error = signal_open(&s->term, &s->loop, SIGTERM, on_signal, s);
+    if (error == 0)
+        error = signal_open(&s->interrupt, &s->loop, SIGINT, on_signal, s);
+    return error == 0 || complain("signals", strerror(-error));
+}
+
+static bool prepare(struct serve *s)
+{
+    char error[256];
+    log_setup((enum log_level)s->settings.log_level, (enum log_format)s->settings.log_format, 2);
+    signal_ignore_pipe();
+    raise_descriptors();
+    if (!address_parse(str_z(s->settings.listen), 8080, &s->address))
+        return complain(s->settings.listen, "not an address to listen on");
+    if (!settings_open_keyring(&s->settings, true))
+        return false;
+    s->router = router_new(dialects, error);
+    if (s->router == NULL)
+        return complain("routes", error);
+    s->settings.router = s->router;
+    s->wanted = worker_count(&s->settings);
+    s->process.workers = calloc(s->wanted, sizeof(*s->process.workers));
+    return s->process.workers != NULL || complain("workers", strerror(ENOMEM));
+}
+
+static bool make_workers(struct serve *s)
+{
+    for (s->process.count = 0; s->process.count < s->wanted; s->process.count++) {
+        unsigned i = s->process.count;
+        if (!worker_init(&s->process.workers[i], &s->process, i, s->listeners[i]))
+            return false;
+        s->listeners[i] = -1;
+    }
+    return true;
+}
+
+static void start_workers(struct serve *s)
+{
+    unannounce(s);
+    loop_on_wake(&s->loop, on_wake, s);
+    for (unsigned i = 0; i < s->process.count; i++)
+        worker_start(&s->process.workers[i]);
+}
+
+static void beat(void *arg)
+{
+    struct serve *s = arg;
+    timer_start(&s->beat, &s->loop, BEAT_MS, beat, s);
+}
+
+static void run(struct serve *s)
+{
+    s->process.loop = &s->loop;
+    s->process.settings = &s->settings;
+    s->process.started_ms = clock_wall_ms();
+    drain_init(&s->drain, &s->process, on_ended, s);
+    if (bind_listeners(s) && open_redis(s) && make_workers(s)) {
+        beat(s);
+        start_workers(s);
+    } else {
+        s->status = 1;
+        for (unsigned i = 0; i < s->process.count; i++)
+            worker_fini(&s->process.workers[i]);
+        on_ended(s);
+    }
+    loop_run(&s->loop);
+}
+
+static void clean_up(struct serve *s)
+{
+    for (unsigned i = 0; i < s->count; i++)
+        if (s->listeners[i] >= 0)
+            close(s->listeners[i]);
+    if (s->address.path[0] != '\0' && s->count > 0)
+        unlink(s->address.path);
+    free(s->process.workers);
+    router_free(s->router);
+    settings_fini(&s->settings);
+}
+
+int serve_main(int argc, char **argv)
+{
+    static struct serve serve;
+    struct serve *s = &serve;
+    int status = settings_read(&s->settings, "serve", "Run the server.", NULL, NULL, argc, argv);
+    if (status != CONFIG_READ) {
+        settings_fini(&s->settings);
+        return status;
+    }
+    if (!prepare(s) || loop_init(&s->loop) != 0 || !open_signals(s)) {
+        clean_up(s); /* nothing runs yet that would have to be closed in order */
+        return 1;
+    }
+    run(s);
+    loop_fini(&s->loop);
+    clean_up(s);
+    log_info("serve.ended", "status=%d", s->status);
+    return s->status;
+}

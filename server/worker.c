@@ -1,0 +1,350 @@
+#include "server/worker.h"
+
+#include "lib/log.h"
+#include "lib/must.h"
+#include "lib/timer.h"
+#include "server/credential.h"
+#include "server/feed.h"
+#include "server/hub.h"
+#include "server/limit.h"
+#include "server/principal.h"
+#include "server/session.h"
+#include "server/settings.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    SAMPLE_MS = 1000, /* how often figures of other parts are copied to the metrics */
+    LAST_MS = 1500,   /* for connections that came in just before the listener was closed */
+    RETRY_MS = 200    /* before the first start is tried again */
+};
+
+enum phase process_phase(const struct process *p)
+{
+    return __atomic_load_n(&p->phase, __ATOMIC_ACQUIRE);
+}
+enum phase worker_phase(const struct worker *w)
+{
+    return process_phase(w->process);
+}
+enum worker_state worker_state(const struct worker *w)
+{
+    return __atomic_load_n(&w->state, __ATOMIC_ACQUIRE);
+}
+
+void process_enter(struct process *p, enum phase phase)
+{
+    __atomic_store_n(&p->phase, phase, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < p->count; i++)
+        loop_wake(&p->workers[i].loop);
+}
+
+static void enter(struct worker *w, enum worker_state state)
+{
+    __atomic_store_n(&w->state, state, __ATOMIC_RELEASE);
+    loop_wake(w->process->loop);
+}
+
+static void give_up(struct worker *w, const char *why)
+{
+    log_error("worker.failed", "worker=%u why=%s", w->index, why);
+    __atomic_store_n(&w->process->failed, true, __ATOMIC_RELEASE);
+    loop_wake(w->process->loop);
+}
+
+/* --- before serving: the keyring fits the data, the first admin key is there --- */
+
+static void prepare(void *arg);
+
+static void prepared(void *arg, enum code c, struct str text)
+{
+    struct worker *w = arg;
+    if (c == OK) {
+        arena_fini(&w->start_arena);
+        enter(w, WORKER_SERVING);
+    } else if (c == SYS_STORAGE || c == SYS_OVERLOADED) {
+        arena_reset(&w->start_arena);
+        timer_start(&w->timer, &w->loop, RETRY_MS, prepare, w);
+    } else {
+        char why[512];
+        snprintf(why, sizeof(why), STR_FMT, STR_ARG(text));
+        arena_fini(&w->start_arena);
+        give_up(w, why);
+    }
+}
+
+static void prepare(void *arg)
+{
+    struct worker *w = arg;
+    if (!store_ready(w->store)) {
+        timer_start(&w->timer, &w->loop, RETRY_MS, prepare, w);
+        return;
+    }
+    enum code c = credential_start(w->settings, w->store, &w->start_arena, &w->ops, prepared, w);
+    if (c != OK)
+        prepared(w, c, S("the data cannot be prepared"));
+}
+
+static void on_store_changed(void *arg)
+{
+    struct worker *w = arg;
+    const char *problem = store_problem(w->store);
+    if (problem != NULL)
+        log_warn("store.unready", "worker=%u why=%s", w->index, problem);
+    else
+        log_info("store.ready", "worker=%u", w->index);
+    if (problem != NULL || w->prepared)
+        return;
+    w->prepared = true;
+    if (w->index == 0) /* for the whole process */
+        timer_start(&w->timer, &w->loop, 0, prepare, w);
+    else
+        enter(w, WORKER_SERVING);
+}
+
+/* --- the parts, in the order they are started --- */
+
+static void stop_next(struct worker *w);
+
+static void stopped(void *arg)
+{
+    stop_next(arg);
+}
+
+static bool start_store(struct worker *w)
+{
+    w->store = store_open(&w->loop, &w->process->store, on_store_changed, w);
+    return w->store != NULL;
+}
+
+static bool stop_store(struct worker *w)
+{
+    store_close(w->store, stopped, w);
+    return false;
+}
+
+static bool start_callers(struct worker *w)
+{
+    w->principals = principals_new();
+    w->limit = limit_new(w->settings);
+    w->sessions = sessions_new(w);
+    return w->principals != NULL && w->limit != NULL && w->sessions != NULL;
+}
+
+static bool stop_callers(struct worker *w)
+{
+    sessions_free(w->sessions);
+    limit_free(w->limit);
+    principals_free(w->principals);
+    return true;
+}
+
+static bool start_hub(struct worker *w)
+{
+    w->hub = hub_open(w);
+    return w->hub != NULL;
+}
+
+static bool stop_hub(struct worker *w)
+{
+    hub_close(w->hub, stopped, w);
+    return false;
+}
+
+static bool start_feeds(struct worker *w)
+{
+    w->feeds = feeds_open(w);
+    return w->feeds != NULL;
+}
+
+static bool stop_feeds(struct worker *w)
+{
+    feeds_close(w->feeds);
+    return true;
+}
+
+static bool start_connections(struct worker *w)
+{
+    (void)w; /* they come by themselves */
+    return true;
+}
+
+static void abort_connections(void *arg)
+{
+    struct worker *w = arg;
+    conns_abort(&w->conns);
+}
+
+/* Those that came in just before the listener was closed still get their answer. */
+static bool stop_connections(struct worker *w)
+{
+    if (w->conns.open == 0)
+        return true;
+    w->conns.emptied = stopped;
+    w->conns.emptied_arg = w;
+    timer_start(&w->timer, &w->loop, LAST_MS, abort_connections, w);
+    return false;
+}
+
+static void on_accept(void *arg, int fd)
+{
+    struct worker *w = arg;
+    conn_open(&w->conns, fd);
+}
+
+static bool start_listener(struct worker *w)
+{
+    int error = acceptor_open(&w->acceptor, &w->loop, w->fd, on_accept, w);
+    w->fd = -1;
+    return error == 0;
+}
+
+static bool stop_listener(struct worker *w)
+{
+    acceptor_accept(&w->acceptor); /* what waits in the kernel's queue would be reset (decision 40a) */
+    acceptor_close(&w->acceptor, stopped, w);
+    return false;
+}
+
+static const struct part {
+    const char *name;
+    bool (*start)(struct worker *w);
+    bool (*stop)(struct worker *w); /* false: `stopped` will be called */
+} parts[] = {
+    {"store", start_store, stop_store},
+    {"callers", start_callers, stop_callers},
+    {"hub", start_hub, stop_hub},
+    {"feeds", start_feeds, stop_feeds},
+    {"connections", start_connections, stop_connections},
+    {"listener", start_listener, stop_listener},
+};
+
+/* From the loop's next turn: what has just been stopped has left its own call by then. */
+static void stop_part(void *arg)
+{
+    struct worker *w = arg;
+    if (w->parts == 0) {
+        ops_detach(&w->ops);
+        loop_stop(&w->loop);
+        return;
+    }
+    w->parts--;
+    if (parts[w->parts].stop(w))
+        stop_next(w);
+}
+
+static void stop_next(struct worker *w)
+{
+    timer_stop(&w->timer);
+    loop_defer(&w->loop, &w->task, stop_part, w);
+}
+
+/* --- the thread --- */
+
+static void sample(void *arg)
+{
+    struct worker *w = arg;
+    struct store_figures store;
+    store_figures(w->store, &store);
+    metrics_set(&w->metrics, METRIC_OPS_ORPHANED, op_orphans);
+    metrics_set(&w->metrics, METRIC_REDIS_CALLS, store.redis.calls);
+    metrics_set(&w->metrics, METRIC_REDIS_ERRORS, store.redis.errors);
+    metrics_set(&w->metrics, METRIC_REDIS_TIMEOUTS, store.redis.timeouts);
+    metrics_set(&w->metrics, METRIC_REDIS_CONNECTS, store.redis.connects);
+    metrics_set(&w->metrics, METRIC_REDIS_PENDING, store.redis.pending);
+    metrics_set(&w->metrics, METRIC_STORE_REFUSED, store.refused);
+    timer_start(&w->sampler, &w->loop, SAMPLE_MS, sample, w);
+}
+
+static void on_empty(void *arg)
+{
+    enter(arg, WORKER_DRAINED);
+}
+
+static void on_wake(void *arg)
+{
+    struct worker *w = arg;
+    enum phase phase = process_phase(w->process);
+    if (phase == w->seen)
+        return;
+    w->seen = phase;
+    if (phase == PHASE_DRAINING) {
+        w->conns.emptied = on_empty;
+        w->conns.emptied_arg = w;
+        conns_drain(&w->conns);
+        if (w->conns.open == 0)
+            on_empty(w);
+    } else if (phase == PHASE_CLOSING) {
+        w->conns.emptied = NULL;
+        w->conns.closing = true;
+        timer_stop(&w->sampler);
+        stop_next(w);
+    }
+}
+
+static bool start_parts(struct worker *w)
+{
+    for (; w->parts < ARRAY_LEN(parts); w->parts++) {
+        if (!parts[w->parts].start(w)) {
+            give_up(w, parts[w->parts].name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void *run(void *arg)
+{
+    struct worker *w = arg;
+    char name[16];
+    snprintf(name, sizeof(name), "worker-%u", w->index);
+    pthread_setname_np(pthread_self(), name);
+    loop_on_wake(&w->loop, on_wake, w);
+    conns_init(&w->conns, w);
+    if (start_parts(w))
+        sample(w);
+    loop_run(&w->loop);
+    conns_fini(&w->conns);
+    must(ops_idle(&w->ops));
+    loop_fini(&w->loop);
+    enter(w, WORKER_ENDED);
+    return NULL;
+}
+
+bool worker_init(struct worker *w, struct process *process, unsigned index, int fd)
+{
+    *w = (struct worker){.process = process, .settings = process->settings, .index = index, .fd = fd};
+    ops_init(&w->ops);
+    arena_init(&w->start_arena, 1 << 20);
+    w->loop.owner = w;
+    int error = loop_init(&w->loop);
+    if (error != 0)
+        log_error("worker.failed", "worker=%u error=%d", index, error);
+    return error == 0;
+}
+
+void worker_start(struct worker *w)
+{
+    sigset_t all, before;
+    sigfillset(&all); /* signals are the main thread's business */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&w->thread, NULL, run, w);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    w->started = error == 0;
+    if (error == 0)
+        return;
+    give_up(w, strerror(error));
+    enter(w, WORKER_ENDED);
+}
+
+void worker_fini(struct worker *w)
+{
+    if (w->started)
+        pthread_join(w->thread, NULL);
+    else
+        loop_fini(&w->loop);
+}
