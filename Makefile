@@ -33,6 +33,8 @@ ARCHIVE := $(BUILD)/slipway.a
 TESTS := $(sort $(wildcard test/unit/*_test.c test/store/*_test.c test/sim/*_test.c))
 HELPERS := $(filter-out $(TESTS),$(sort $(wildcard test/lib/*.c test/unit/*.c test/store/*.c test/sim/*.c)))
 PROGRAMS := $(TESTS:%.c=$(BUILD)/%)
+# Of test programs: allocations go through test/lib/fault.c.
+WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 FUZZERS := $(patsubst test/fuzz/%.c,%,$(sort $(wildcard test/fuzz/*.c)))
 
 .PHONY: all
@@ -68,7 +70,7 @@ $(BUILD)/llhttp/%.o: /usr/share/llhttp/%.c
 
 $(PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(HELPERS:%.c=$(BUILD)/%.o) $(ARCHIVE)
 	@echo "  link  $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+	$(Q)$(CC) $(LDFLAGS) $(WRAP) -o $@ $^ $(LDLIBS) -lcmocka
 
 .PHONY: install compile_commands.json clean
 install: all ## Install to $(DESTDIR)$(PREFIX)/bin
