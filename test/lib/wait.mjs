@@ -31,9 +31,9 @@ function show(value) {
 
 /**
  * Calls `condition` until it answers something true, and answers that. A throw counts as "not yet".
- * `seen` may be given by the condition as a property of a falsy answer: return [false, whatWasSeen].
+ * [false, whatWasSeen] is a no that says what was there. An error of the class `stopOn` ends the wait.
  */
-export async function eventually(condition, what, { patience = PATIENCE, every = 20 } = {}) {
+export async function eventually(condition, what, { patience = PATIENCE, every = 20, stopOn } = {}) {
   const deadline = Date.now() + patience;
   let last;
   for (;;) {
@@ -48,6 +48,7 @@ export async function eventually(condition, what, { patience = PATIENCE, every =
         last = got;
       }
     } catch (error) {
+      if (stopOn && error instanceof stopOn) throw error;
       last = error;
     }
     if (Date.now() >= deadline) throw new Unmet(what, show(last));

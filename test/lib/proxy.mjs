@@ -1,0 +1,50 @@
+// A proxy between the server and Redis that can lose what the network would lose: hints, everything, or the link itself.
+import net from 'node:net';
+
+export class RedisProxy {
+  constructor(nest, target, name = 'proxy') {
+    this.target = target;
+    this.socket = nest.file(`${name}.sock`);
+    this.url = `unix:${this.socket}`;
+    this.links = new Set();
+    this.deaf = false; // published messages are lost
+    this.frozen = false; // nothing passes, nothing is closed
+    this.lost = 0; // bytes of published messages that were lost
+  }
+
+  start() {
+    this.server = net.createServer((client) => this.link(client));
+    return new Promise((resolve) => this.server.listen(this.socket, () => resolve(this)));
+  }
+
+  link(client) {
+    const redis = net.connect(this.target);
+    const link = { client, redis, subscriber: false };
+    this.links.add(link);
+    client.on('data', (bytes) => {
+      if (bytes.includes('SUBSCRIBE')) link.subscriber = true;
+      if (!this.frozen) redis.write(bytes);
+    });
+    redis.on('data', (bytes) => {
+      if (this.frozen) return;
+      if (link.subscriber && this.deaf && bytes.includes('$7\r\nmessage\r\n')) this.lost += bytes.length;
+      else client.write(bytes);
+    });
+    const end = () => {
+      this.links.delete(link);
+      client.destroy();
+      redis.destroy();
+    };
+    for (const socket of [client, redis]) socket.on('close', end).on('error', end);
+  }
+
+  /** Cuts every link; new ones are taken. */
+  cut() {
+    for (const { client } of [...this.links]) client.destroy();
+  }
+
+  stop() {
+    this.cut();
+    this.server.close();
+  }
+}
