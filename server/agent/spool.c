@@ -362,7 +362,7 @@ static bool reader_find(struct spool_reader *r)
         n--;
     if (n > 0) {
         r->fd = segment_open(r->dir, list[n - 1], O_RDONLY);
-        r->next = list[n - 1];
+        r->first = r->next = list[n - 1];
     }
     free(list);
     return r->fd >= 0;
@@ -370,13 +370,13 @@ static bool reader_find(struct spool_reader *r)
 
 static bool reader_turn(struct spool_reader *r)
 {
-    int fd = segment_open(r->dir, r->next, O_RDONLY);
+    int fd = r->next != r->first ? segment_open(r->dir, r->next, O_RDONLY) : -1;
     if (fd < 0)
         return false;
     uint64_t next = r->next;
     reader_forget(r);
     r->fd = fd;
-    r->next = next;
+    r->first = next;
     if (r->boundary == 0)
         r->boundary = next;
     return true;

@@ -56,6 +56,7 @@ struct spool_reader { /* private but for fresh and acked */
     uint64_t acked;   /* everything up to here is acknowledged */
     uint64_t next;    /* number of the record at `used` */
     int dir, fd;
+    uint64_t first;    /* number of the present segment's first record */
     uint64_t boundary; /* first number of the second segment that is left; 0: not known to exist */
     uint64_t offset;   /* in the present segment, behind `ahead` */
     struct buf ahead;  /* read, not yet handed out */

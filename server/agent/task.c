@@ -487,7 +487,7 @@ static void task_fini(struct parent *p)
     arena_fini(&p->arena);
 }
 
-int task_run(const char *path)
+int task_run(const char *path, const struct spool_limits *limits)
 {
     struct parent p = {.life = LIFE_RUNS};
     arena_init(&p.arena, 0);
@@ -501,7 +501,7 @@ int task_run(const char *path)
     if (error == 0 && journal_started_read(p.dir, &p.arena, &before))
         error = EEXIST; /* it ran once already: never again */
     if (error == 0)
-        error = spool_writer_open(&p.spool, out, &spool_limits_default);
+        error = spool_writer_open(&p.spool, out, limits != NULL ? limits : &spool_limits_default);
     if (error != 0) {
         fprintf(stderr, "slipway agent --task %s: %s\n", path, strerror(error));
         return 1;

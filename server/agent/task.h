@@ -17,6 +17,8 @@
 
 #include <sys/types.h>
 
+struct spool_limits;
+
 enum task_stream { TASK_STDOUT, TASK_STDERR, TASK_SYSTEM };
 
 struct task_line { /* a record of the spool */
@@ -34,9 +36,9 @@ enum {
     TASK_BLOCKED_MS = 50   /* how often a full spool is looked at */
 };
 
-/* The parent's whole life, for the task folder `path`. Exit status: 0 the journal says how it ended; 1 it could not
- * even be said. */
-int task_run(const char *path);
+/* The parent's whole life, for the task folder `path`; `limits` of its spool, NULL: the usual ones. Exit status: 0 the
+ * journal says how it ended; 1 it could not even be said, or the task ran before. */
+int task_run(const char *path, const struct spool_limits *limits);
 
 /* Starts a parent: program `exe` with "agent --task PATH", detached. 0 and its pid (reap it), or an errno. */
 int task_launch(const char *exe, const char *path, pid_t *pid);
