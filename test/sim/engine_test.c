@@ -1,0 +1,186 @@
+/* The run engine, simulated: `engine_test [--runs N] [--seed N [--bug K]]`.
+ *
+ * Plays N runs (100,000), each from its own seed, and prints which event met which state. Every cell must have been
+ * reached. Then proves that the invariants see something: each seeded bug must be caught within 10,000 runs. With
+ * --seed plays that one run only. */
+#include "test/sim/sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { RUNS = 100000, BUG_RUNS = 10000, PER_TEMPLATE = 8 };
+
+static const char *const bug_names[SIM_BUGS] = {"none", "a second result counts", "resuming forgets the timers",
+                                                "a change is not written"};
+
+struct player {
+    struct sim sim;
+    struct sim_coverage coverage;
+    struct arena arena; /* of the template */
+    const struct template *t;
+    uint64_t template_seed;
+    struct str definition;
+    unsigned long invalid;
+};
+
+static void player_init(struct player *p)
+{
+    memset(p, 0, sizeof *p);
+    sim_init(&p->sim);
+    arena_init(&p->arena, 0);
+    p->template_seed = UINT64_MAX;
+}
+
+static void player_fini(struct player *p)
+{
+    sim_fini(&p->sim);
+    arena_fini(&p->arena);
+}
+
+static bool play(struct player *p, uint64_t seed, enum sim_bug bug)
+{
+    if (p->template_seed != seed / PER_TEMPLATE) {
+        arena_reset(&p->arena);
+        p->template_seed = seed / PER_TEMPLATE;
+        p->t = sim_template(&p->arena, p->template_seed, &p->definition);
+        p->invalid += p->t == NULL;
+    }
+    return p->t == NULL || sim_play(&p->sim, seed, p->t, bug, &p->coverage);
+}
+
+static void report(const struct player *p, const char *program, uint64_t seed, enum sim_bug bug)
+{
+    printf("seed %llu: %s\n", (unsigned long long)seed, p->sim.fault);
+    printf("replay: %s --seed %llu", program, (unsigned long long)seed);
+    if (bug != BUG_NONE)
+        printf(" --bug %d", (int)bug);
+    printf("\n");
+}
+
+/* --- what was reached --- */
+
+static unsigned table(const char *title, const char *(*name)(int state), int states,
+                      const uint64_t (*cells)[EVENT_TYPES])
+{
+    unsigned empty = 0;
+
+    printf("\n%-16s", title);
+    for (int s = 0; s < states; s++)
+        printf("%11s", name(s));
+    printf("\n");
+    for (int e = 0; e < EVENT_TYPES; e++) {
+        printf("%-16s", run_event_name((enum run_event_type)e));
+        for (int s = 0; s < states; s++) {
+            printf("%11llu", (unsigned long long)cells[s][e]);
+            empty += cells[s][e] == 0;
+        }
+        printf("\n");
+    }
+    return empty;
+}
+
+static const char *run_name(int s)
+{
+    return run_status_name((enum run_status)s);
+}
+static const char *step_name(int s)
+{
+    return step_status_name((enum step_status)s);
+}
+
+static unsigned tables(const struct sim_coverage *c)
+{
+    unsigned empty = table("run x event", run_name, RUN_STATUSES, c->run);
+
+    empty += table("step x event", step_name, STEP_STATUSES, c->step);
+    printf("\n%llu runs (%llu succeeded, %llu failed, %llu cancelled), %llu events, %llu frames, %llu faults (%.1f %% "
+           "of the "
+           "events), %llu commits lost, %llu reloads compared\n",
+           (unsigned long long)c->runs, (unsigned long long)c->ended[RUN_SUCCEEDED],
+           (unsigned long long)c->ended[RUN_FAILED], (unsigned long long)c->ended[RUN_CANCELLED],
+           (unsigned long long)c->events, (unsigned long long)c->frames, (unsigned long long)c->faults,
+           100.0 * (double)c->faults / (double)c->events, (unsigned long long)c->crashes,
+           (unsigned long long)c->reloads);
+    return empty;
+}
+
+/* --- the three ways to run --- */
+
+static int play_one(struct player *p, const char *program, uint64_t seed, enum sim_bug bug)
+{
+    bool fine = play(p, seed, bug);
+
+    printf(STR_FMT "\n", STR_ARG(p->definition));
+    if (!fine)
+        report(p, program, seed, bug);
+    else
+        printf("seed %llu: fine\n", (unsigned long long)seed);
+    return fine ? 0 : 1;
+}
+
+static int play_all(struct player *p, const char *program, uint64_t runs)
+{
+    clock_t start = clock();
+    unsigned empty;
+
+    for (uint64_t seed = 1; seed <= runs; seed++)
+        if (!play(p, seed, BUG_NONE)) {
+            report(p, program, seed, BUG_NONE);
+            return 1;
+        }
+    empty = tables(&p->coverage);
+    printf("%.1f s\n", (double)(clock() - start) / CLOCKS_PER_SEC);
+    if (p->invalid > 0)
+        printf("%lu random templates were refused\n", p->invalid);
+    if (empty > 0 && runs >= RUNS)
+        printf("%u cells were never reached\n", empty);
+    return p->invalid > 0 || (empty > 0 && runs >= RUNS);
+}
+
+static int catch_bugs(const char *program)
+{
+    for (int bug = BUG_NONE + 1; bug < SIM_BUGS; bug++) {
+        struct player p;
+        uint64_t seed = 1;
+
+        player_init(&p);
+        while (seed <= BUG_RUNS && play(&p, seed, (enum sim_bug)bug))
+            seed++;
+        if (seed > BUG_RUNS)
+            printf("NOT caught: %s\n", bug_names[bug]);
+        else
+            printf("caught in run %llu: %s (%s)\n", (unsigned long long)seed, bug_names[bug], p.sim.fault);
+        if (seed <= BUG_RUNS)
+            report(&p, program, seed, (enum sim_bug)bug);
+        player_fini(&p);
+        if (seed > BUG_RUNS)
+            return 1;
+    }
+    return 0;
+}
+
+static uint64_t option(int argc, char **argv, const char *name, uint64_t otherwise)
+{
+    for (int i = 1; i + 1 < argc; i++)
+        if (strcmp(argv[i], name) == 0)
+            return strtoull(argv[i + 1], NULL, 10);
+    return otherwise;
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t seed = option(argc, argv, "--seed", 0), runs = option(argc, argv, "--runs", RUNS);
+    enum sim_bug bug = (enum sim_bug)(option(argc, argv, "--bug", 0) % SIM_BUGS);
+    struct player p;
+    int status;
+
+    player_init(&p);
+    if (seed > 0)
+        status = play_one(&p, argv[0], seed, bug);
+    else
+        status = play_all(&p, argv[0], runs) || catch_bugs(argv[0]);
+    player_fini(&p);
+    return status;
+}
