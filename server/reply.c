@@ -14,12 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-struct held { /* an answer that waits for the admission beside it */
-    int status;
-    const char *type;
-    struct str body;
-};
-
 static const char json_media[] = "application/json";
 
 enum code request_refuse(struct request *r, enum code c, const char *fmt, ...)
@@ -89,9 +83,10 @@ static void send_answer(struct request *r, int status, const char *type, struct 
 static enum flow finish(struct request *r, int status, const char *type, struct str body)
 {
     if (r->admitting) {
-        r->held = arena_new(&r->arena, struct held);
-        if (r->held != NULL)
-            *r->held = (struct held){status, type, body};
+        r->held.there = true;
+        r->held.status = status;
+        r->held.type = type;
+        r->held.body = body;
         return WAIT;
     }
     if (r->answered)
@@ -105,17 +100,15 @@ static enum flow finish(struct request *r, int status, const char *type, struct 
 
 void reply_release(struct request *r)
 {
-    struct held *held = r->held;
     r->admitting = false;
-    r->held = NULL;
-    if (held != NULL)
-        finish(r, held->status, held->type, held->body);
+    if (r->held.there)
+        finish(r, r->held.status, r->held.type, r->held.body);
 }
 
 void reply_forget(struct request *r)
 {
     r->admitting = false;
-    r->held = NULL;
+    r->held.there = false;
     ops_detach(&r->ops);
     buf_clear(&r->fields);
 }

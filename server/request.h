@@ -20,7 +20,6 @@
 
 struct conn;
 struct dialect;
-struct held;
 struct idempotency;
 struct http_head; /* proto/http.h: parsed request line and header table */
 struct query;     /* proto/query.h: decoded query parameters */
@@ -79,7 +78,12 @@ struct request {
     unsigned allow;          /* methods of the path */
     bool has_whole_body, wants_body;
     bool admitting; /* the admission is under way beside a reading handler: its answer is held */
-    struct held *held;
+    struct {
+        bool there;
+        int status;
+        const char *type;
+        struct str body;
+    } held;
     struct rate rate;
     struct buf fields;               /* header lines of the answer to come */
     struct idempotency *idempotency; /* NULL without an Idempotency-Key */

@@ -1,0 +1,103 @@
+// The command line: where settings come from, what is said about wrong ones, and that no secret is printed.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { after, before, test } from 'node:test';
+import { Nest, SLIPWAY, run } from '../lib/process.mjs';
+
+let nest;
+
+before(() => {
+  nest = new Nest('config');
+});
+after(() => nest?.remove());
+
+const slipway = (args, env = {}) => run(SLIPWAY, args, { env, cwd: nest.dir });
+const settings = async (args = [], env = {}) => {
+  const { code, stdout, stderr } = await slipway(['config', '--json', ...args], env);
+  assert.equal(code, 0, stderr);
+  return Object.fromEntries(JSON.parse(stdout).map((row) => [row.name, row]));
+};
+
+test('flags outrank the environment, which outranks the file, which outranks the default', async () => {
+  const file = nest.file('slipway.conf');
+  fs.writeFileSync(file, '# ours\nworkers = 3\nbody-max = 64KiB\n');
+  assert.equal((await settings()).workers.source, 'default');
+  const fromFile = await settings(['--config', file]);
+  assert.equal(fromFile.workers.value, '3');
+  assert.equal(fromFile.workers.source, `${file}:2`);
+  const env = { SLIPWAY_CONFIG: file, SLIPWAY_WORKERS: '4' };
+  assert.deepEqual([(await settings([], env)).workers.value, (await settings([], env)).workers.source], ['4', 'environment SLIPWAY_WORKERS']);
+  assert.deepEqual((await settings(['--workers', '5'], env)).workers, { name: 'workers', source: 'flag --workers', value: '5' });
+  assert.equal((await settings(['--workers', '5'], env))['body-max'].value, '64KiB');
+});
+
+test('a wrong value is named with its source and what is allowed', async () => {
+  for (const [args, env, want] of [
+    [['--workers', '900'], {}, /flag --workers: '900' is not allowed; workers takes a whole number from 0 to 256/],
+    [[], { SLIPWAY_BODY_MAX: 'huge' }, /environment SLIPWAY_BODY_MAX: 'huge' is not allowed/],
+    [['--nothing'], {}, /no option --nothing/],
+    [['--config', '/nonexistent'], {}, /\/nonexistent/],
+    [['surplus'], {}, /unexpected 'surplus'/],
+  ]) {
+    const { code, stdout, stderr } = await slipway(['config', ...args], env);
+    assert.equal(code, 2, args.join(' '));
+    assert.equal(stdout, '');
+    assert.match(stderr, want);
+  }
+});
+
+test('every limit has a name, a default and the code it answers with', async () => {
+  const { stdout } = await slipway(['config', '--limits', '--json']);
+  const limits = JSON.parse(stdout);
+  assert.ok(limits.length > 10);
+  for (const limit of limits) {
+    assert.match(limit.name, /^[a-z][a-z0-9.-]+$/);
+    assert.match(limit.code, /^[A-Z0-9_]+$/);
+    assert.notEqual(limit.default, '');
+    assert.match(limit.doc, /^[A-Z].*\.$/s);
+  }
+  assert.equal(new Set(limits.map((l) => l.name)).size, limits.length);
+});
+
+test('secrets in settings are not printed', async () => {
+  const { stdout } = await slipway(['config', '--redis', 'redis://joe:hunter2@db:6379/1']);
+  assert.ok(!stdout.includes('hunter2') && !stdout.includes('joe'));
+  assert.match(stdout, /redis:\/\/\(secret\)@db:6379\/1/);
+});
+
+test('every command explains itself, and an unknown one is refused', async () => {
+  const { code, stdout } = await slipway(['help']);
+  assert.equal(code, 0);
+  const commands = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map((m) => m[1]);
+  for (const command of commands) {
+    const help = await slipway([command, '--help']);
+    assert.equal(help.code, 0, command);
+    assert.ok(help.stdout.length > 0, command);
+  }
+  const unknown = await slipway(['fly']);
+  assert.equal(unknown.code, 2);
+  assert.match(unknown.stderr, /no command 'fly'/);
+  assert.equal((await slipway([])).code, 2);
+  assert.match((await slipway(['--version'])).stdout, /^slipway \d+\.\d+\.\d+$/m);
+});
+
+test('the keyring is made once, for its owner alone, and a key file others may read is refused', async () => {
+  const data = nest.file('data');
+  const jwt = (...args) => slipway(['key', 'jwt', '--data', data, '--user', 'alice', '--role', 'viewer', ...args]);
+  assert.equal((await jwt()).code, 1, 'signing never makes a keyring');
+  fs.mkdirSync(data, { recursive: true });
+  const seeds = ['seal', 'sign', 'pepper', 'evidence'].map((use, i) => `${use} 1 ${Buffer.alloc(32, i + 1).toString('base64url')}`);
+  fs.writeFileSync(`${data}/keyring`, `slipway-keyring 1\n${seeds.join('\n')}\n`, { mode: 0o644 });
+  const open = await jwt();
+  assert.equal(open.code, 1);
+  assert.match(open.stderr, /chmod 600/);
+  fs.chmodSync(`${data}/keyring`, 0o600);
+  const made = await jwt('--ttl', '5m', '--json');
+  assert.equal(made.code, 0, made.stderr);
+  const claims = JSON.parse(Buffer.from(JSON.parse(made.stdout).token.split('.')[1], 'base64url'));
+  assert.equal(claims.exp - claims.iat, 300);
+  assert.deepEqual(claims.roles, ['viewer']);
+  assert.equal((await slipway(['key', 'jwt', '--data', data, '--role', 'viewer'])).code, 2, 'no user');
+  assert.equal((await slipway(['key', 'fly', '--data', data])).code, 2);
+  assert.equal((await slipway(['key'])).code, 2);
+});
