@@ -60,7 +60,7 @@ struct client_ws_type {
     void (*on_close)(void *arg, int status, unsigned code, struct str reason);
 };
 
-enum { CLIENT_WS_MESSAGE = 256 * 1024, CLIENT_WS_QUEUE = 4 * 1024 * 1024 };
+enum { CLIENT_WS_MESSAGE = 4 * 1024 * 1024, CLIENT_WS_QUEUE = 4 * 1024 * 1024 };
 
 /* Connects, asks for the upgrade and checks the answer, all within deadline_ms; then on_open. A method, a body and
  * headers of the upgrade itself in `request` are not looked at. NULL: no memory; nothing is called then. */
