@@ -16,17 +16,31 @@ struct str hub_entry_events(const struct redis_value *entries, size_t i)
     return redis_text(redis_field(redis_at(redis_at(entries, i), 1), S("b")));
 }
 
-/* What stands behind `from`, and the channel's last number at the same instant. */
+/* What stands behind `from`, the channel's last number and the epoch, all of one instant. */
 static enum code read_behind(struct hub_channel *c, int64_t from, store_then *then, void *arg)
 {
     char start[32], count[16];
     snprintf(start, sizeof(start), "(%" PRId64 "-0", from);
     snprintf(count, sizeof(count), "%d", HUB_ENTRIES);
-    struct str argv[] = {S("XRANGE"), c->key, str_z(start), S("+"), S("COUNT"), str_z(count)};
+    struct arena scratch;
+    arena_init(&scratch, 0);
+    struct str range[] = {S("XRANGE"), c->key, str_z(start), S("+"), S("COUNT"), str_z(count)};
     struct str seq[] = {S("GET"), c->seq_key};
-    struct store_command commands[] = {{ARRAY_LEN(argv), argv}, {ARRAY_LEN(seq), seq}};
+    struct str epoch[] = {S("HGET"), key_meta(&scratch, c->partition), S("epoch")};
+    struct store_command commands[] = {{ARRAY_LEN(range), range}, {ARRAY_LEN(seq), seq}, {ARRAY_LEN(epoch), epoch}};
     c->hub->figures.reads++;
-    return store_read(c->hub->worker->store, commands, ARRAY_LEN(commands), &c->ops, then, arg);
+    enum code code = store_read(c->hub->worker->store, commands, ARRAY_LEN(commands), &c->ops, then, arg);
+    arena_fini(&scratch);
+    return code;
+}
+
+/* False when the answer is of another data set than what is followed: all were told to start over. */
+static bool same_data(struct hub_channel *c, const struct redis_value *v)
+{
+    int64_t epoch = redis_int(redis_at(v, 2), 0), before = c->hub->epochs[c->partition];
+    hub_epoch(c->hub, c->partition, epoch);
+    c->unsure = false;
+    return before == 0 || before == epoch;
 }
 
 struct slice {
@@ -42,7 +56,7 @@ static void slice_read(void *arg, enum code code, const struct redis_value *v)
     int64_t from = slice->from;
     list_remove(&slice->link);
     free(slice);
-    if (code == OK) /* else the tick asks again */
+    if (code == OK && same_data(c, v)) /* else the tick asks again */
         hub_deliver_slice(c, from, redis_at(v, 0), redis_int(redis_at(v, 1), 0));
 }
 
@@ -66,7 +80,7 @@ static void healed(void *arg, enum code code, const struct redis_value *v)
 {
     struct hub_channel *c = arg;
     c->healing = false;
-    if (code != OK)
+    if (code != OK || !same_data(c, v))
         return;
     const struct redis_value *entries = redis_at(v, 0);
     int64_t seq = redis_int(redis_at(v, 1), 0);
@@ -126,7 +140,11 @@ static void on_ready(void *arg)
 
 static void on_down(void *arg, enum redis_error e, const char *what)
 {
-    (void)arg, (void)e, (void)what;
+    struct hub *hub = arg;
+    (void)e, (void)what;
+    for (size_t i = 0; i < HUB_PARTITIONS; i++)
+        list_for (peer, &hub->partitions[i])
+            list_entry(peer, struct hub_channel, peer)->unsure = true;
 }
 
 static void on_subscribed(void *arg, struct str key)
@@ -150,6 +168,10 @@ static void on_message(void *arg, struct str key, struct str payload)
     struct str events = payload;
     str_cut(&events, '\n');
     hub->figures.hints++;
+    if (c->unsure) {
+        hub_heal(c);
+        return;
+    }
     switch (tail_add(&c->tail, events)) {
     case TAIL_ADDED:
         hub_channel_grew(c);
@@ -206,7 +228,7 @@ static void check_channel(struct hub_channel *c, int64_t head, int64_t seq)
         return;
     if (seq < head)
         hub_channel_reset(c);
-    else if (seq > c->tail.head)
+    else if (seq > c->tail.head || c->unsure)
         hub_heal(c);
 }
 
