@@ -1,5 +1,7 @@
 #include "server/code.h"
 
+#include <string.h>
+
 static const struct {
     const char *name, *text;
     int status;
@@ -22,4 +24,12 @@ int code_status(enum code c)
 const char *code_text(enum code c)
 {
     return codes[c].text;
+}
+
+enum code code_find(const char *name, size_t n)
+{
+    int c = OK;
+    while (c < CODES && (strlen(codes[c].name) != n || memcmp(codes[c].name, name, n) != 0))
+        c++;
+    return (enum code)c;
 }

@@ -3,6 +3,8 @@
 #ifndef SERVER_CODE_H
 #define SERVER_CODE_H
 
+#include <stddef.h>
+
 // clang-format off
 #define CODE_MAP(X)                                                                                                        \
     X(OK, 200, "everything went well")                                                                                      \
@@ -63,5 +65,6 @@ enum code {
 const char *code_name(enum code c);
 int code_status(enum code c);
 const char *code_text(enum code c);
+enum code code_find(const char *name, size_t n); /* CODES when it is none */
 
 #endif

@@ -1,6 +1,7 @@
 #include "server/dialect.h"
 
 #include "lib/clock.h"
+#include "server/reply.h"
 #include "server/health.h"
 #include "server/test_endpoints.h"
 
@@ -50,23 +51,6 @@ static void orchestrator_data(struct buf *b, const struct request *r, struct str
     json_close(&o, '}');
 }
 
-static void write_faults(struct json_out *o, const struct faults *faults)
-{
-    json_key(o, S("validationErrors"));
-    json_open(o, '[');
-    for (size_t i = 0; i < faults->n; i++) {
-        json_open(o, '{');
-        json_key(o, S("field"));
-        json_put_str(o, faults->list[i].field);
-        json_key(o, S("message"));
-        json_put_str(o, faults->list[i].message);
-        json_key(o, S("code"));
-        json_put_z(o, faults->list[i].code);
-        json_close(o, '}');
-    }
-    json_close(o, ']');
-}
-
 /* {"success":false,"error":{"code":"…","message":"…","details":{…},"validationErrors":[…]},"meta":{…}} */
 static void orchestrator_error(struct buf *b, const struct request *r, enum code c, struct str message)
 {
@@ -85,8 +69,10 @@ static void orchestrator_error(struct buf *b, const struct request *r, enum code
         json_key(&o, S("details"));
         json_put_raw(&o, r->details);
     }
-    if (r->faults != NULL && r->faults->n > 0)
-        write_faults(&o, r->faults);
+    if (r->faults != NULL && r->faults->n > 0) {
+        json_key(&o, S("validationErrors"));
+        reply_faults(&o, r->faults);
+    }
     json_close(&o, '}');
     write_meta(&o, r, NULL);
     json_close(&o, '}');

@@ -29,7 +29,7 @@ void idempotency_begin(struct request *r, struct faults *faults)
 {
     struct str key = http_header(r->head, S("idempotency-key"));
     bool good = key.n > 0 && key.n <= KEY_LENGTH_MAX;
-    if (key.p == NULL)
+    if (key.p == NULL || r->caller.type == CALLER_NONE)
         return;
     for (size_t i = 0; good && i < key.n; i++)
         good = key.p[i] >= ' ' && key.p[i] < 0x7f;
@@ -76,36 +76,70 @@ static void sealing_key(const struct request *r, struct str idempotency_key, uin
     crypto_wipe(bearer, sizeof bearer);
 }
 
-static struct str field(const struct redis_value *record, struct str name)
+/* Records: names and values. An answer with data has status, data or sealed, and revision and location if it has them; a
+ * refusal has code, message, and details and faults if it has them; anything else status, type and body. */
+
+static struct str field(struct request *r, const struct redis_value *record, struct str name)
 {
-    return redis_text(redis_field(record, name));
+    struct str text = redis_text(redis_field(record, name));
+    return text.p == NULL ? STR_NONE : arena_str(&r->arena, text);
+}
+
+static void read_faults(struct request *r, struct str text)
+{
+    const struct json *list = text.n == 0 ? NULL : json_parse(&r->arena, text, NULL, NULL);
+    if (list == NULL || (r->faults = arena_new(&r->arena, struct faults)) == NULL)
+        return;
+    faults_init(r->faults, &r->arena);
+    for (size_t i = 0; i < json_count(list); i++) {
+        const struct json *f = json_at(list, i);
+        const char *code = arena_z(&r->arena, json_str(json_get(f, "code")));
+        if (code != NULL)
+            fault_add(r->faults, json_str(json_get(f, "field")), code, STR_FMT,
+                      STR_ARG(json_str(json_get(f, "message"))));
+    }
+}
+
+static enum flow replay_refusal(struct request *r, const struct redis_value *record, struct str code)
+{
+    enum code c = code_find(code.p, code.n);
+    r->why = field(r, record, S("message"));
+    r->details = field(r, record, S("details"));
+    r->refused = c == CODES ? SYS_INTERNAL : c;
+    read_faults(r, field(r, record, S("faults")));
+    return reply_error(r, r->refused);
+}
+
+static bool unseal(struct request *r, struct str sealed, struct str *out)
+{
+    struct buf opened;
+    uint8_t key[CRYPTO_KEY];
+    buf_init_arena(&opened, &r->arena, sealed.n);
+    sealing_key(r, http_header(r->head, S("idempotency-key")), key);
+    bool ok = crypto_open(key, S("idempotency"), sealed, &opened);
+    crypto_wipe(key, sizeof key);
+    *out = buf_view(&opened);
+    return ok;
 }
 
 static enum flow replay(struct request *r, const struct redis_value *record)
 {
-    uint8_t key[CRYPTO_KEY];
-    struct buf opened;
     int status = (int)redis_int(redis_field(record, S("status")), 200);
     int64_t revision = redis_int(redis_field(record, S("revision")), 0);
-    struct str data = arena_str(&r->arena, field(record, S("data")));
-    struct str body = arena_str(&r->arena, field(record, S("body")));
-    struct str type = arena_str(&r->arena, field(record, S("type"))), sealed = field(record, S("sealed"));
-    struct str location = field(record, S("location"));
+    struct str code = field(r, record, S("code")), location = field(r, record, S("location"));
+    struct str data = field(r, record, S("data")), sealed = field(r, record, S("sealed"));
+    struct str type = field(r, record, S("type"));
     r->idempotency = NULL;
+    r->replayed = true;
+    if (code.n > 0)
+        return replay_refusal(r, record, code);
     reply_header(r, "Idempotency-Replayed", S("true"));
     if (location.n > 0)
         reply_header(r, "Location", location);
-    if (body.p != NULL || (data.p == NULL && sealed.p == NULL))
-        return reply_bytes(r, status, type.n > 0 ? type.p : NULL, body);
-    if (sealed.p != NULL) {
-        buf_init_arena(&opened, &r->arena, sealed.n);
-        sealing_key(r, http_header(r->head, S("idempotency-key")), key);
-        bool ok = crypto_open(key, S("idempotency"), sealed, &opened);
-        crypto_wipe(key, sizeof key);
-        if (!ok)
-            return reply_error(r, r->dialect->key_conflict);
-        data = buf_view(&opened);
-    }
+    if (sealed.n > 0 && !unseal(r, sealed, &data))
+        return reply_error(r, r->dialect->key_conflict);
+    if (data.p == NULL)
+        return type.n > 0 ? reply_raw(r, status, type.p, field(r, record, S("body"))) : reply_empty(r, status);
     return revision > 0 ? reply_document(r, status, data, revision) : reply_data(r, status, data);
 }
 
@@ -159,48 +193,72 @@ enum flow idempotency_claim(struct request *r)
     return reply_error(r, c);
 }
 
-static size_t add_field(struct str *fields, size_t n, struct str name, struct str value)
+struct record { /* fields on their way into the store */
+    struct str fields[2 * FIELDS_MAX];
+    size_t n;
+};
+
+static void add(struct record *to, struct str name, struct str value)
 {
-    fields[n] = name;
-    fields[n + 1] = value;
-    return n + 2;
+    to->fields[to->n++] = name;
+    to->fields[to->n++] = value;
 }
 
-static struct str decimal(struct arena *a, int64_t v)
+static void add_number(struct request *r, struct record *to, struct str name, int64_t value)
 {
-    return arena_printf(a, "%lld", (long long)v);
+    add(to, name, arena_printf(&r->arena, "%lld", (long long)value));
 }
 
-static void close_record(struct request *r, struct commit *c, const struct str *fields, size_t n)
+static void add_answer(struct request *r, struct record *to, const struct idempotent_answer *a)
+{
+    struct buf sealed;
+    uint8_t key[CRYPTO_KEY];
+    add_number(r, to, S("status"), a->status);
+    if (a->revision > 0)
+        add_number(r, to, S("revision"), a->revision);
+    if (a->location.n > 0)
+        add(to, S("location"), a->location);
+    if (!a->secret) {
+        add(to, S("data"), a->data);
+        return;
+    }
+    buf_init_arena(&sealed, &r->arena, a->data.n + CRYPTO_SEAL_EXTRA);
+    sealing_key(r, r->idempotency->key, key);
+    crypto_seal(key, S("idempotency"), a->data, &sealed);
+    crypto_wipe(key, sizeof key);
+    add(to, S("sealed"), sealed.failed ? STR_NONE : buf_view(&sealed)); /* STR_NONE fails the commit */
+}
+
+static void add_refusal(struct request *r, struct record *to)
+{
+    struct buf b;
+    struct json_out o;
+    add(to, S("code"), str_z(code_name(r->refused)));
+    add(to, S("message"), r->why.p == NULL ? S("") : r->why);
+    if (r->details.n > 0)
+        add(to, S("details"), r->details);
+    if (r->faults == NULL || r->faults->n == 0)
+        return;
+    buf_init_arena(&b, &r->arena, 256);
+    json_out_init(&o, &b);
+    reply_faults(&o, r->faults);
+    add(to, S("faults"), b.failed ? STR_NONE : buf_view(&b));
+}
+
+static void close_record(struct request *r, struct commit *c, const struct record *record)
 {
     commit_idempotency(c, r->idempotency->record, str_z(r->idempotency->owner), r->worker->settings->idempotency_keep,
-                       fields, n);
+                       record->fields, record->n);
 }
 
 void idempotency_commit(struct request *r, struct commit *c, const struct idempotent_answer *a)
 {
-    struct str fields[2 * FIELDS_MAX];
-    struct buf sealed;
-    uint8_t key[CRYPTO_KEY];
-    struct idempotency *i = r->idempotency;
-    if (i == NULL || !i->claimed)
+    struct record record = {.n = 0};
+    if (r->idempotency == NULL || !r->idempotency->claimed)
         return;
-    size_t n = add_field(fields, 0, S("status"), decimal(&r->arena, a->status));
-    if (a->revision > 0)
-        n = add_field(fields, n, S("revision"), decimal(&r->arena, a->revision));
-    if (a->location.n > 0)
-        n = add_field(fields, n, S("location"), a->location);
-    if (a->secret) {
-        buf_init_arena(&sealed, &r->arena, a->data.n + CRYPTO_SEAL_EXTRA);
-        sealing_key(r, i->key, key);
-        crypto_seal(key, S("idempotency"), a->data, &sealed);
-        crypto_wipe(key, sizeof key);
-        n = add_field(fields, n, S("sealed"), sealed.failed ? STR_NONE : buf_view(&sealed));
-    } else {
-        n = add_field(fields, n, S("data"), a->data);
-    }
-    close_record(r, c, fields, n);
-    i->closed = true;
+    add_answer(r, &record, a);
+    close_record(r, c, &record);
+    r->idempotency->closed = true;
 }
 
 static void kept(void *arg, const struct commit_result *result)
@@ -209,7 +267,7 @@ static void kept(void *arg, const struct commit_result *result)
     struct idempotency *i = r->idempotency;
     (void)result; /* the answer stands whether or not it can be replayed */
     i->claimed = false;
-    reply_bytes(r, i->status, i->type, i->body);
+    reply_kept(r, i->status, i->type, i->body);
 }
 
 static bool is_kept(int status)
@@ -219,25 +277,32 @@ static bool is_kept(int status)
 
 enum flow idempotency_keep(struct request *r, int status, const char *type, struct str body)
 {
-    struct str fields[2 * FIELDS_MAX];
-    struct commit *c;
+    struct record record = {.n = 0};
     struct idempotency *i = r->idempotency;
     if (i == NULL || !i->claimed || (i->closed && status < 300))
         return NEXT;
-    c = arena_new(&r->arena, struct commit);
+    struct commit *c = arena_new(&r->arena, struct commit);
     if (c == NULL)
         return NEXT;
     i->status = status;
     i->type = type;
     i->body = body;
     commit_begin(c, &r->arena, (struct space){r->caller.partition, r->caller.tenant}, 0);
-    if (is_kept(status)) {
-        size_t n = add_field(fields, 0, S("status"), decimal(&r->arena, status));
-        n = add_field(fields, n, S("type"), str_z(type == NULL ? "" : type));
-        n = add_field(fields, n, S("body"), body.p == NULL ? S("") : body);
-        close_record(r, c, fields, n);
-    } else {
+    if (!is_kept(status)) {
         commit_remove(c, i->record);
+    } else if (r->answer.data.p != NULL) {
+        add_answer(r, &record,
+                   &(struct idempotent_answer){status, r->answer.data, r->answer.revision, r->answer.location,
+                                               (r->route->flags & ROUTE_SECRET) != 0});
+        close_record(r, c, &record);
+    } else if (status >= 400) {
+        add_refusal(r, &record);
+        close_record(r, c, &record);
+    } else {
+        add_number(r, &record, S("status"), status);
+        add(&record, S("type"), str_z(type == NULL ? "" : type));
+        add(&record, S("body"), body.p == NULL ? S("") : body);
+        close_record(r, c, &record);
     }
     return store_commit(r->worker->store, c, &r->ops, kept, r) == OK ? WAIT : NEXT;
 }

@@ -105,6 +105,11 @@ void reply_release(struct request *r)
         finish(r, r->held.status, r->held.type, r->held.body);
 }
 
+void reply_kept(struct request *r, int status, const char *type, struct str body)
+{
+    finish(r, status, type, body);
+}
+
 void reply_forget(struct request *r)
 {
     r->admitting = false;
@@ -113,16 +118,12 @@ void reply_forget(struct request *r)
     buf_clear(&r->fields);
 }
 
-enum flow reply_bytes(struct request *r, int status, const char *type, struct str body)
-{
-    return finish(r, status, type, body);
-}
-
 static enum flow reply_enveloped(struct request *r, int status, struct str data, const struct page *page)
 {
     struct buf b;
     buf_init_arena(&b, &r->arena, data.n + 384);
     r->dialect->write_data(&b, r, data, page);
+    r->answer.data = data;
     return b.failed ? reply_error(r, SYS_OVERLOADED) : finish(r, status, json_media, buf_view(&b));
 }
 
@@ -134,6 +135,22 @@ enum flow reply_data(struct request *r, int status, struct str data)
 enum flow reply_list(struct request *r, struct str elements, const struct page *page)
 {
     return reply_enveloped(r, 200, elements, page);
+}
+
+void reply_faults(struct json_out *o, const struct faults *faults)
+{
+    json_open(o, '[');
+    for (size_t i = 0; i < faults->n; i++) {
+        json_open(o, '{');
+        json_key(o, S("field"));
+        json_put_str(o, faults->list[i].field);
+        json_key(o, S("message"));
+        json_put_str(o, faults->list[i].message);
+        json_key(o, S("code"));
+        json_put_z(o, faults->list[i].code);
+        json_close(o, '}');
+    }
+    json_close(o, ']');
 }
 
 bool reply_tag_listed(struct str list, struct str tag, bool weak)
@@ -156,6 +173,7 @@ enum flow reply_document(struct request *r, int status, struct str document, int
     char tag[32];
     int n = snprintf(tag, sizeof tag, "\"%lld\"", (long long)revision);
     reply_header(r, "ETag", (struct str){tag, (size_t)n});
+    r->answer.revision = revision;
     struct str known = http_header(r->head, S("if-none-match"));
     if (status == 200 && (r->method & (GET | HEAD)) != 0 && known.p != NULL &&
         reply_tag_listed(known, (struct str){tag + 1, (size_t)n - 2}, true))
@@ -167,6 +185,7 @@ enum flow reply_created(struct request *r, struct str id, struct str document, i
 {
     struct str place = arena_printf(&r->arena, STR_FMT "/" STR_FMT, STR_ARG(r->head->path), STR_ARG(id));
     reply_header(r, "Location", place);
+    r->answer.location = place;
     return reply_document(r, 201, document, revision);
 }
 
@@ -209,7 +228,10 @@ enum flow reply_error(struct request *r, enum code c)
     struct str message = r->refused == c && r->why.n > 0 ? r->why : str_z(code_text(c));
     const struct dialect *d = r->dialect != NULL ? r->dialect : dialects[0];
     r->refused = c;
+    r->answer.data = STR_NONE;
     buf_clear(&r->fields);
+    if (r->replayed)
+        reply_header(r, "Idempotency-Replayed", S("true"));
     write_error_fields(r, c);
     buf_init_arena(&b, &r->arena, 512);
     d->write_error(&b, r, c, message);

@@ -84,9 +84,14 @@ struct request {
         const char *type;
         struct str body;
     } held;
+    struct { /* what the answer is made of, for its idempotency record */
+        struct str data, location;
+        int64_t revision;
+    } answer;
     struct rate rate;
     struct buf fields;               /* header lines of the answer to come */
     struct idempotency *idempotency; /* NULL without an Idempotency-Key */
+    bool replayed;                   /* the answer is that of an earlier request */
     size_t sent;                     /* bytes of the answer's body */
 };
 

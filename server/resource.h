@@ -25,12 +25,13 @@ enum route_flag {
     ROUTE_LIST = 2,   /* data is an array with page, sort, filter and meta.pagination */
     ROUTE_STREAM = 4, /* WebSocket upgrade, and SSE unless ROUTE_WS_ONLY */
     ROUTE_WS_ONLY = 8,
-    ROUTE_RAW_BODY = 16,      /* any content type; not parsed */
-    ROUTE_NO_BODY = 32,       /* a POST that needs none: an empty body counts as {} */
-    ROUTE_NO_AUDIT = 64,      /* heartbeats and log ingest */
-    ROUTE_NO_RATE = 128,      /* not charged: agent heartbeats */
-    ROUTE_HIDDEN = 256,       /* not in the OpenAPI document (/_test) */
-    ROUTE_ENVELOPE_NONE = 512 /* answers raw bytes: metrics, openapi.json, text logs */
+    ROUTE_RAW_BODY = 16,       /* any content type; not parsed */
+    ROUTE_NO_BODY = 32,        /* a POST that needs none: an empty body counts as {} */
+    ROUTE_NO_AUDIT = 64,       /* heartbeats and log ingest */
+    ROUTE_NO_RATE = 128,       /* not charged: agent heartbeats */
+    ROUTE_HIDDEN = 256,        /* not in the OpenAPI document (/_test) */
+    ROUTE_ENVELOPE_NONE = 512, /* answers raw bytes: metrics, openapi.json, text logs */
+    ROUTE_SECRET = 1024        /* the answer shows a secret: an idempotency record keeps it sealed */
 };
 
 struct route {
@@ -62,7 +63,7 @@ struct resource {
     const char *parent;       /* kind whose id is in the path, for nested resources: "environment" */
     const char *parent_field; /* field that holds it: "environmentId" */
     const char *sort;         /* default order; NULL: "-createdAt" */
-    int64_t schema;     /* number of the present schema; 0: 1 */
+    int64_t schema;           /* number of the present schema; 0: 1 */
 
     /* Called by the generic create, update and delete after validation, before the commit is sent: may set server members
      * (overlay_* on c->set), add checks, writes and events to c->commit, or refuse through request_refuse and return its

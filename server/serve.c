@@ -48,11 +48,12 @@ static bool complain(const char *what, const char *why)
     return false;
 }
 
-/* --- DIR/listen: where the server is, once it can serve --- */
+/* --- DIR/listen, or --listen-file: where the server is, once it can serve --- */
 
 static void listen_path(const struct serve *s, const char *tail, char out[4096])
 {
-    snprintf(out, 4096, "%s/listen%s", s->settings.data, tail);
+    bool given = s->settings.listen_file[0] != '\0';
+    snprintf(out, 4096, "%s%s%s", given ? s->settings.listen_file : s->settings.data, given ? "" : "/listen", tail);
 }
 
 static void announce(struct serve *s)

@@ -20,7 +20,7 @@ const struct config_row settings_rows[] = {
     {"listen", CONFIG_STRING, AT(listen), "127.0.0.1:8080", .flags = CONFIG_REQUIRED, .arg = "HOST:PORT",
      .doc = "Address to take connections on. Port 0 lets the system choose; the chosen one is in the log and in --listen-file."},
     {"listen-file", CONFIG_PATH, AT(listen_file), "", .arg = "FILE",
-     .doc = "File that gets the address, one line, once connections are taken. Unset: none."},
+     .doc = "File that gets the address, one line, once connections are taken, and is removed at the end. Unset: DATA/listen."},
     {"data", CONFIG_PATH, AT(data), "slipway-data", .flags = CONFIG_REQUIRED, .arg = "DIR",
      .doc = "Folder of everything that is kept: the embedded Redis' files, the keyring, the first admin key. Made when it is missing."},
     {"redis", CONFIG_STRING, AT(redis), "embedded", .flags = CONFIG_REQUIRED | CONFIG_URL, .arg = "URL",
