@@ -335,8 +335,9 @@ static const struct json *find_value(struct check *c, const struct field *rows, 
 
 static struct json *absent(struct check *c, const struct field *rows, const struct field *row, const struct place *at)
 {
-    bool needed = c->mode == FIELD_WHOLE ? (row->flags & (FIELD_REQUIRED | FIELD_NULLABLE)) != 0 || row->preset != NULL
-                                         : c->mode == FIELD_CREATE && (row->flags & FIELD_REQUIRED) != 0;
+    bool needed = c->mode != FIELD_CHANGE && (row->flags & FIELD_REQUIRED) != 0;
+    if (c->mode == FIELD_WHOLE && (row->flags & FIELD_LIVE) == 0)
+        needed = needed || (row->flags & (FIELD_NULLABLE | FIELD_ALWAYS)) != 0 || row->preset != NULL;
     if (needed)
         return fault(c, at, "VAL_REQUIRED", "is required");
     if (c->mode != FIELD_CREATE || row->preset == NULL)

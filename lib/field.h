@@ -38,7 +38,8 @@ enum field_flag {
     FIELD_LIVE = 512,   /* not stored: appended when the document is answered */
     FIELD_UNIQUE_ITEMS = 1024,
     FIELD_WRITEONLY = 2048, /* an alias or a command: taken, not rendered */
-    FIELD_SEARCH = 4096     /* may be filtered, but has no index: documents are examined */
+    FIELD_SEARCH = 4096,    /* may be filtered, but has no index: documents are examined */
+    FIELD_ALWAYS = 8192     /* need not be given, but is there in every answer: the server fills it in */
 };
 
 struct field {

@@ -178,9 +178,9 @@ static bool always_there(const struct field *row, enum field_mode mode)
 {
     if (!shown(row, mode) || ignored(row, mode) || mode == FIELD_CHANGE)
         return false;
-    if (mode == FIELD_CREATE)
+    if (mode == FIELD_CREATE || (row->flags & FIELD_LIVE) != 0)
         return (row->flags & FIELD_REQUIRED) != 0;
-    return (row->flags & (FIELD_REQUIRED | FIELD_NULLABLE)) != 0 || row->preset != NULL;
+    return (row->flags & (FIELD_REQUIRED | FIELD_NULLABLE | FIELD_ALWAYS)) != 0 || row->preset != NULL;
 }
 
 static void put_object(struct json_out *o, const struct field *rows, enum field_mode mode, bool nullable)

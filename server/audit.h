@@ -1,14 +1,15 @@
 /* The audit trail: who changed what, when and from where, in one hash chain per tenant.
  *
- * The entry of a change is in the change's own commit, with a gapless number per tenant. Refused changes (403, 409, 422) of a
- * known caller are entries of their own; failed authentications become one counted entry per source and minute. Redis
- * cannot hash, so a sealer (one per partition, under a lease) links the entries within a second, in order:
+ * The entry of a change is in the change's own commit, with a gapless number per tenant. Refused changes (403, 409,
+ * 422) of a known caller are entries of their own; failed authentications become one counted entry per source and
+ * minute. Redis cannot hash, so a sealer (one per partition, under a lease) links the entries within a second, in
+ * order:
  *
  *     eventHash = SHA-256(canonical JSON of the entry without eventHash), previousEventHash of the first: 64 zeros
  *
- * and signs a checkpoint (number, hash, time) with the evidence key now and then. Verification recomputes everything from the
- * entries: a changed, removed, added or moved entry breaks the chain at its number. Entries that are not yet sealed are
- * named as the tail. */
+ * and signs a checkpoint (number, hash, time) with the evidence key now and then. Verification recomputes everything
+ * from the entries: a changed, removed, added or moved entry breaks the chain at its number. Entries that are not yet
+ * sealed are named as the tail. */
 #ifndef SERVER_AUDIT_H
 #define SERVER_AUDIT_H
 

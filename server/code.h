@@ -37,6 +37,7 @@
     X(RES_UPGRADE_REQUIRED, 426, "the path speaks WebSocket version 13 only")                                               \
     X(RES_HEADERS_TOO_LARGE, 431, "the header block is larger than the limit")                                              \
     X(RATE_LIMIT_EXCEEDED, 429, "too many requests; see Retry-After")                                                       \
+    X(ENV_ORDER_VIOLATION, 422, "the environments' order would not hold")                                                   \
     X(ENV_NO_ELIGIBLE_AGENT, 422, "no online agent has the capability and labels")                                          \
     X(AGT_TOKEN_USED, 409, "the registration token was already used")                                                       \
     X(AGT_REVOKED, 403, "the agent was revoked")                                                                            \

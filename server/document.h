@@ -1,43 +1,45 @@
 /* A stored document: the public JSON of one resource, made from the rows, with its revision and the number of its schema.
  *
- * What is stored is what is answered: canonical JSON (RFC 8785) of every member that is neither live nor secret, so its bytes
- * can be spliced into an envelope, hashed and signed as they stand. Members that are absent are left out, but for nullable
- * ones: those are null. Every document has `id` and, where the rows name them, `tenantId`, the parent's id, `createdAt`,
- * `updatedAt`, `createdBy`, `updatedBy` and `revision`, which document_render sets.
+ * What is stored is what is answered: canonical JSON (RFC 8785) of every member that is neither live nor secret, so its
+ * bytes can be spliced into an envelope, hashed and signed as they stand. Members that are absent are left out, but for
+ * nullable ones: those are null.
  *
  * Beside the JSON stand its index entries, computed from the rows as well:
- *   facet   "<field>=<value>" of each FIELD_FILTER member (each element of a list, "<field>.<name>=<value>" of a map),
- *           "<field>!" where it is absent or null, and "*" for every document;
- *   sorted  the number of a FIELD_SORT member (times in ms), or its text;
+ *   facet   of each FIELD_FILTER member (each element of a list, each member of a map), also of its absence where it is a
+ *           scalar, and one that every document has: see filter_facet;
+ *   sorted  the number of a FIELD_SORT member (times in ms), or its text; null is the smallest. Not of `createdAt`:
+ *           that order is the ordinals';
  *   unique  the value of a FIELD_UNIQUE member, per parent with FIELD_PER_PARENT. */
 #ifndef SERVER_DOCUMENT_H
 #define SERVER_DOCUMENT_H
 
 #include "server/resource.h"
+#include "server/store/commit.h"
 
-enum { DOCUMENT_FACET_MAX = 255 }; /* bytes of a facet's value; rows that may be filtered bound their strings by it */
+enum { DOCUMENT_DEPTH = 64 }; /* of a stored document: more than a body may have, so that it can always be read */
 
 struct document {
     struct str id;
-    struct str json;   /* as stored */
-    int64_t revision;  /* starts at 1 */
-    int64_t schema;    /* of `json`, brought up to the resource's own by document_upcast */
+    struct str json;  /* as stored */
+    int64_t revision; /* starts at 1 */
+    int64_t schema;   /* of `json`; the resource's own after document_parse */
     int64_t ordinal;
-    struct str sealed; /* secrets; STR_NONE without */
+    struct str sealed; /* secrets; STR_NONE without, or when they were not read */
     struct str live;   /* members to append when answered: "\"a\":1,\"b\":2"; set by the resource's `live` hook */
 };
 
-/* Server-set members that take the place of what a body says. Later settings win; a value is JSON text. */
+/* Server-set members, which take the place of what a body says. Later settings win. */
 struct overlay {
-    struct str name, value; /* value STR_NONE: the member is left out */
+    struct str name, value; /* JSON text; STR_NONE: the member is left out */
 };
 struct overlays {
     struct arena *arena;
-    struct overlay *list;
-    size_t n, room;
-    bool failed;
+    struct overlay list[32];
+    size_t n;
+    bool failed; /* memory ran out, or there are too many */
 };
 void overlay_raw(struct overlays *o, const char *name, struct str json);
+void overlay_json(struct overlays *o, const char *name, const struct json *value); /* NULL: null */
 void overlay_str(struct overlays *o, const char *name, struct str value);
 void overlay_int(struct overlays *o, const char *name, int64_t value);
 void overlay_bool(struct overlays *o, const char *name, bool value);
@@ -45,33 +47,34 @@ void overlay_time(struct overlays *o, const char *name, int64_t unix_ms);
 void overlay_null(struct overlays *o, const char *name);
 void overlay_drop(struct overlays *o, const char *name);
 
-/* The JSON to store: the members of `whole` (valid by the rows) under those of `over`. STR_NONE when memory ran out. */
-struct str document_render(struct arena *a, const struct field *rows, const struct json *whole,
+/* The JSON to store: each member from `over`, else from `whole`, else, if it is read-only, from `old` (may be NULL).
+ * STR_NONE when memory ran out. */
+struct str document_render(struct arena *a, const struct field *rows, const struct json *whole, const struct json *old,
                            const struct overlays *over);
+/* The members of a stored document that a body may set. */
+struct json *document_writable(struct arena *a, const struct field *rows, const struct json *document);
 /* The answer: stored JSON with its live members. */
 struct str document_answer(struct arena *a, const struct document *d);
 
-enum index_type { INDEX_FACET = 'f', INDEX_SORTED = 'z', INDEX_UNIQUE = 'u' };
-struct index_entry {
-    enum index_type type;
-    struct str name;  /* facet: whole; sorted: field; unique: "<field>" or "<parent id>:<field>" */
-    struct str value; /* sorted texts and unique values */
-    double number;    /* sorted numbers; value.p is NULL then */
-};
-struct index {
-    struct index_entry *entries;
-    size_t n;
-    bool failed; /* memory ran out */
-};
-/* `doc`: the stored JSON, parsed. */
-void document_index(struct arena *a, const struct resource *of, const struct json *doc, struct index *out);
-/* The facet of a value as it is stored under `path`; for null `<path>!`. STR_NONE for values that have none. */
-struct str document_facet(struct arena *a, struct str path, const struct json *value);
+/* `json`: the stored JSON, parsed. Memory that runs out fails the commit that uses the index. */
+void document_index(struct commit_index *x, struct arena *a, const struct resource *of, const struct json *json);
 
-/* Brings an old schema's JSON up to the resource's present one through its `upcast` hook. False: it cannot be read. */
-bool document_upcast(struct arena *a, const struct resource *of, struct document *d);
+/* Brings an old schema's JSON up to the present one by the `upcast` hook, and parses it. NULL with SYS_OVERLOADED
+ * (memory) or SYS_INTERNAL (what is stored cannot be read: a newer server's, or damaged; logged). */
+struct json *document_parse(struct arena *a, const struct resource *of, struct document *d, enum code *why);
 
-/* The resource of `kind`, by the table in server/api/resources.c; NULL when there is none. */
-const struct resource *resource_find(struct str kind);
+/* Secrets of a document: a JSON object of the FIELD_SECRET members, sealed for this tenant, kind and id. `patch` is merged
+ * into what `sealed` holds (STR_NONE: nothing). STR_NONE when there is nothing to change, or with `failed`. A secret
+ * cannot be FIELD_REQUIRED: a change that leaves it alone does not repeat it. */
+struct keyring;
+struct str document_seal(struct arena *a, const struct keyring *k, struct space s, const struct resource *of,
+                         struct str id, struct str sealed, const struct json *patch, bool *failed);
+/* NULL: memory ran out, or it cannot be opened (logged). An empty object without secrets. */
+struct json *document_unseal(struct arena *a, const struct keyring *k, struct space s, const struct resource *of,
+                             struct str id, struct str sealed);
+
+unsigned document_schema(const struct resource *of);
+/* The resource of `kind`, of any dialect; NULL when there is none. */
+const struct resource *resource_find(const char *kind);
 
 #endif

@@ -1,8 +1,8 @@
-/* The documents of the API, written from the rows: OpenAPI 3.1 (JSON Schema 2020-12) and a page with codes, roles, limits
- * and operations for people. Nothing about the API is written down anywhere else.
+/* The documents of the API, written from the rows: OpenAPI 3.1 (JSON Schema 2020-12) and a page with codes, roles,
+ * limits and operations for people. Nothing about the API is written down anywhere else.
  *
- * Objects whose rows are closed are closed in the schema (unevaluatedProperties false), so an answer with a member nobody
- * declared fails the tests. */
+ * Objects whose rows are closed are closed in the schema (unevaluatedProperties false), so an answer with a member
+ * nobody declared fails the tests. */
 #ifndef SERVER_OPENAPI_H
 #define SERVER_OPENAPI_H
 

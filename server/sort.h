@@ -1,5 +1,5 @@
-/* The order of a list: up to three fields of the rows, `-` for descending, and the id as the last tie-breaker, so that it is
- * total and stable. Absent and null come first, as the smallest value. */
+/* The order of a list: up to three fields of the rows, `-` for descending, and the id as the last tie-breaker (in the
+ * direction of the last field), so that it is total and stable. Absent and null are the smallest value. */
 #ifndef SERVER_SORT_H
 #define SERVER_SORT_H
 
@@ -18,7 +18,7 @@ struct sort {
 /* "orderIndex,-createdAt". Fault VAL_INVALID_SORT at "query.<parameter>", naming the fields that can be sorted by. */
 bool sort_parse(struct arena *a, const struct field *rows, struct str text, const char *parameter,
                 struct faults *faults, struct sort *out);
-/* The order is that of creation, so ordinals answer it: -createdAt or createdAt alone. */
+/* The order is that of creation, which ordinals answer: no two documents have the same, so what follows is moot. */
 bool sort_by_creation(const struct sort *s);
 
 /* What is kept of a document to order it: a few values, copied into the arena. */

@@ -1,0 +1,315 @@
+#include "server/document.h"
+
+#include "lib/clock.h"
+#include "lib/keyring.h"
+#include "lib/log.h"
+#include "server/dialect.h"
+#include "server/filter.h"
+
+#include <math.h>
+#include <string.h>
+
+void overlay_raw(struct overlays *o, const char *name, struct str json)
+{
+    size_t i = 0;
+    while (i < o->n && !str_eqz(o->list[i].name, name))
+        i++;
+    if (i == ARRAY_LEN(o->list)) {
+        o->failed = true;
+        return;
+    }
+    o->list[i] = (struct overlay){str_z(name), json};
+    o->n += i == o->n;
+}
+
+/* Renders one value and sets it. */
+#define OVERLAY(put)                                                                                                   \
+    struct buf b;                                                                                                      \
+    struct json_out out;                                                                                               \
+    buf_init_arena(&b, o->arena, 48);                                                                                  \
+    json_out_init(&out, &b);                                                                                           \
+    put;                                                                                                               \
+    o->failed = o->failed || b.failed;                                                                                 \
+    overlay_raw(o, name, buf_view(&b))
+
+void overlay_json(struct overlays *o, const char *name, const struct json *value)
+{
+    OVERLAY(json_put(&out, value));
+}
+
+void overlay_str(struct overlays *o, const char *name, struct str value)
+{
+    OVERLAY(json_put_str(&out, value));
+}
+
+void overlay_int(struct overlays *o, const char *name, int64_t value)
+{
+    OVERLAY(json_put_int(&out, value));
+}
+
+void overlay_time(struct overlays *o, const char *name, int64_t unix_ms)
+{
+    OVERLAY(json_put_time(&out, unix_ms));
+}
+
+void overlay_bool(struct overlays *o, const char *name, bool value)
+{
+    overlay_raw(o, name, value ? S("true") : S("false"));
+}
+
+void overlay_null(struct overlays *o, const char *name)
+{
+    overlay_raw(o, name, S("null"));
+}
+
+void overlay_drop(struct overlays *o, const char *name)
+{
+    overlay_raw(o, name, STR_NONE);
+}
+
+static const struct overlay *overlay_find(const struct overlays *o, const char *name)
+{
+    for (size_t i = 0; o != NULL && i < o->n; i++)
+        if (str_eqz(o->list[i].name, name))
+            return &o->list[i];
+    return NULL;
+}
+
+static bool stored(const struct field *row)
+{
+    return (row->flags & (FIELD_LIVE | FIELD_SECRET | FIELD_WRITEONLY)) == 0 && row->alias == NULL;
+}
+
+static void render_member(struct json_out *o, const struct field *row, const struct json *whole, const struct json *old,
+                          const struct overlay *over)
+{
+    const struct json *v = json_get(whole, row->name);
+    if (v == NULL && (row->flags & FIELD_READONLY) != 0)
+        v = json_get(old, row->name);
+    if (over != NULL ? over->value.p == NULL : v == NULL && (row->flags & FIELD_NULLABLE) == 0)
+        return;
+    json_key(o, str_z(row->name));
+    if (over != NULL)
+        json_put_raw(o, over->value);
+    else
+        json_put(o, v);
+}
+
+struct str document_render(struct arena *a, const struct field *rows, const struct json *whole, const struct json *old,
+                           const struct overlays *over)
+{
+    struct buf b;
+    struct json_out o;
+    const int *order = field_order(rows);
+
+    if (order == NULL || (over != NULL && over->failed))
+        return STR_NONE;
+    buf_init_arena(&b, a, 1024);
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    for (; *order >= 0; order++)
+        if (stored(&rows[*order]))
+            render_member(&o, &rows[*order], whole, old, overlay_find(over, rows[*order].name));
+    json_close(&o, '}');
+    return b.failed ? STR_NONE : buf_view(&b);
+}
+
+struct json *document_writable(struct arena *a, const struct field *rows, const struct json *document)
+{
+    struct json *out = json_new(a, JSON_OBJECT);
+    for (const struct field *row = rows; row->name != NULL; row++) {
+        struct json *v = json_get(document, row->name);
+        if (v == NULL || !stored(row) || (row->flags & FIELD_READONLY) != 0)
+            continue;
+        if (!json_set(a, out, str_z(row->name), v))
+            return NULL;
+    }
+    return out;
+}
+
+struct str document_answer(struct arena *a, const struct document *d)
+{
+    if (d->live.n == 0)
+        return d->json;
+    return arena_printf(a, STR_FMT "%s" STR_FMT "}", (int)d->json.n - 1, d->json.p, d->json.n > 2 ? "," : "",
+                        STR_ARG(d->live));
+}
+
+/* Index. */
+
+struct indexing {
+    struct commit_index *index;
+    struct arena *arena;
+    struct str parent; /* id; STR_NONE without */
+};
+
+static void index_one_facet(struct indexing *x, struct str path, const struct json *value)
+{
+    struct facet f;
+    if (path.p == NULL)
+        index_facet(x->index, path, STR_NONE); /* fails the index */
+    else if (filter_facet(x->arena, path, value, &f))
+        index_facet(x->index, f.field, f.value);
+}
+
+static void index_facets(struct indexing *x, const struct field *row, struct str path, const struct json *value)
+{
+    if (row->type == FIELD_LIST) {
+        for (size_t i = 0; i < json_count(value); i++)
+            index_one_facet(x, path, json_at(value, i));
+    } else if (row->type == FIELD_MAP) {
+        for (struct json_iter it = json_members(value); json_next(&it);)
+            index_one_facet(x, filter_map_path(x->arena, path, it.name), it.value);
+    } else {
+        index_one_facet(x, path, value);
+    }
+}
+
+static void index_order(struct indexing *x, const struct field *row, const char *path, const struct json *value)
+{
+    int64_t ms;
+    switch (row->type) {
+    case FIELD_STRING:
+    case FIELD_ENUM:
+    case FIELD_UUID:
+        index_text(x->index, path, json_is(value, JSON_STRING) ? json_str(value) : S(""));
+        break;
+    case FIELD_TIME:
+        index_number(x->index, path, clock_parse(json_str(value), &ms) ? (double)ms : -INFINITY);
+        break;
+    case FIELD_BOOL:
+        index_number(x->index, path, json_is(value, JSON_BOOL) ? json_bool(value, false) : -INFINITY);
+        break;
+    default:
+        index_number(x->index, path, json_real(value, -INFINITY));
+    }
+}
+
+static void index_unique_value(struct indexing *x, const struct field *row, const char *path, const struct json *value)
+{
+    struct str text =
+        json_is(value, JSON_INT) ? arena_printf(x->arena, "%lld", (long long)json_int(value, 0)) : json_str(value);
+    if (value == NULL || json_is(value, JSON_NULL))
+        return;
+    index_unique(x->index, RES_ALREADY_EXISTS, row->flags & FIELD_PER_PARENT ? x->parent : STR_NONE, path, text);
+}
+
+static void index_rows(struct indexing *x, const struct field *rows, struct str prefix, const struct json *object)
+{
+    for (const struct field *row = rows; row->name != NULL; row++) {
+        const struct json *value = json_get(object, row->name);
+        struct str path = arena_printf(x->arena, STR_FMT "%s%s", STR_ARG(prefix), prefix.n > 0 ? "." : "", row->name);
+        if (!stored(row))
+            continue;
+        if (row->type == FIELD_OBJECT && row->fields != NULL)
+            index_rows(x, row->fields, path, value);
+        if (row->flags & FIELD_FILTER)
+            index_facets(x, row, path, value);
+        if (row->flags & FIELD_SORT && !str_eqz(path, "createdAt"))
+            index_order(x, row, path.p, value);
+        if (row->flags & FIELD_UNIQUE)
+            index_unique_value(x, row, path.p, value);
+    }
+}
+
+void document_index(struct commit_index *x, struct arena *a, const struct resource *of, const struct json *json)
+{
+    struct indexing in = {x, a, of->parent_field == NULL ? STR_NONE : json_str(json_get(json, of->parent_field))};
+    index_begin(x, a);
+    index_facet(x, FILTER_EVERY.field, FILTER_EVERY.value);
+    index_rows(&in, of->fields, S(""), json);
+}
+
+/* Secrets. */
+
+static struct str seal_context(struct arena *a, struct space s, const struct resource *of, struct str id)
+{
+    return arena_printf(a, STR_FMT ":%s:" STR_FMT ":secrets", STR_ARG(s.tenant), of->kind, STR_ARG(id));
+}
+
+struct json *document_unseal(struct arena *a, const struct keyring *k, struct space s, const struct resource *of,
+                             struct str id, struct str sealed)
+{
+    struct buf plain;
+    struct str context = seal_context(a, s, of, id);
+    if (sealed.n == 0)
+        return json_new(a, JSON_OBJECT);
+    buf_init_arena(&plain, a, sealed.n);
+    if (context.p != NULL && keyring_unseal(k, context, sealed, &plain, NULL))
+        return json_parse(a, buf_view(&plain), NULL, NULL);
+    log_error("document.sealed", "kind=%s id=" STR_FMT, of->kind, STR_ARG(id));
+    return NULL;
+}
+
+static struct json *secrets_of(struct arena *a, const struct field *rows, const struct json *from)
+{
+    struct json *out = json_new(a, JSON_OBJECT);
+    for (const struct field *row = rows; row->name != NULL; row++) {
+        struct json *v = (row->flags & FIELD_SECRET) != 0 ? json_get(from, row->name) : NULL;
+        if (v != NULL && !json_set(a, out, str_z(row->name), v))
+            return NULL;
+    }
+    return out;
+}
+
+struct str document_seal(struct arena *a, const struct keyring *k, struct space s, const struct resource *of,
+                         struct str id, struct str sealed, const struct json *patch, bool *failed)
+{
+    struct buf plain, out;
+    struct json *secrets = secrets_of(a, of->fields, patch);
+    if (json_count(secrets) == 0) {
+        *failed = secrets == NULL;
+        return STR_NONE;
+    }
+    struct json *before = document_unseal(a, k, s, of, id, sealed);
+    struct json *merged = before == NULL ? NULL : json_merge(a, before, secrets);
+    struct str context = seal_context(a, s, of, id);
+    buf_init_arena(&plain, a, 256);
+    json_write(&plain, merged);
+    buf_init_arena(&out, a, plain.n + 64);
+    keyring_seal(k, context, buf_view(&plain), &out);
+    *failed = merged == NULL || context.p == NULL || plain.failed || out.failed;
+    return *failed ? STR_NONE : buf_view(&out);
+}
+
+/* Schemas. */
+
+unsigned document_schema(const struct resource *of)
+{
+    return of->schema == 0 ? 1 : (unsigned)of->schema;
+}
+
+static struct json *unreadable(const struct resource *of, const struct document *d, const char *why, enum code *code)
+{
+    log_error("document.unreadable", "kind=%s id=" STR_FMT " schema=%lld why=%s", of->kind, STR_ARG(d->id),
+              (long long)d->schema, why);
+    *code = SYS_INTERNAL;
+    return NULL;
+}
+
+struct json *document_parse(struct arena *a, const struct resource *of, struct document *d, enum code *why)
+{
+    const struct json_limits limits = {.depth = DOCUMENT_DEPTH, .nodes = 1000000};
+    struct json_fault fault;
+
+    if (d->schema > document_schema(of))
+        return unreadable(of, d, "a newer schema", why);
+    for (; d->schema < document_schema(of); d->schema++)
+        if (of->upcast == NULL || !of->upcast(a, d))
+            return unreadable(of, d, "no way up from its schema", why);
+    struct json *json = json_parse(a, d->json, &limits, &fault);
+    if (json == NULL && !fault.exhausted)
+        return unreadable(of, d, fault.message, why);
+    if (json == NULL)
+        *why = SYS_OVERLOADED;
+    return json;
+}
+
+const struct resource *resource_find(const char *kind)
+{
+    for (size_t i = 0; dialects[i] != NULL; i++)
+        for (const struct resource *const *r = dialects[i]->resources; *r != NULL; r++)
+            if (strcmp((*r)->kind, kind) == 0)
+                return *r;
+    return NULL;
+}
