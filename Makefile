@@ -123,14 +123,15 @@ asan: ## The quick suites under AddressSanitizer and UndefinedBehaviorSanitizer
 	+$(Q)export BUILD=build/asan OPT="-O1 -g" FORTIFY= SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"; \
 	  scripts/suites unit store api
 
-FUZZ := OPT="-O1 -g" FORTIFY= WERROR= BUILD=build/fuzz CC="$(FUZZ_CC)"
+FUZZ := OPT="-O1 -g -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION" FORTIFY= WERROR= BUILD=build/fuzz CC="$(FUZZ_CC)" \
+        SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"
 
 fuzz-smoke: ## 100,000 inputs for each fuzz target, from its corpus on
-	+$(Q)$(MAKE) --no-print-directory fuzzers $(FUZZ) SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"
+	+$(Q)$(MAKE) --no-print-directory fuzzers $(FUZZ)
 	$(Q)scripts/suite $@ $(FUZZERS:%=build/fuzz/fuzz/%)
 
 fuzz: ## One target for longer: make fuzz T=http S=60; what it finds of use goes to its corpus
-	+$(Q)$(MAKE) --no-print-directory fuzzers $(FUZZ) SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"
+	+$(Q)$(MAKE) --no-print-directory fuzzers $(FUZZ)
 	$(Q)mkdir -p test/fuzz/corpus/$(T) && build/fuzz/fuzz/$(T) -max_total_time=$(or $(S),60) -timeout=20 -rss_limit_mb=2048 test/fuzz/corpus/$(T)
 
 .PHONY: fuzzers

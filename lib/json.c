@@ -103,9 +103,52 @@ static size_t skip_string(struct str text, size_t i)
     return i + 1;
 }
 
+/* The end of the run of digits that starts at `i`, with a sign before it or none; `wide` when that is a whole number too
+ * large for jansson's integers. 1e20 is one: its canonical form has no exponent. */
+static size_t skip_digits(struct str text, size_t i, bool *wide)
+{
+    size_t from = i;
+    int64_t value;
+    for (i++; i < text.n && text.p[i] >= '0' && text.p[i] <= '9';)
+        i++;
+    bool whole = i == text.n || (text.p[i] != '.' && text.p[i] != 'e' && text.p[i] != 'E');
+    *wide = whole && i - from >= 19 && !str_i64(str_slice(text, from, i), &value);
+    return i;
+}
+
+static bool starts_number(char c)
+{
+    return c == '-' || (c >= '0' && c <= '9');
+}
+
+/* The text with ".0" behind every wide number, which makes it a real; empty when memory ends. */
+static struct str widened(struct arena *a, struct str text)
+{
+    struct buf out;
+    size_t from = 0;
+    buf_init_arena(&out, a, text.n + text.n / 8);
+    for (size_t i = 0; i < text.n;) {
+        bool wide = false;
+        if (text.p[i] == '"')
+            i = skip_string(text, i);
+        else if (starts_number(text.p[i]))
+            i = skip_digits(text, i, &wide);
+        else
+            i++;
+        if (!wide)
+            continue;
+        buf_str(&out, str_slice(text, from, i));
+        buf_z(&out, ".0");
+        from = i;
+    }
+    buf_str(&out, str_slice(text, from, text.n));
+    exhausted = out.failed;
+    return out.failed ? STR_NONE : buf_view(&out);
+}
+
 /* Bounds the work of the parser before it starts. On well-formed text the counts are exact; on any other they only
  * have to end, since the parser refuses it. */
-static const char *check_limits(struct str text, const struct json_limits *limits, size_t *offset)
+static const char *check_limits(struct str text, const struct json_limits *limits, size_t *offset, bool *any_wide)
 {
     unsigned max_depth = limits != NULL && limits->depth != 0 ? limits->depth : DEPTH;
     unsigned max_nodes = limits != NULL && limits->nodes != 0 ? limits->nodes : NODES;
@@ -130,6 +173,10 @@ static const char *check_limits(struct str text, const struct json_limits *limit
             return "too many values";
         if (c == '"')
             i = skip_string(text, i) - 1;
+        bool wide = false;
+        if (starts_number(c))
+            i = skip_digits(text, i, &wide) - 1;
+        *any_wide = *any_wide || wide;
     }
     return NULL;
 }
@@ -148,16 +195,21 @@ static json_t *load(struct str text, json_error_t *error)
 struct json *json_parse(struct arena *a, struct str text, const struct json_limits *limits, struct json_fault *fault)
 {
     json_error_t error = {.position = 0};
-    size_t offset = 0;
+    size_t offset = 0, length = text.n;
+    bool any_wide = false;
     use(a);
     if (text.n == 0)
         return refuse(fault, 0, "the text is empty");
-    const char *over = check_limits(text, limits, &offset);
+    const char *over = check_limits(text, limits, &offset, &any_wide);
     if (over != NULL)
         return refuse(fault, offset, over);
+    if (any_wide && (text = widened(a, text)).n == 0)
+        return refuse(fault, 0, "out of memory");
     json_t *j = load(text, &error);
-    if (j == NULL)
-        return refuse(fault, error.position < 0 ? 0 : (size_t)error.position, exhausted ? "out of memory" : error.text);
+    if (j == NULL) {
+        offset = error.position < 0 ? 0 : (size_t)error.position;
+        return refuse(fault, offset < length ? offset : length, exhausted ? "out of memory" : error.text);
+    }
     return ours(j);
 }
 
@@ -247,12 +299,7 @@ static bool numbers_equal(const struct json *a, const struct json *b)
 {
     if (json_is(a, JSON_INT) && json_is(b, JSON_INT))
         return json_int(a, 0) == json_int(b, 0);
-    if (json_is(a, JSON_REAL) && json_is(b, JSON_REAL))
-        return json_real(a, 0) == json_real(b, 0);
-    double real = json_real(json_is(a, JSON_REAL) ? a : b, 0);
-    int64_t whole = json_int(json_is(a, JSON_REAL) ? b : a, 0);
-    return real >= -9223372036854775808.0 && real < 9223372036854775808.0 && (int64_t)real == whole &&
-           (double)(int64_t)real == real;
+    return json_real(a, 0) == json_real(b, 0);
 }
 
 static bool is_number(const struct json *j)

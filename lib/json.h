@@ -26,7 +26,9 @@ struct json_fault {
     char message[160]; /* for people; well-formed UTF-8 */
 };
 
-/* jansson exports a json_real and a json_equal of its own, which an executable's would replace: hence the __asm__ names.
+/* A whole number that no int64 holds is a JSON_REAL, as it is in ECMAScript.
+ *
+ * jansson exports a json_real and a json_equal of its own, which an executable's would replace: hence the __asm__ names.
  *
  * Strict: UTF-8, one value, no duplicate members, no NUL in strings, bounded depth and nodes. NULL limits: defaults. */
 struct json *json_parse(struct arena *a, struct str text, const struct json_limits *limits, struct json_fault *fault);
@@ -42,8 +44,8 @@ int64_t json_int(const struct json *j, int64_t otherwise);
 double json_real(const struct json *j, double otherwise) __asm__("slipway_json_real"); /* ints widen */
 bool json_bool(const struct json *j, bool otherwise);
 bool json_is(const struct json *j, enum json_type t);
-bool json_equal(const struct json *a,
-                const struct json *b) __asm__("slipway_json_equal"); /* deep; 1 and 1.0 are equal */
+bool json_equal(const struct json *a, const struct json *b) __asm__(
+    "slipway_json_equal"); /* deep; two ints are compared exactly, other numbers as doubles */
 
 /* Members in stored order: for (struct json_iter it = json_members(o); json_next(&it);) it.name, it.value */
 struct json_iter {
