@@ -1,0 +1,234 @@
+// The live stream when things go wrong: hints lost, Redis away, readers too slow, tokens over, instances going away.
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { RedisProxy } from '../lib/proxy.mjs';
+import { Gate, reaches, run, script, streamOf } from '../lib/run.mjs';
+import { Server, start } from '../lib/slipway.mjs';
+import { SseStream, Watcher, WsStream } from '../lib/stream.mjs';
+import { eventually } from '../lib/wait.mjs';
+
+const oneTo = (n) => Array.from({ length: n }, (_, i) => i + 1);
+const count = (n) => `i=0; while [ $i -lt ${n} ]; do i=$((i+1)); echo $i; done`;
+const counted = (n) => oneTo(n).map((i) => `${i}\n`).join('');
+
+describe('with a network that loses things', () => {
+  let s, proxy, behind;
+  before(async () => {
+    s = await start({ name: 'lossy' });
+    proxy = await new RedisProxy(s.nest, s.redis.socket).start();
+    // A second instance that reaches Redis through the proxy; runs and agents are the first one's.
+    behind = new Server(s, 'behind', { args: ['--workers', '2', '--redis', proxy.url] });
+    s.servers.push(behind);
+    await behind.start();
+    await s.addAgent();
+  });
+  after(async () => {
+    proxy?.stop();
+    await s?.stop();
+  });
+
+  test('lost hints cost time, never events', async () => {
+    const gate = new Gate(s.nest);
+    const r = await run(s.api, [script('count', `echo ready; ${gate.shell}; ${count(200)}`)]);
+    const stream = new WsStream(behind, streamOf(r), { token: s.key, query: { since: '0' } });
+    await stream.frame('step_log', (f) => f.line === 'ready');
+    proxy.deaf = true;
+    try {
+      gate.open();
+      assert.equal((await stream.ended()).code, 1000);
+      assert.ok(proxy.lost > 0, 'the proxy lost no hint: nothing was tested');
+    } finally {
+      proxy.deaf = false;
+    }
+    assert.deepEqual(stream.events.map((e) => e.seq), oneTo(stream.events.length));
+    const lines = stream.events.filter((e) => e.type === 'step_log').map((e) => e.line);
+    assert.deepEqual(lines, ['ready', ...oneTo(200).map(String)]);
+  });
+
+  test('a link to Redis that is cut again and again costs no event and no stream', async () => {
+    const gate = new Gate(s.nest);
+    const r = await run(s.api, [script('count', `i=0; while [ ! -e '${gate.path}' ]; do i=$((i+1)); echo $i; sleep 0.01; done`)]);
+    const stream = new WsStream(behind, streamOf(r), { token: s.key, query: { since: '0' } });
+    for (let i = 1; i <= 5; i++) {
+      const seen = stream.events.length;
+      await stream.until((x) => x.events.length > seen + 20, 'events to go on');
+      proxy.cut();
+    }
+    gate.open();
+    assert.equal((await stream.ended()).code, 1000);
+    assert.deepEqual(stream.events.map((e) => e.seq), oneTo(stream.events.length));
+    assert.ok(!stream.types.includes('gap'));
+    await reaches(s.api, r, 'succeeded');
+  });
+
+  test('Redis killed and started again: streams stay open, new ones get 503, nothing is lost', async () => {
+    const gate = new Gate(s.nest);
+    const r = await run(s.api, [script('count', `echo ready; ${gate.shell}; ${count(100)}`)]);
+    const open = [new WsStream(s.server, streamOf(r), { token: s.key, query: { since: '0' } }), new SseStream(s.server, streamOf(r), { token: s.key, query: { since: '0' } })];
+    for (const stream of open) await stream.frame('step_log', (f) => f.line === 'ready');
+    await s.redis.kill();
+    await eventually(async () => {
+      const late = new SseStream(s.server, streamOf(r), { token: s.key });
+      await late.ended();
+      return late.status === 503 && late.refused.code === 'SYS_STORAGE';
+    }, 'a new stream to be refused with 503 while Redis is away');
+    for (const stream of open) assert.equal(stream.closed, undefined);
+    await s.redis.start();
+    gate.open();
+    for (const stream of open) {
+      await stream.ended();
+      assert.equal(stream.frames.at(-1).type, 'end');
+      assert.ok(!stream.types.includes('gap'), JSON.stringify(stream.frames.find((f) => f.type === 'gap')));
+      assert.deepEqual(stream.events.map((e) => e.seq), oneTo(stream.events.length));
+      const lines = stream.events.filter((e) => e.type === 'step_log').map((e) => e.line);
+      assert.deepEqual(lines, ['ready', ...oneTo(100).map(String)]);
+    }
+  });
+});
+
+describe('with little time', () => {
+  let s;
+  before(async () => {
+    s = await start({
+      name: 'hasty',
+      args: ['--stream-heartbeat', '500ms', '--stream-comment', '300ms', '--stream-auth-timeout', '300ms', '--stream-expiry-warning', '60s',
+        '--stream-queue', '64KiB', '--stream-per-caller', '40', '--stream-drain-window', '1s'],
+    });
+    await s.addAgent();
+  });
+  after(() => s?.stop());
+
+  test('heartbeats come, a filtered feed proves how far it is, and one that never answers is cut', async () => {
+    const gate = new Gate(s.nest);
+    const r = await run(s.api, [script('say', `echo a; echo b; ${gate.shell}`)]);
+    const whole = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: '0' } });
+    await whole.frame('step_log', (f) => f.line === 'b');
+    const last = whole.events.at(-1).seq;
+    const filtered = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: '0', types: 'workflow_completed' } });
+    await filtered.frame('heartbeat', (f) => f.seq >= last);
+    assert.equal(filtered.events.length, 0);
+    const events = new SseStream(s.server, streamOf(r), { token: s.key, query: { types: 'workflow_completed' } });
+    await events.until((x) => x.comments >= 3, 'three comment lines');
+    assert.ok(Number(events.lastEventId.split(':')[1]) >= last, `the comment moves the id: ${events.lastEventId}`);
+    const mute = new WsStream(s.server, streamOf(r), { token: s.key });
+    await mute.opened();
+    mute.socket.pong = () => {}; // what ws calls for each ping
+    mute.socket._receiver.removeAllListeners('ping');
+    await mute.ended();
+    assert.notEqual(mute.closed.code, 1000);
+    assert.equal(whole.closed, undefined, 'one that answers is kept');
+    gate.open();
+    assert.equal((await whole.ended()).code, 1000);
+  });
+
+  test('a client that does not say who it is has its time', async () => {
+    const gate = new Gate(s.nest);
+    const r = await run(s.api, [script('hold', gate.shell)]);
+    const stream = new WsStream(s.server, streamOf(r));
+    assert.equal((await stream.ended()).code, 4408);
+    assert.equal(stream.frames[0].type, 'error');
+    gate.open();
+    await reaches(s.api, r, 'succeeded');
+  });
+
+  test('a token that ends is announced, and ends the stream unless a fresh one comes', async () => {
+    const gate = new Gate(s.nest);
+    const r = await run(s.api, [script('hold', gate.shell)]);
+    const jwt = async (ttl) => (await s.slipway('key', 'jwt', '--user', 'u1', '--permissions', 'workflow:read', '--ttl', ttl)).stdout.trim();
+    const [dies, lives] = [0, 1].map(async () => new WsStream(s.server, streamOf(r), { token: await jwt('3s') }));
+    const long = await jwt('10m');
+    const kept = await lives;
+    await kept.frame('token_expiring', (f) => f.inSeconds <= 3);
+    kept.send({ type: 'auth', token: long });
+    const lost = await dies;
+    await lost.frame('token_expiring');
+    assert.equal((await lost.ended()).code, 4401);
+    assert.equal(lost.frames.at(-1).code, 'AUTH_TOKEN_EXPIRED');
+    assert.equal(kept.closed, undefined);
+    gate.open();
+    assert.equal((await kept.ended()).code, 1000);
+  });
+
+  test('a reader too slow is cut with 4429, and resumes where it was', async () => {
+    const line = 'x'.repeat(1000);
+    const r = await run(s.api, [script('flood', `head -c 9000000 /dev/zero | tr '\\0' x | fold -w 1000`)]);
+    const slow = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: '0' }, pauseReading: true });
+    await slow.opened();
+    await reaches(s.api, r, 'succeeded');
+    const quick = new Watcher(s.server, streamOf(r), { token: s.key });
+    await quick.done;
+    slow.readOn();
+    const { code } = await slow.ended();
+    // One that was still behind when the flood came was never pushed to, and simply goes on at its own pace.
+    assert.ok([4429, 1000, 1006].includes(code), `closed with ${code}`);
+    const seen = slow.events.at(-1)?.seq ?? 0;
+    assert.deepEqual(slow.events.map((e) => e.seq), oneTo(seen));
+    const rest = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: String(seen) } });
+    await rest.ended();
+    assert.deepEqual([...slow.events, ...rest.events].map((e) => e.seq), quick.events.map((e) => e.seq));
+    assert.equal(quick.events.filter((e) => e.line === line).length, 9000);
+  });
+
+  test('one that stops reading while it is live is cut with 4429', async () => {
+    const gate = new Gate(s.nest);
+    const r = await run(s.api, [script('flood', `echo ready; ${gate.shell}; head -c 9500000 /dev/zero | tr '\\0' x | fold -w 1000`)]);
+    const slow = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: '0' } });
+    await slow.frame('step_log', (f) => f.line === 'ready');
+    slow.stopReading();
+    gate.open();
+    await reaches(s.api, r, 'succeeded');
+    slow.readOn();
+    assert.equal((await slow.ended()).code, 4429);
+    const error = slow.frames.at(-1);
+    assert.equal(error.type, 'error');
+    assert.equal(error.retry, true);
+    const seen = slow.events.at(-1).seq;
+    assert.deepEqual(slow.events.map((e) => e.seq), oneTo(seen));
+    const rest = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: String(seen) } });
+    assert.equal((await rest.ended()).code, 1000);
+    assert.equal(rest.events[0].seq, seen + 1);
+  });
+
+  test('more streams than a caller may have are 429', async () => {
+    const gate = new Gate(s.nest);
+    const r = await run(s.api, [script('hold', gate.shell)]);
+    const key = await s.makeKey('--role', 'viewer');
+    const open = [];
+    let refused;
+    for (let i = 0; i < 100 && !refused; i++) {
+      const stream = new WsStream(s.server, streamOf(r), { token: key });
+      await stream.until((x) => x.refused || x.frames.length > 0, 'an answer');
+      if (stream.refused) refused = stream.refused;
+      else open.push(stream);
+    }
+    assert.equal(refused?.status, 429);
+    assert.ok(open.length >= 40, `${open.length} were let in`); // the limit holds for each worker
+    for (const stream of open) stream.close();
+    gate.open();
+    await reaches(s.api, r, 'succeeded');
+  });
+
+  test('an instance that goes away tells its streams when to come back, and they go on elsewhere', async () => {
+    const other = await s.addServer({ args: ['--workers', '1', '--stream-drain-window', '1s'] });
+    const gate = new Gate(s.nest);
+    const r = await run(s.api, [script('hold', `echo ready; ${gate.shell}; echo done`)]);
+    const streams = [new WsStream(other, streamOf(r), { token: s.key, query: { since: '0' } }), new SseStream(other, streamOf(r), { token: s.key, query: { since: '0' } })];
+    for (const stream of streams) await stream.frame('step_log', (f) => f.line === 'ready');
+    const silent = new WsStream(other, streamOf(r));
+    await silent.opened();
+    assert.deepEqual(await other.stop(), { code: 0, signal: null });
+    for (const stream of streams) {
+      await stream.ended();
+      const drain = stream.frames.at(-1);
+      assert.equal(drain.type, 'drain');
+      assert.ok(drain.reconnectInMs >= 0 && drain.reconnectInMs <= 1000);
+    }
+    assert.equal(streams[0].closed.code, 1012);
+    assert.equal(streams[1].retry, streams[1].frames.at(-1).reconnectInMs);
+    const seen = streams[0].events.at(-1).seq;
+    const on = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: String(seen) } });
+    gate.open();
+    assert.equal((await on.ended()).code, 1000);
+    assert.equal(on.events[0].seq, seen + 1);
+  });
+});
