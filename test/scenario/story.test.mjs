@@ -31,7 +31,7 @@ describe('a demo in which something is broken', { concurrency: false }, () => {
     test(`the ${breaks}: the step is named, with what was seen and what was expected`, async () => {
       const { code, stdout, stderr } = await run(process.execPath, ['scripts/demo.mjs', '--break', breaks], {
         cwd: ROOT,
-        env: { SLIPWAY_TEST_PATIENCE: breaks === 'agent' ? '5000' : '20000' },
+        env: { SLIPWAY_TEST_PATIENCE: breaks === 'agent' ? '15000' : '30000' },
       });
       assert.equal(code, 1, stdout + stderr);
       assert.match(stdout, new RegExp(`FAILED +\\d+ +${step}`));
