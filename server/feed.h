@@ -104,6 +104,6 @@ void feed_close(struct feed *feed, enum feed_close code, const char *why);
 /* The worker's side. Opened after the hub, closed before it, when the connections are gone. */
 struct feeds *feeds_open(struct worker *worker); /* NULL: no memory */
 void feeds_close(struct feeds *feeds);
-size_t feeds_count(const struct feeds *feeds);
+void feeds_sample(struct feeds *feeds); /* copies the figures of feeds and hub to the worker's metrics */
 
 #endif

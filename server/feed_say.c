@@ -121,6 +121,8 @@ void feed_close_with(struct feed *f, enum feed_close code, enum code error, cons
     if (!f->sse)
         ws_write_close(&s.out, WS_SERVER, (int)code, str_z(row->reason));
     bool sent = put(f, &s.out, true);
+    if (code == FEED_SLOW)
+        metrics_add(&f->feeds->worker->metrics, METRIC_STREAMS_SLOW, 1);
     buf_free(&s.out);
     buf_free(&s.text);
     f->stage = FEED_CLOSING;

@@ -204,9 +204,19 @@ struct feeds *feeds_open(struct worker *worker)
     return feeds;
 }
 
-size_t feeds_count(const struct feeds *feeds)
+void feeds_sample(struct feeds *feeds)
 {
-    return feeds->count;
+    struct metrics *m = &feeds->worker->metrics;
+    struct hub_figures hub;
+    hub_figures(feeds->worker->hub, &hub);
+    metrics_set(m, METRIC_STREAMS_OPEN, feeds->count);
+    metrics_set(m, METRIC_HUB_CHANNELS, hub.channels);
+    metrics_set(m, METRIC_HUB_HINTS, hub.hints);
+    metrics_set(m, METRIC_HUB_HINTS_SKIPPED, hub.hints_skipped);
+    metrics_set(m, METRIC_HUB_READS, hub.reads);
+    metrics_set(m, METRIC_HUB_RESETS, hub.resets);
+    metrics_set(m, METRIC_HUB_BATCHES, hub.batches);
+    metrics_set(m, METRIC_HUB_DELIVERIES, hub.deliveries);
 }
 
 void feeds_close(struct feeds *feeds)

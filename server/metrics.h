@@ -40,6 +40,15 @@
     X(REDIS_TIMEOUTS,       M_COUNTER, "redis_timeouts_total",      NULL,               "Commands that Redis did not answer in time.") \
     X(REDIS_CONNECTS,       M_COUNTER, "redis_connects_total",      NULL,               "Connections made to Redis.")      \
     X(REDIS_PENDING,        M_GAUGE,   "redis_pending",             NULL,               "Commands under way.")             \
+    X(STREAMS_OPEN,         M_GAUGE,   "streams",                   NULL,               "Live streams, those being opened too.") \
+    X(STREAMS_SLOW,         M_COUNTER, "streams_slow_total",        NULL,               "Streams cut because the reader was too slow.") \
+    X(HUB_CHANNELS,         M_GAUGE,   "hub_channels",              NULL,               "Channels followed.")              \
+    X(HUB_HINTS,            M_COUNTER, "hub_hints_total",           NULL,               "Published events received.")      \
+    X(HUB_HINTS_SKIPPED,    M_COUNTER, "hub_hints_skipped_total",   NULL,               "Of these, those that did not continue the sequence.") \
+    X(HUB_READS,            M_COUNTER, "hub_reads_total",           NULL,               "Reads of a channel's past.")      \
+    X(HUB_RESETS,           M_COUNTER, "hub_resets_total",          NULL,               "Followers told to start over.")   \
+    X(HUB_BATCHES,          M_COUNTER, "hub_batches_total",         NULL,               "Batches of events encoded.")      \
+    X(HUB_DELIVERIES,       M_COUNTER, "hub_deliveries_total",      NULL,               "Batches handed to followers.")    \
     X(STORE_REFUSED,        M_COUNTER, "store_refused_total",       NULL,               "Store calls refused here.")       \
     X(OPS_ORPHANED,         M_COUNTER, "operations_orphaned_total", NULL,               "Operations that ended after their asker was gone.")
 // clang-format on

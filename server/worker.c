@@ -257,6 +257,7 @@ static void sample(void *arg)
     metrics_set(&w->metrics, METRIC_REDIS_CONNECTS, store.redis.connects);
     metrics_set(&w->metrics, METRIC_REDIS_PENDING, store.redis.pending);
     metrics_set(&w->metrics, METRIC_STORE_REFUSED, store.refused);
+    feeds_sample(w->feeds);
     timer_start(&w->sampler, &w->loop, SAMPLE_MS, sample, w);
 }
 
