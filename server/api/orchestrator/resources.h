@@ -4,6 +4,6 @@
 
 #include "server/resource.h"
 
-extern const struct resource audit_event_resource, environment_resource;
+extern const struct resource audit_event_resource, environment_resource, workflow_run_stream_resource;
 
 #endif
