@@ -82,25 +82,23 @@ struct unpacking {
     struct archive_fault *fault;
 };
 
-/* Opens the folder that is to hold `name`, part by part, making what is missing and following no link. */
+/* Opens the folder that is to hold `name`, part by part, making what is missing and following no link; its last part
+ * goes to `leaf`. */
 static int open_parent(struct unpacking *u, struct str name, char leaf[1025])
 {
     int at = dup(u->folder);
 
     while (at >= 0) {
         struct str part = str_cut(&name, '/');
-        char text[1025];
-        memcpy(text, part.p, part.n);
-        text[part.n] = '\0';
-        if (name.n == 0) {
-            strcpy(leaf, text);
+        memcpy(leaf, part.p, part.n);
+        leaf[part.n] = '\0';
+        if (name.n == 0)
             break;
-        }
-        if (mkdirat(at, text, 0755) != 0 && errno != EEXIST) {
+        if (mkdirat(at, leaf, 0755) != 0 && errno != EEXIST) {
             close(at);
             return -1;
         }
-        int next = openat(at, text, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int next = openat(at, leaf, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         close(at);
         at = next;
     }

@@ -79,12 +79,11 @@ static bool target_ok(struct str t)
 
 struct http_refusal http_line_request(struct str line, struct http_head *h)
 {
-    struct str rest = line;
     size_t method = token_length(line.p, line.n);
     if (method == 0 || method == line.n || line.p[method] != ' ')
         return REFUSE(400, "the request line does not begin with a method and one space");
     h->method = (struct str){line.p, method};
-    rest = str_slice(line, method + 1, line.n);
+    struct str rest = str_slice(line, method + 1, line.n);
     ptrdiff_t space = str_index(rest, ' ');
     if (space < 0)
         return REFUSE(505, "the request line has no version (HTTP/0.9 is not spoken)");

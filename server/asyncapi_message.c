@@ -57,7 +57,7 @@ static const struct field log_lines[] = {
 #define REASON {"reason", FIELD_STRING, .max = 2048, .doc = "Why."}
 #define TASK {"taskId", FIELD_STRING, NEED, .max = 160, .doc = "<run>:<node>:<attempt>"}
 #define REF {"id", FIELD_INT, .min = 0, .max = INT64_MAX, .doc = "Numbers the agent's messages; `ack` repeats it."}
-#define SEQ(text) {"seq", FIELD_INT, NEED, .min = 0, .max = INT64_MAX, .doc = text}
+#define SEQ(text) {"seq", FIELD_INT, NEED, .min = 0, .max = INT64_MAX, .doc = (text)}
 
 /* --- events of a run --- */
 

@@ -323,7 +323,7 @@ static bool open_key_file(struct task *t)
     ssize_t n = fd < 0 ? -1 : read(fd, text, ID_KEY_MAX);
     struct str found = n <= 0 ? STR_NONE : str_trim((struct str){text, strcspn(text, "\r\n")});
     bool ok = fd >= 0 && n >= 0;
-    if (ok && id_key_check(found, NULL, &partition) && partition == partition_of(str_z(k->tenant))) {
+    if (ok && found.n > 0 && id_key_check(found, NULL, &partition) && partition == partition_of(str_z(k->tenant))) {
         memcpy(k->secret, found.p, found.n);
         k->secret[found.n] = '\0';
     } else if (ok) {

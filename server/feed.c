@@ -1,3 +1,4 @@
+#include "server/feed.h"
 #include "server/feed_private.h"
 
 #include <stdio.h>

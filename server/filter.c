@@ -1,3 +1,4 @@
+#include "server/filter.h"
 #include "server/filter_node.h"
 
 #include "lib/clock.h"

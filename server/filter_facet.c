@@ -11,7 +11,7 @@ struct str filter_map_path(struct arena *a, struct str map, struct str name)
     buf_str(&b, map);
     buf_char(&b, '.');
     for (size_t i = 0; i < name.n; i++)
-        if (memchr("%=!", name.p[i], 3) != NULL)
+        if (name.p[i] == '%' || name.p[i] == '=' || name.p[i] == '!')
             buf_printf(&b, "%%%02X", (unsigned)(unsigned char)name.p[i]);
         else
             buf_char(&b, name.p[i]);

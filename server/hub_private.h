@@ -35,7 +35,7 @@ struct hub_channel {
     struct list slices; /* reads of the past under way */
     struct ops ops;
     bool healing, heal_again;
-    bool unsure; /* the link was lost: until the epoch was read again, hints may be of another data set */
+    bool unsure;             /* the link was lost: until the epoch was read again, hints may be of another data set */
     struct str key, seq_key; /* behind this struct */
     char text[];
 };

@@ -65,14 +65,15 @@ static bool clear_unfinished(const struct release_place *place, struct archive_f
 {
     int at = openat(place->releases, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = at < 0 ? NULL : fdopendir(at);
-    bool fine = dir != NULL || refuse_errno(fault, "read", "releases");
     struct dirent *entry;
+    bool fine = true;
 
+    if (dir == NULL)
+        return refuse_errno(fault, "read", "releases");
     while (fine && (entry = readdir(dir)) != NULL)
         if (strncmp(entry->d_name, ".new-", 5) == 0)
             fine = remove_release(place, entry->d_name, fault);
-    if (dir != NULL)
-        closedir(dir);
+    closedir(dir);
     return fine;
 }
 

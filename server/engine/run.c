@@ -1,4 +1,5 @@
 /* The transition function: one handler per event, then what is due, then the schedule. */
+#include "server/engine/run.h"
 #include "server/engine/run_parts.h"
 
 static const char *const action_names[ACTIONS] = {"pause", "resume", "cancel"};

@@ -44,7 +44,7 @@ static int place_role(struct template *t, enum node_role role, int at, bool plac
 static void report_cycle(struct build *b, const bool placed[])
 {
     const struct template *t = b->t;
-    int path[TEMPLATE_NODES + 1], seen[TEMPLATE_NODES], n = 0, node = -1;
+    int path[TEMPLATE_NODES + 1] = {0}, seen[TEMPLATE_NODES], n = 0, node = -1;
     char text[400];
     size_t used = 0;
 
