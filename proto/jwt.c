@@ -39,15 +39,16 @@ bool jwt_looks(struct str token)
     return split(token, &parts);
 }
 
-static struct json *decode(struct arena *a, struct str part)
+/* NULL: not a JSON object, or memory ran out, and then *exhausted. */
+static struct json *decode(struct arena *a, struct str part, bool *exhausted)
 {
     struct buf b;
     const struct json_limits limits = {.depth = 4, .nodes = 600};
     struct json_fault fault;
     buf_init_arena(&b, a, part.n);
-    if (!buf_unbase64url(&b, part) || b.failed)
-        return NULL;
-    struct json *j = json_parse(a, buf_view(&b), &limits, &fault);
+    bool ok = buf_unbase64url(&b, part);
+    struct json *j = ok && !b.failed ? json_parse(a, buf_view(&b), &limits, &fault) : NULL;
+    *exhausted = b.failed || (ok && j == NULL && fault.exhausted);
     return json_is(j, JSON_OBJECT) ? j : NULL;
 }
 
@@ -131,11 +132,12 @@ enum jwt_fault jwt_verify(struct arena *a, struct str token, const struct keyrin
     struct parts parts;
     struct buf signature = {0};
     uint64_t kid = 0;
+    bool exhausted = false;
     if (!split(token, &parts))
         return JWT_MALFORMED;
-    const struct json *head = decode(a, parts.head);
+    const struct json *head = decode(a, parts.head, &exhausted);
     if (head == NULL)
-        return JWT_MALFORMED;
+        return exhausted ? JWT_MEMORY : JWT_MALFORMED;
     if (!is_our_header(head, &kid))
         return JWT_FOREIGN;
     buf_init_arena(&signature, a, CRYPTO_SIGNATURE + 3);
@@ -143,8 +145,10 @@ enum jwt_fault jwt_verify(struct arena *a, struct str token, const struct keyrin
         return signature.failed ? JWT_MEMORY : JWT_MALFORMED;
     if (!keyring_verify(ring, KEYRING_SIGN, (unsigned)kid, parts.signed_text, (const uint8_t *)signature.p))
         return JWT_SIGNATURE;
-    const struct json *body = decode(a, parts.body);
+    const struct json *body = decode(a, parts.body, &exhausted);
     struct jwt t = {0};
+    if (exhausted)
+        return JWT_MEMORY;
     if (body == NULL || !read_claims(a, body, &t) || !str_eq(t.issuer, issuer) || !str_eq(t.audience, audience))
         return JWT_CLAIMS;
     *out = t;

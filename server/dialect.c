@@ -2,11 +2,6 @@
 
 #include "lib/clock.h"
 #include "server/reply.h"
-#include "server/health.h"
-#include "server/test_endpoints.h"
-
-/* Resources of the process rather than of a tenant: no base, no list. */
-static const struct resource *const system_resources[] = {&health_resource, &test_resource, NULL};
 
 static void write_meta(struct json_out *o, const struct request *r, const struct page *page)
 {
@@ -38,7 +33,7 @@ static void write_meta(struct json_out *o, const struct request *r, const struct
 }
 
 /* {"success":true,"data":…,"meta":{"pagination":{…},"requestId":"…","timestamp":"…"}} */
-static void orchestrator_data(struct buf *b, const struct request *r, struct str data, const struct page *page)
+void dialect_orchestrator_data(struct buf *b, const struct request *r, struct str data, const struct page *page)
 {
     struct json_out o;
     json_out_init(&o, b);
@@ -52,7 +47,7 @@ static void orchestrator_data(struct buf *b, const struct request *r, struct str
 }
 
 /* {"success":false,"error":{"code":"…","message":"…","details":{…},"validationErrors":[…]},"meta":{…}} */
-static void orchestrator_error(struct buf *b, const struct request *r, enum code c, struct str message)
+void dialect_orchestrator_error(struct buf *b, const struct request *r, enum code c, struct str message)
 {
     struct json_out o;
     json_out_init(&o, b);
@@ -90,27 +85,9 @@ const struct dialect dialect_orchestrator = {
     .page_size_max = 100,
     .stale = RES_VERSION_CONFLICT,
     .key_conflict = RES_IDEMPOTENCY_CONFLICT,
-    .write_data = orchestrator_data,
-    .write_error = orchestrator_error,
+    .write_data = dialect_orchestrator_data,
+    .write_error = dialect_orchestrator_error,
 };
-
-const struct dialect dialect_system = {
-    .name = "system",
-    .base = "",
-    .resources = system_resources,
-    .page = "page",
-    .page_size = "pageSize",
-    .sort = "sort",
-    .filter = "filter",
-    .page_size_preset = 20,
-    .page_size_max = 100,
-    .stale = RES_VERSION_CONFLICT,
-    .key_conflict = RES_IDEMPOTENCY_CONFLICT,
-    .write_data = orchestrator_data,
-    .write_error = orchestrator_error,
-};
-
-const struct dialect *const dialects[] = {&dialect_orchestrator, &dialect_system, NULL};
 
 const struct dialect *dialect_of(struct str path)
 {

@@ -20,7 +20,10 @@ struct dialect {
     void (*write_error)(struct buf *b, const struct request *r, enum code c, struct str message);
 };
 
-extern const struct dialect dialect_orchestrator, dialect_system;
+extern const struct dialect dialect_orchestrator; /* server/dialect.c */
+extern const struct dialect dialect_system;       /* server/dialects.c, which lists them all */
+void dialect_orchestrator_data(struct buf *b, const struct request *r, struct str data, const struct page *page);
+void dialect_orchestrator_error(struct buf *b, const struct request *r, enum code c, struct str message);
 /* Every dialect, the default first; ends with NULL. */
 extern const struct dialect *const dialects[];
 /* The one whose base `path` lies under (raw, without the query); the system's otherwise. */

@@ -25,22 +25,23 @@ struct idempotency {
     struct str body;
 };
 
-void idempotency_begin(struct request *r, struct faults *faults)
+bool idempotency_begin(struct request *r, struct faults *faults)
 {
     struct str key = http_header(r->head, S("idempotency-key"));
     bool good = key.n > 0 && key.n <= KEY_LENGTH_MAX;
     if (key.p == NULL || r->caller.type == CALLER_NONE)
-        return;
+        return true;
     for (size_t i = 0; good && i < key.n; i++)
         good = key.p[i] >= ' ' && key.p[i] < 0x7f;
     if (!good) {
         fault_add(faults, S("header.Idempotency-Key"), "VAL_INVALID_FORMAT", "1 to %d printable ASCII characters",
                   KEY_LENGTH_MAX);
-        return;
+        return true;
     }
     r->idempotency = arena_new(&r->arena, struct idempotency);
     if (r->idempotency != NULL)
         r->idempotency->key = key;
+    return r->idempotency != NULL;
 }
 
 static struct str hex(struct arena *a, const uint8_t hash[CRYPTO_HASH])

@@ -16,8 +16,8 @@
 
 struct commit;
 
-/* A POST's Idempotency-Key, if there is one; one that is malformed becomes a fault. */
-void idempotency_begin(struct request *r, struct faults *faults);
+/* A POST's Idempotency-Key, if there is one; one that is malformed becomes a fault. False when memory ran out. */
+bool idempotency_begin(struct request *r, struct faults *faults);
 /* The step: claims, or answers a replay, a conflict, or that the first is still running. */
 enum flow idempotency_claim(struct request *r);
 

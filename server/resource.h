@@ -25,8 +25,9 @@ enum route_flag {
     ROUTE_LIST = 2,   /* data is an array with page, sort, filter and meta.pagination */
     ROUTE_STREAM = 4, /* WebSocket upgrade, and SSE unless ROUTE_WS_ONLY */
     ROUTE_WS_ONLY = 8,
-    ROUTE_RAW_BODY = 16,       /* any content type; not parsed */
-    ROUTE_NO_BODY = 32,        /* a POST that needs none: an empty body counts as {} */
+    ROUTE_RAW_BODY = 16, /* any content type; not parsed */
+    ROUTE_NO_BODY =
+        32, /* a POST that needs none: an empty body counts as {}, without `body` rows nothing else may be in it */
     ROUTE_NO_AUDIT = 64,       /* heartbeats and log ingest */
     ROUTE_NO_RATE = 128,       /* not charged: agent heartbeats */
     ROUTE_HIDDEN = 256,        /* not in the OpenAPI document (/_test) */

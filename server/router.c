@@ -237,16 +237,18 @@ static const struct node *walk(const struct node *n, const struct str *segments,
     return walk(n->parameter, segments + 1, count - 1, params, used + 1);
 }
 
-static struct str decoded(struct arena *a, struct str segment)
+/* A segment that does not decode names nothing: STR_NONE. */
+static bool decode(struct arena *a, struct str *segment)
 {
     struct buf b;
-    if (str_index(segment, '%') < 0)
-        return segment;
-    buf_init_arena(&b, a, segment.n);
-    return http_segment(&b, segment) && !b.failed ? buf_view(&b) : STR_NONE;
+    if (str_index(*segment, '%') < 0)
+        return true;
+    buf_init_arena(&b, a, segment->n);
+    *segment = http_segment(&b, *segment) ? buf_view(&b) : STR_NONE;
+    return !b.failed;
 }
 
-void router_find(const struct router *r, struct arena *a, enum method method, struct str path, struct router_match *out)
+bool router_find(const struct router *r, struct arena *a, enum method method, struct str path, struct router_match *out)
 {
     struct str segments[ROUTER_SEGMENTS], rest = path;
     size_t count = 0;
@@ -255,7 +257,7 @@ void router_find(const struct router *r, struct arena *a, enum method method, st
         count++;
     const struct node *n = rest.n > 0 ? NULL : walk(&r->root, segments, count, out->params, 0);
     if (n == NULL)
-        return;
+        return true;
     out->allow = n->allow;
     for (size_t i = 0; i < n->count; i++) {
         const struct entry *e = &n->entries[i];
@@ -265,5 +267,7 @@ void router_find(const struct router *r, struct arena *a, enum method method, st
         out->resource = e->resource;
     }
     for (size_t i = 0; i < ROUTER_PARAMS; i++)
-        out->params[i] = decoded(a, out->params[i]);
+        if (!decode(a, &out->params[i]))
+            return false;
+    return true;
 }

@@ -22,8 +22,8 @@ struct router_match {
     unsigned allow; /* enum method bits the path knows, HEAD and OPTIONS among them */
     struct str params[ROUTER_PARAMS];
 };
-/* `path` as http_path decodes it; parameters live in the arena or in `path`. */
-void router_find(const struct router *r, struct arena *a, enum method method, struct str path,
+/* `path` as http_path decodes it; parameters live in the arena or in `path`. False when memory ran out. */
+bool router_find(const struct router *r, struct arena *a, enum method method, struct str path,
                  struct router_match *out);
 
 enum method method_parse(struct str name); /* 0 when it is none of ours */

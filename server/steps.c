@@ -130,10 +130,10 @@ static enum flow step_route(struct request *r)
         return reply_error(r, RATE_LIMIT_EXCEEDED);
     if (str_eq(r->head->path, S("*")) && r->method == OPTIONS)
         return reply_options(r, GET | POST | PUT | PATCH | DELETE | HEAD | OPTIONS);
-    if (http_path(&path, r->head->path) && !path.failed)
-        router_find(w->settings->router, &r->arena, r->method, buf_view(&path), &match);
-    else
-        match = (struct router_match){0};
+    bool decoded = http_path(&path, r->head->path);
+    if (path.failed ||
+        !router_find(w->settings->router, &r->arena, r->method, decoded ? buf_view(&path) : S(""), &match))
+        return reply_error(r, SYS_OVERLOADED);
     r->path = str_slice(buf_view(&path), strlen(r->dialect->base), path.n);
     r->route = match.route;
     r->resource = match.resource;
@@ -213,12 +213,14 @@ static enum flow validate_body(struct request *r, struct faults *faults)
     const struct settings *s = r->worker->settings;
     const struct route *route = r->route;
     const struct json_limits limits = {(unsigned)s->json_depth, (unsigned)s->json_nodes};
-    const struct field *rows = route->body != NULL ? route->body : r->resource->fields;
-    struct json_fault fault = {0, "a JSON object is expected"};
-    struct str text = r->body.n == 0 && (route->flags & ROUTE_NO_BODY) != 0 ? S("{}") : r->body;
+    static const struct field none[] = {{0}};
+    bool optional = (route->flags & ROUTE_NO_BODY) != 0;
+    const struct field *rows = route->body != NULL ? route->body : optional ? none : r->resource->fields;
+    struct json_fault fault = {.message = "a JSON object is expected"};
+    struct str text = r->body.n == 0 && optional ? S("{}") : r->body;
     struct json *body = text.n == 0 ? NULL : json_parse(&r->arena, text, &limits, &fault);
     if (body == NULL)
-        return refuse_json(r, &fault);
+        return fault.exhausted ? reply_error(r, SYS_OVERLOADED) : refuse_json(r, &fault);
     if (json_type(body) != JSON_OBJECT) {
         fault_add(faults, S(""), "VAL_INVALID_TYPE", "the body is not a JSON object");
         return NEXT;
@@ -278,19 +280,21 @@ static void check_rows(struct request *r, struct faults *faults, struct str obje
     struct faults own;
     faults_init(&own, &r->arena);
     struct json *given = json_parse(&r->arena, object, NULL, NULL);
-    r->parameters = field_check(r->route->query != NULL ? r->route->query : none, given, FIELD_CREATE, &own);
+    if (given != NULL)
+        r->parameters = field_check(r->route->query != NULL ? r->route->query : none, given, FIELD_CREATE, &own);
     for (size_t i = 0; i < own.n; i++)
         fault_add(faults, arena_printf(&r->arena, "query." STR_FMT, STR_ARG(own.list[i].field)), own.list[i].code,
                   STR_FMT, STR_ARG(own.list[i].message));
 }
 
-static void validate_query(struct request *r, struct faults *faults)
+/* False when memory ran out. */
+static bool validate_query(struct request *r, struct faults *faults)
 {
     struct buf b;
     struct json_out o;
     const struct query *q = r->query;
     if (q->n == 0 && r->route->query == NULL)
-        return;
+        return true;
     buf_init_arena(&b, &r->arena, 128);
     json_out_init(&o, &b);
     json_open(&o, '{');
@@ -309,7 +313,8 @@ static void validate_query(struct request *r, struct faults *faults)
         }
     }
     json_close(&o, '}');
-    check_rows(r, faults, buf_view(&b));
+    check_rows(r, faults, b.failed ? STR_NONE : buf_view(&b));
+    return r->parameters != NULL || faults->n > 0;
 }
 
 static enum flow step_validate(struct request *r)
@@ -321,9 +326,8 @@ static enum flow step_validate(struct request *r)
     if (faults == NULL)
         return reply_error(r, SYS_OVERLOADED);
     faults_init(faults, &r->arena);
-    validate_query(r, faults);
-    if (r->method == POST)
-        idempotency_begin(r, faults);
+    if (!validate_query(r, faults) || (r->method == POST && !idempotency_begin(r, faults)))
+        return reply_error(r, SYS_OVERLOADED);
     if (has_body) {
         enum flow flow = validate_body(r, faults);
         if (flow != NEXT)

@@ -68,7 +68,7 @@ static int teardown(void **state)
 
 static const char *find(enum method method, const char *path)
 {
-    router_find(f.router, &f.arena, method, str_z(path), &f.match);
+    assert_true(router_find(f.router, &f.arena, method, str_z(path), &f.match));
     return f.match.route == NULL ? NULL : f.match.route->id;
 }
 

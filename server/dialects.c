@@ -1,0 +1,25 @@
+#include "server/dialect.h"
+
+#include "server/health.h"
+#include "server/test_endpoints.h"
+
+/* Resources of the process rather than of a tenant. */
+static const struct resource *const system_resources[] = {&health_resource, &test_resource, NULL};
+
+const struct dialect dialect_system = {
+    .name = "system",
+    .base = "",
+    .resources = system_resources,
+    .page = "page",
+    .page_size = "pageSize",
+    .sort = "sort",
+    .filter = "filter",
+    .page_size_preset = 20,
+    .page_size_max = 100,
+    .stale = RES_VERSION_CONFLICT,
+    .key_conflict = RES_IDEMPOTENCY_CONFLICT,
+    .write_data = dialect_orchestrator_data,
+    .write_error = dialect_orchestrator_error,
+};
+
+const struct dialect *const dialects[] = {&dialect_orchestrator, &dialect_system, NULL};
