@@ -24,7 +24,7 @@ MAKEFLAGS += -j$(shell nproc)
 endif
 
 # What there is. Programs of a test folder are the files called *_test.c; its other files, and test/lib, are linked to
-# each of them.
+# each of them, and allocations go through test/lib/fault.c.
 SOURCES := $(sort $(filter-out server/main.c,$(wildcard lib/*.c proto/*.c server/*.c server/*/*.c server/*/*/*.c)))
 LUA := $(sort $(wildcard server/store/*.lua))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(LUA:%.lua=$(BUILD)/%.lua.o)
@@ -33,7 +33,7 @@ ARCHIVE := $(BUILD)/slipway.a
 TESTS := $(sort $(wildcard test/unit/*_test.c test/store/*_test.c test/sim/*_test.c))
 HELPERS := $(filter-out $(TESTS),$(sort $(wildcard test/lib/*.c test/unit/*.c test/store/*.c test/sim/*.c)))
 PROGRAMS := $(TESTS:%.c=$(BUILD)/%)
-# Of test programs: allocations go through test/lib/fault.c.
+helpers = $(patsubst %.c,$(BUILD)/%.o,$(filter test/lib/% $(1:$(BUILD)/%=%)/%,$(HELPERS)))
 WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 FUZZERS := $(patsubst test/fuzz/%.c,%,$(sort $(wildcard test/fuzz/*.c)))
 
@@ -68,7 +68,8 @@ $(BUILD)/llhttp/%.o: /usr/share/llhttp/%.c
 	@echo "  cc    llhttp/$*.c"
 	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 $(OPT) $(HARDEN) $(SANITIZE) -c -o $@ $<
 
-$(PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(HELPERS:%.c=$(BUILD)/%.o) $(ARCHIVE)
+.SECONDEXPANSION:
+$(PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $$(call helpers,$$(@D)) $(ARCHIVE)
 	@echo "  link  $@"
 	$(Q)$(CC) $(LDFLAGS) $(WRAP) -o $@ $^ $(LDLIBS) -lcmocka
 
@@ -120,7 +121,7 @@ scenario: all ## The real processes: kills, restarts, streams, the whole story
 
 asan: ## The quick suites under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(Q)scripts/setup build test
-	+$(Q)export BUILD=build/asan OPT="-O1 -g" FORTIFY= SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"; \
+	+$(Q)export BUILD=build/asan OPT="-O1 -g" FORTIFY= WERROR= SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"; \
 	  scripts/suites unit store api
 
 FUZZ := OPT="-O1 -g -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION" FORTIFY= WERROR= BUILD=build/fuzz CC="$(FUZZ_CC)" \
