@@ -204,7 +204,7 @@ static void credentials_reach_the_command_but_not_the_disk(void **state)
 static void a_timeout_sends_term_then_kill(void **state)
 {
     (void)state;
-    launch("\"timeout\":2,\"payload\":{\"graceSeconds\":0.2,\"command\":[\"sh\",\"-c\",\"trap 'echo term' TERM; "
+    launch("\"timeout\":2,\"payload\":{\"graceSeconds\":3,\"command\":[\"sh\",\"-c\",\"trap 'echo term' TERM; "
            "while :; do sleep 1; done\"]}",
            NULL);
     struct journal_exit e = ended();
