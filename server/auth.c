@@ -152,12 +152,14 @@ static enum code read_token(struct login *l, struct str token, bool in_query)
 
 static enum code look_up(struct login *l);
 
-/* The caller of an API key, from its record. False when the record is not one, or memory ran out. */
-static bool read_record(struct login *l, const struct redis_value *record)
+/* The caller of an API key, from its record. */
+static enum code read_record(struct login *l, const struct redis_value *record)
 {
     struct str kind = redis_text(redis_field(record, S("kind")));
     int64_t tier = redis_int(redis_field(record, S("tier")), 0);
     struct caller *c = &l->caller;
+    if (!str_eqz(kind, kind_names[CALLER_KEY]))
+        return AUTH_API_KEY_INVALID;
     *c = (struct caller){
         .type = CALLER_KEY,
         .id = arena_str(l->arena, redis_text(redis_field(record, S("id")))),
@@ -170,7 +172,7 @@ static bool read_record(struct login *l, const struct redis_value *record)
     memcpy(c->credential, l->credential, sizeof c->credential);
     add_list(&c->permissions, redis_text(redis_field(record, S("roles"))), true);
     add_list(&c->permissions, redis_text(redis_field(record, S("permissions"))), false);
-    return str_eqz(kind, kind_names[CALLER_KEY]) && c->id.n > 0 && c->tenant.n > 0 && c->name.p != NULL;
+    return c->id.p != NULL && c->tenant.p != NULL && c->name.p != NULL ? OK : SYS_OVERLOADED;
 }
 
 static void note_rate(struct login *l, const struct admitted *a)
@@ -219,8 +221,10 @@ static void admitted(void *arg, enum code c, const struct admitted *a)
         return;
     }
     bool looked_up = !l->cached;
-    if (looked_up && !l->is_jwt && !redis_is_nil(a->credential) && !read_record(l, a->credential)) {
-        l->then(l, SYS_OVERLOADED);
+    if (looked_up && !l->is_jwt && !redis_is_nil(a->credential))
+        c = read_record(l, a->credential);
+    if (c != OK) {
+        l->then(l, c);
         return;
     }
     if (l->cost > 0)
