@@ -31,8 +31,9 @@ enum route_flag {
     ROUTE_NO_AUDIT = 64,       /* heartbeats and log ingest */
     ROUTE_NO_RATE = 128,       /* not charged: agent heartbeats */
     ROUTE_HIDDEN = 256,        /* not in the OpenAPI document (/_test) */
-    ROUTE_ENVELOPE_NONE = 512, /* answers raw bytes: metrics, openapi.json, text logs */
-    ROUTE_SECRET = 1024        /* the answer shows a secret: an idempotency record keeps it sealed */
+    ROUTE_ENVELOPE_NONE = 512, /* answers no envelope: JSON of `data`, or bytes of the type `media` (text/plain) */
+    ROUTE_SECRET = 1024,       /* the answer shows a secret: an idempotency record keeps it sealed */
+    ROUTE_ARRAY = 2048         /* data is an array, whole: no page, no meta.pagination */
 };
 
 struct route {
@@ -49,6 +50,7 @@ struct route {
     const struct field *data;  /* fields of `data`, when not the resource's */
     const char *action;        /* audit action, "environment.created"; NULL: <kind>.<verb> */
     enum code codes[8];        /* beyond what follows from the rows; ends with OK */
+    const char *media; /* type of answers outside the envelope: instead of it (ROUTE_ENVELOPE_NONE) or beside it */
 };
 
 struct change;   /* server/crud.h */
