@@ -70,7 +70,7 @@ struct redis_target {
     char user[128], password[256]; /* empty: no AUTH */
     unsigned db;
 };
-/* "redis://[user[:password]@]host[:port][/db]", "unix:///path[?db=N]", an absolute path. False when it is none, `why` a
+/* "redis://[user[:password]@]host[:port][/db]", "unix:///path[?db=N]" (or one slash), an absolute path. False when it is none, `why` a
  * sentence. */
 bool redis_target_parse(struct str url, struct redis_target *out, const char **why);
 

@@ -86,6 +86,8 @@ bool redis_target_parse(struct str url, struct redis_target *out, const char **w
         fault = parse_tcp(str_slice(url, 8, url.n), &t);
     else if (str_starts(url, S("unix://")))
         fault = parse_unix(str_slice(url, 7, url.n), &t);
+    else if (str_starts(url, S("unix:")))
+        fault = parse_unix(str_slice(url, 5, url.n), &t);
     else if (str_starts(url, S("/")))
         fault = parse_unix(url, &t);
     else if (str_starts(url, S("rediss://")))
