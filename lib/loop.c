@@ -117,7 +117,7 @@ unsigned loop_busy(struct loop *loop)
     struct census c = {.loop = loop};
 
     uv_walk(&loop->uv, count, &c);
-    return c.open + c.closing + loop->uv.active_reqs.count + (loop->timers != NULL) + !list_empty(&loop->deferred);
+    return c.open + c.closing + loop->uv.active_reqs.count + (loop->timers.n > 0) + !list_empty(&loop->deferred);
 }
 
 static void name_open(uv_handle_t *h, void *arg)
@@ -131,9 +131,9 @@ void loop_fini(struct loop *loop)
     struct census c = {.loop = loop};
 
     uv_walk(&loop->uv, count, &c);
-    if (c.open || loop->timers || !list_empty(&loop->deferred)) {
+    if (c.open || loop->timers.n || !list_empty(&loop->deferred)) {
         uv_walk(&loop->uv, name_open, loop);
-        must(!loop->timers);
+        must(loop->timers.n == 0);
         must(list_empty(&loop->deferred));
         must(!"open handles are left");
     }

@@ -11,10 +11,10 @@
 
 #include <stdbool.h>
 #include <uv.h>
+#include "lib/heap.h"
 #include "lib/list.h"
 
 struct loop_pool; /* stream.c: buffers and write requests of this loop's streams */
-struct timer;
 
 struct loop_task { /* embedded; zeroed memory is an idle task */
     struct list link;
@@ -38,7 +38,7 @@ struct loop {
     uv_timer_t clock;
     uv_async_t async;
     struct list deferred, hooks, streams;
-    struct timer *timers; /* root of a pairing heap */
+    struct heap timers;
     struct loop_pool *pool;
     void (*on_wake)(void *arg);
     void *wake_arg;

@@ -1,4 +1,4 @@
-/* Timers: a pairing heap per loop under one libuv timer, so a timer costs no handle, no allocation and no system call.
+/* Timers: a heap per loop under one libuv timer, so a timer costs no handle, no allocation and no system call.
  *
  * Starting a running timer moves it. Moving it later, as every read of a connection does with its idle deadline, only
  * notes the new time: the heap is put right when the old time comes. */
@@ -11,9 +11,8 @@ struct timer {         /* embedded; zeroed memory is a stopped timer */
     struct loop *loop; /* NULL: stopped */
     void (*fn)(void *arg);
     void *arg;
-    int64_t due; /* loop_now_ms at which it fires */
-    int64_t key; /* private: where it stands in the heap, at most `due` */
-    struct timer *child, *next, *prev;
+    int64_t due;           /* loop_now_ms at which it fires */
+    struct heap_node node; /* private: its key is at most `due` */
 };
 
 /* fn(arg) runs once, `ms` from now (0 or less: at the next turn), never inside this call. */
