@@ -1,0 +1,75 @@
+#include "server/store/admit.h"
+#include "lib/pack.h"
+#include "server/store/internal.h"
+
+static void decode(enum code c, const struct redis_value *v, void (*then)(void), void *arg)
+{
+    struct admitted a = {.verdict = (enum admit_verdict)redis_int(redis_at(v, 0), ADMIT_UNKNOWN)};
+
+    if (c == OK) {
+        a.now_ms = redis_int(redis_at(v, 1), 0);
+        a.epoch = redis_int(redis_at(v, 2), 0);
+        a.revoked = redis_int(redis_at(v, 4), 0);
+        a.credential = redis_at(v, 5);
+        a.limit = redis_int(redis_at(v, 6), 0);
+        a.remaining = redis_int(redis_at(v, 7), 0);
+        a.reset_ms = redis_int(redis_at(v, 8), 0);
+        a.burst = redis_int(redis_at(v, 9), 0);
+        a.burst_remaining = redis_int(redis_at(v, 10), 0);
+        a.retry_after_ms = redis_int(redis_at(v, 11), 0);
+        a.replay = (enum admit_replay)redis_int(redis_at(v, 12), ADMIT_NO_KEY);
+        a.record = redis_at(v, 13);
+    }
+    ((admit_then *)then)(arg, c, c == OK ? &a : NULL);
+}
+
+static void pack_rates(struct buf *b, const struct admission *in)
+{
+    pack_z(b, "r");
+    pack_array(b, (uint32_t)in->rate_count);
+    for (size_t i = 0; i < in->rate_count; i++) {
+        pack_array(b, 2);
+        pack_int(b, in->rates[i].limit);
+        pack_int(b, in->rates[i].burst);
+    }
+}
+
+static void pack_text(struct buf *b, struct pack_open *map, const char *name, struct str value)
+{
+    if (!value.p)
+        return;
+    pack_z(b, name);
+    pack_str(b, value);
+    map->n++;
+}
+
+enum code store_admit(struct store *s, struct arena *scratch, const struct admission *in, struct ops *asker,
+                      admit_then *then, void *arg)
+{
+    int64_t cost = in->rate_count ? in->cost : 0;
+    struct pack_open map;
+    struct buf b;
+
+    buf_init_arena(&b, scratch, 512);
+    map = pack_open_map(&b);
+    pack_text(&b, &map, "c", in->credential);
+    pack_text(&b, &map, "t", in->space.tenant);
+    pack_text(&b, &map, "u", in->caller);
+    pack_z(&b, "o"), pack_bool(&b, in->optional);
+    pack_z(&b, "i"), pack_int(&b, in->tier);
+    pack_z(&b, "n"), pack_int(&b, cost);
+    pack_rates(&b, in);
+    map.n += 4;
+    if (in->idempotency.hash.p) {
+        pack_z(&b, "k");
+        pack_array(&b, 5);
+        pack_z(&b, in->idempotency.route);
+        pack_str(&b, in->idempotency.hash);
+        pack_str(&b, in->idempotency.fingerprint);
+        pack_str(&b, in->idempotency.owner);
+        pack_int(&b, in->idempotency.lock_ms);
+        map.n++;
+    }
+    pack_close(&b, map);
+    return store_send(s, "admit_1", in->partition, &b, asker, decode, STORE_THEN(then), arg);
+}

@@ -1,0 +1,138 @@
+-- admit: a credential, a charge to a rate, an idempotency key.
+--
+-- Plan, a map: c credential hash, o optional, t tenant, u caller, i tier, r rates {{limit, burst}, ...}, n cost;
+-- k {route, key hash, fingerprint, owner, lock ms}. Answers {verdict, now, epoch, commits, revoked, credential, limit, remaining,
+-- reset, burst, burst remaining, retry after, replay, record}.
+
+local OK, UNKNOWN, REVOKED, EXPIRED, LIMITED = 0, 1, 2, 3, 4
+local NO_KEY, CLAIMED, REPLAY, OTHER, IN_PROGRESS = 0, 1, 2, 3, 4
+local WINDOW = 60000
+
+local function map_of(flat)
+  local m = {}
+  for i = 1, #flat, 2 do
+    m[flat[i]] = flat[i + 1]
+  end
+  return m
+end
+
+-- Looks the credential up and fills in who calls.
+local function look_up(part, plan, answer)
+  local flat = call('HGETALL', part.p .. 'k:' .. plan.c)
+  if #flat == 0 then
+    return plan.o and OK or UNKNOWN
+  end
+  local c = map_of(flat)
+  answer[6] = flat
+  if c.revoked and c.revoked ~= '' and c.revoked ~= '0' then
+    return REVOKED
+  end
+  local expires = tonumber(c.expires or 0) or 0
+  if expires > 0 and expires <= part.now then
+    return EXPIRED
+  end
+  if not plan.t then
+    plan.t = c.tenant
+  end
+  if not plan.u and c.kind and c.id then
+    plan.u = c.kind .. ':' .. c.id
+    plan.i = tonumber(c.tier or 0) or 0
+  end
+  return OK
+end
+
+-- The rate as it stands: window start and count, bucket level in 1/60,000 of a request and when it was so.
+local function read_rate(part, plan)
+  local rate = plan.r[(plan.i or 0) + 1] or plan.r[1]
+  local key = part.p .. 'b:' .. plan.t .. ':' .. plan.u
+  local h = call('HMGET', key, 'w', 'n', 'l', 's')
+  local s = { key = key, limit = rate[1], burst = rate[2], start = tonumber(h[1] or ''), count = tonumber(h[2] or 0) }
+  local full = s.burst * WINDOW
+  if not s.start or part.now - s.start >= WINDOW then
+    s.start, s.count, s.new = part.now, 0, true
+  end
+  s.level = min(full, (tonumber(h[3] or '') or full) + max(0, part.now - (tonumber(h[4] or '') or part.now)) * s.limit)
+  return s
+end
+
+local function charge(part, s, cost, answer)
+  local price = cost * WINDOW
+  local window_ok, bucket_ok = s.count + cost <= s.limit, s.level >= price
+  local verdict, retry = OK, 0
+  if window_ok and bucket_ok then
+    s.count, s.level = s.count + cost, s.level - price
+  else
+    verdict = LIMITED
+    if not window_ok then
+      retry = s.start + WINDOW - part.now
+    end
+    if not bucket_ok then
+      retry = max(retry, math.ceil((price - s.level) / s.limit))
+    end
+  end
+  answer[7], answer[8], answer[9] = s.limit, max(0, s.limit - s.count), s.start + WINDOW
+  answer[10], answer[11], answer[12] = s.burst, floor(s.level / WINDOW), retry
+  return verdict
+end
+
+local function write_rate(part, s)
+  call('HSET', s.key, 'w', s.start, 'n', s.count, 'l', s.level, 's', part.now)
+  if s.new then
+    -- By then the window is over and the bucket full: the key says no more than its absence.
+    call('PEXPIRE', s.key, max(2 * WINDOW, math.ceil(s.burst * WINDOW / s.limit) + WINDOW))
+  end
+end
+
+local function read_key(part, plan, answer)
+  local k = plan.k
+  local key = part.p .. 'i:' .. plan.t .. ':' .. plan.u .. ':' .. k[1] .. ':' .. k[2]
+  local h = call('HMGET', key, 'state', 'fingerprint', 'owner', 'until')
+  if not h[1] or (h[1] == 'claimed' and tonumber(h[4] or 0) <= part.now) then
+    answer[13] = CLAIMED
+    return key
+  end
+  if h[2] ~= k[3] then
+    answer[13] = OTHER
+  elseif h[1] == 'done' then
+    answer[13], answer[14] = REPLAY, call('HGETALL', key)
+  elseif h[3] == k[4] then
+    answer[13] = CLAIMED
+    return key
+  else
+    answer[13] = IN_PROGRESS
+  end
+  return nil
+end
+
+local function admit(keys, args)
+  local part = enter(keys)
+  local plan = cmsgpack.unpack(args[1])
+  local answer = { OK, part.now, part.epoch, part.commits, part.revoked, false, 0, 0, 0, 0, 0, 0, NO_KEY, false }
+  if plan.c then
+    answer[1] = look_up(part, plan, answer)
+  end
+  if answer[1] ~= OK or not plan.t or not plan.u then
+    return answer
+  end
+  local rate = plan.n > 0 and read_rate(part, plan)
+  local claimed = plan.k and read_key(part, plan, answer)
+  if rate then
+    answer[1] = charge(part, rate, plan.n, answer)
+  end
+  if answer[1] ~= OK then
+    answer[13], answer[14] = NO_KEY, false
+    return answer
+  end
+  if rate then
+    write_rate(part, rate)
+  end
+  if claimed then
+    local k = plan.k
+    call('DEL', claimed)
+    call('HSET', claimed, 'state', 'claimed', 'fingerprint', k[3], 'owner', k[4], 'until', part.now + k[5])
+    call('PEXPIRE', claimed, k[5] + 1000)
+  end
+  return answer
+end
+
+redis.register_function { function_name = 'admit_1', callback = admit, flags = { 'allow-oom' } }

@@ -1,0 +1,148 @@
+#include "server/store/key.h"
+
+static struct str in_space(struct arena *a, struct space s, const char *what, const char *kind, struct str rest)
+{
+    if (!s.tenant.p || !rest.p)
+        return STR_NONE;
+    return arena_printf(a, "{p%02u}:%s:" STR_FMT ":%s%s" STR_FMT, s.partition, what, STR_ARG(s.tenant), kind,
+                        rest.n ? ":" : "", STR_ARG(rest));
+}
+
+static struct str of_tenant(struct arena *a, struct space s, const char *what, struct str rest)
+{
+    if (!s.tenant.p || !rest.p)
+        return STR_NONE;
+    return arena_printf(a, "{p%02u}:%s:" STR_FMT "%s" STR_FMT, s.partition, what, STR_ARG(s.tenant), rest.n ? ":" : "",
+                        STR_ARG(rest));
+}
+
+static struct str of_partition(struct arena *a, unsigned partition, const char *what)
+{
+    return arena_printf(a, "{p%02u}:%s", partition, what);
+}
+
+struct str key_meta(struct arena *a, unsigned partition)
+{
+    return of_partition(a, partition, "meta");
+}
+struct str key_dirty(struct arena *a, unsigned partition)
+{
+    return of_partition(a, partition, "dirty");
+}
+struct str key_timers(struct arena *a, unsigned partition)
+{
+    return of_partition(a, partition, "t");
+}
+struct str key_queue(struct arena *a, unsigned partition)
+{
+    return of_partition(a, partition, "q");
+}
+struct str key_liveness(struct arena *a, unsigned partition)
+{
+    return of_partition(a, partition, "gl");
+}
+
+struct str key_document(struct arena *a, struct space s, const char *kind, struct str id)
+{
+    return id.n ? in_space(a, s, "d", kind, id) : STR_NONE;
+}
+
+struct str key_last_ordinal(struct arena *a, struct space s, const char *kind)
+{
+    return in_space(a, s, "n", kind, S(""));
+}
+
+struct str key_ordinals(struct arena *a, struct space s, const char *kind)
+{
+    return in_space(a, s, "o", kind, S(""));
+}
+
+struct str key_facet(struct arena *a, struct space s, const char *kind, struct str facet)
+{
+    return facet.n ? in_space(a, s, "f", kind, facet) : STR_NONE;
+}
+
+struct str key_sorted(struct arena *a, struct space s, const char *kind, const char *field)
+{
+    return in_space(a, s, "z", kind, str_z(field));
+}
+
+struct str key_unique(struct arena *a, struct space s, const char *kind, struct str parent, const char *field)
+{
+    struct str rest = parent.n ? arena_printf(a, STR_FMT ":%s", STR_ARG(parent), field) : str_z(field);
+
+    return in_space(a, s, "u", kind, rest);
+}
+
+struct str key_channel(struct arena *a, struct space s, struct str channel)
+{
+    return of_tenant(a, s, "e", channel);
+}
+struct str key_channel_seq(struct arena *a, struct space s, struct str channel)
+{
+    return of_tenant(a, s, "es", channel);
+}
+
+struct str key_log(struct arena *a, struct space s, struct str run, struct str node, unsigned attempt)
+{
+    if (!run.n || !node.n)
+        return STR_NONE;
+    return in_space(a, s, "l", "run", arena_printf(a, STR_FMT ":" STR_FMT ":%u", STR_ARG(run), STR_ARG(node), attempt));
+}
+
+struct str key_log_meta(struct arena *a, struct space s, struct str run, struct str node, unsigned attempt)
+{
+    struct str log = key_log(a, s, run, node, attempt);
+
+    return log.p ? arena_printf(a, STR_FMT ":m", STR_ARG(log)) : STR_NONE;
+}
+
+struct str key_audit(struct arena *a, struct space s)
+{
+    return of_tenant(a, s, "a", S(""));
+}
+struct str key_audit_seq(struct arena *a, struct space s)
+{
+    return of_tenant(a, s, "an", S(""));
+}
+struct str key_audit_sealed(struct arena *a, struct space s)
+{
+    return of_tenant(a, s, "as", S(""));
+}
+
+struct str key_idempotency(struct arena *a, struct space s, struct str caller, const char *route, struct str hash)
+{
+    if (!caller.n || !hash.n)
+        return STR_NONE;
+    return of_tenant(a, s, "i", arena_printf(a, STR_FMT ":%s:" STR_FMT, STR_ARG(caller), route, STR_ARG(hash)));
+}
+
+struct str key_credential(struct arena *a, unsigned partition, struct str hash)
+{
+    return hash.n ? arena_printf(a, "{p%02u}:k:" STR_FMT, partition, STR_ARG(hash)) : STR_NONE;
+}
+
+struct str key_rate(struct arena *a, struct space s, struct str caller)
+{
+    return of_tenant(a, s, "b", caller);
+}
+struct str key_inbox(struct arena *a, struct space s, struct str run)
+{
+    return of_tenant(a, s, "in", run);
+}
+struct str key_lease(struct arena *a, struct space s, struct str run)
+{
+    return of_tenant(a, s, "le", run);
+}
+struct str key_waiting(struct arena *a, struct space s)
+{
+    return of_tenant(a, s, "w", S(""));
+}
+struct str key_roster(struct arena *a, struct space s)
+{
+    return of_tenant(a, s, "g", S(""));
+}
+struct str key_tasks(struct arena *a, struct space s, struct str agent)
+{
+    return of_tenant(a, s, "gt", agent);
+}

@@ -1,0 +1,169 @@
+#!lua name=slipway
+-- abi 1
+--
+-- The store functions of Slipway. The files of server/store are joined in the order of library.c and loaded as one library; this
+-- one comes first. Each function takes one key, its partition's `{pNN}:meta`, and one MessagePack plan; all keys it touches
+-- are named from the partition's hash tag, so they are in one slot.
+--
+-- A function does not roll back. So each has two parts: checks, which read and may refuse, and then writes, which cannot
+-- fail: the type of every key, every number and every stream's end has been looked at before the first write.
+
+local call, pcall = redis.call, redis.pcall
+local floor, max, min = math.floor, math.max, math.min
+local byte, char, sub, rep, format = string.byte, string.char, string.sub, string.rep, string.format
+local concat = table.concat
+
+-- What a refusal carries: a code of the caller's, or one of these words.
+local WRONG, CONFLICT, EXISTS, ABSENT, BUSY = 'wrong', 'conflict', 'exists', 'absent', 'busy'
+
+-- A partition as it stands. Its clock is Redis' and never goes back.
+local function enter(keys)
+  local meta = keys[1]
+  local m = call('HMGET', meta, 'epoch', 'commits', 'clock', 'revoked')
+  local time = call('TIME')
+  return {
+    meta = meta,
+    p = sub(meta, 1, 6), -- "{p07}:"
+    now = max(time[1] * 1000 + floor(time[2] / 1000), tonumber(m[3] or 0)),
+    epoch = tonumber(m[1] or 0),
+    commits = tonumber(m[2] or 0),
+    revoked = tonumber(m[4] or 0),
+    types = {},
+  }
+end
+
+-- Notes that something was written.
+local function leave(part)
+  part.commits = part.commits + 1
+  if part.epoch == 0 then
+    part.epoch = part.now
+    call('HSET', part.meta, 'clock', part.now, 'commits', part.commits, 'epoch', part.epoch, 'abi', 1)
+  else
+    call('HSET', part.meta, 'clock', part.now, 'commits', part.commits)
+  end
+end
+
+local SIZE = { hash = 'HLEN', zset = 'ZCARD', list = 'LLEN', stream = 'XLEN', string = 'STRLEN', set = 'SCARD' }
+
+-- A refusal when the key is in another partition or of another type; else nil, and its size is known.
+local function typed(part, kind, key)
+  if part.types[key] == kind then
+    return nil
+  end
+  if sub(key, 1, 6) ~= part.p then
+    return { WRONG, 'slot', key }
+  end
+  local size = pcall(SIZE[kind], key)
+  if type(size) == 'table' then
+    return { WRONG, 'type', key }
+  end
+  part.types[key] = kind
+  return nil
+end
+
+-- The counter in a string key, or a refusal.
+local function counter(part, key)
+  local refusal = typed(part, 'string', key)
+  if refusal then
+    return nil, refusal
+  end
+  local text = call('GET', key)
+  local n = tonumber(text or 0)
+  if not n or n < 0 or n ~= floor(n) or n > 2 ^ 52 then
+    return nil, { WRONG, 'number', key }
+  end
+  return n
+end
+
+-- 2026-11-28T17:50:00.000Z
+local function iso(ms)
+  local s = floor(ms / 1000)
+  local days, rest = floor(s / 86400), s % 86400
+  days = days + 719468
+  local era = floor(days / 146097)
+  local doe = days - era * 146097
+  local yoe = floor((doe - floor(doe / 1460) + floor(doe / 36524) - floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + floor(yoe / 4) - floor(yoe / 100))
+  local mp = floor((5 * doy + 2) / 153)
+  local month = mp < 10 and mp + 3 or mp - 9
+  return format('%04d-%02d-%02dT%02d:%02d:%02d.%03dZ', yoe + era * 400 + (month <= 2 and 1 or 0), month,
+    doy - floor((153 * mp + 2) / 5) + 1, floor(rest / 3600), floor(rest / 60) % 60, rest % 60, ms % 1000)
+end
+
+-- A stream whose entries are numbered without holes: its name and the key of its last number.
+local function open_stream(part, key, seq_key)
+  local last, refusal = counter(part, seq_key)
+  refusal = refusal or typed(part, 'stream', key)
+  if refusal then
+    return nil, refusal
+  end
+  if #call('XRANGE', key, '(' .. format('%.0f', last) .. '-0', '+', 'COUNT', 1) > 0 then
+    return nil, { WRONG, 'stream', key }
+  end
+  return { key = key, seq_key = seq_key, last = last, frames = {} }
+end
+
+local function open_channel(part, tenant, channel)
+  return open_stream(part, part.p .. 'e:' .. tenant .. ':' .. channel, part.p .. 'es:' .. tenant .. ':' .. channel)
+end
+
+-- Queues a frame; `rest` is what follows its sequence and time.
+local function add_frame(part, ch, rest)
+  part.iso = part.iso or iso(part.now)
+  local n = #ch.frames + 1
+  ch.frames[n] = '{"seq":' .. format('%.0f', ch.last + n) .. ',"timestamp":"' .. part.iso .. '",' .. rest
+end
+
+-- Writes what is queued as one entry and publishes it.
+local function flush_channel(ch)
+  local n = #ch.frames
+  if n > 0 then
+    local first, last = format('%.0f', ch.last + 1), format('%.0f', ch.last + n)
+    local body = concat(ch.frames, '\n')
+    call('XADD', ch.key, last .. '-0', 'f', first, 'b', body)
+    call('INCRBY', ch.seq_key, n)
+    call('PUBLISH', ch.key, first .. ' ' .. last .. '\n' .. body)
+    ch.last = ch.last + n
+    ch.frames = {}
+  end
+  if ch.keep and ch.keep > 0 then
+    call('XTRIM', ch.key, 'MAXLEN', ch.keep)
+  end
+  if ch.ttl and ch.ttl > 0 then
+    call('PEXPIRE', ch.key, ch.ttl)
+    call('PEXPIRE', ch.seq_key, ch.ttl)
+  elseif ch.ttl and ch.ttl < 0 then
+    call('PERSIST', ch.key)
+    call('PERSIST', ch.seq_key)
+  end
+end
+
+-- Runs and their leases.
+local function run_keys(part, tenant, run)
+  local p = part.p
+  return {
+    member = tenant .. ':run:' .. run,
+    document = p .. 'd:' .. tenant .. ':run:' .. run,
+    lease = p .. 'le:' .. tenant .. ':' .. run,
+    inbox = p .. 'in:' .. tenant .. ':' .. run,
+    seen = p .. 'ids:' .. tenant .. ':' .. run,
+    dirty = p .. 'dirty',
+  }
+end
+
+local function check_run(part, k)
+  return typed(part, 'hash', k.lease) or typed(part, 'list', k.inbox) or typed(part, 'hash', k.document)
+    or typed(part, 'zset', k.seen) or typed(part, 'zset', k.dirty)
+end
+
+-- Takes a free lease and answers what its holder needs: {held, token, until, run, entries, waiting}.
+local function claim(part, k, owner, ms)
+  local le = call('HMGET', k.lease, 'token', 'until')
+  local token, till = tonumber(le[1] or 0), tonumber(le[2] or 0)
+  if till > part.now then
+    return { 0, token, till, false, false, call('LLEN', k.inbox) }
+  end
+  token, till = token + 1, part.now + ms
+  call('HSET', k.lease, 'token', token, 'owner', owner, 'until', till)
+  return { 1, token, till, call('HGETALL', k.document), call('LRANGE', k.inbox, 0, 99), call('LLEN', k.inbox) }
+end
