@@ -8,16 +8,19 @@
 -- A function does not roll back. So each has two parts: checks, which read and may refuse, and then writes, which cannot
 -- fail: the type of every key, every number and every stream's end has been looked at before the first write.
 
-local call, pcall = redis.call, redis.pcall
-local floor, max, min = math.floor, math.max, math.min
-local byte, char, sub, rep, format = string.byte, string.char, string.sub, string.rep, string.format
-local concat = table.concat
+-- Neither redis.call nor Lua's own libraries are there while a library is loaded: see enter.
+local call, pcall, floor, max, min, byte, char, sub, rep, format, concat
 
 -- What a refusal carries: a code of the caller's, or one of these words.
 local WRONG, CONFLICT, EXISTS, ABSENT, BUSY = 'wrong', 'conflict', 'exists', 'absent', 'busy'
 
 -- A partition as it stands. Its clock is Redis' and never goes back.
 local function enter(keys)
+  if not call then
+    floor, max, min = math.floor, math.max, math.min
+    byte, char, sub, rep, format = string.byte, string.char, string.sub, string.rep, string.format
+    call, pcall, concat = redis.call, redis.pcall, table.concat
+  end
   local meta = keys[1]
   local m = call('HMGET', meta, 'epoch', 'commits', 'clock', 'revoked')
   local time = call('TIME')
