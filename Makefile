@@ -94,8 +94,12 @@ run: ## Install what is missing, build, start the server with its own Redis in .
 demo: all ## The whole story over HTTP and WebSocket, step by step, with what was observed
 	$(Q)scripts/setup build test && node scripts/demo.mjs
 
-bench: all ## Requests per second, latency, CPU per operation and memory, on loopback
-	+$(Q)$(MAKE) -s $(BUILD)/bench && scripts/bench
+bench: all $(BUILD)/bench ## Requests per second, latency, CPU per operation and memory, on loopback
+	$(Q)scripts/setup build test && node scripts/bench.mjs
+
+$(BUILD)/bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/bench/*.c)) $(ARCHIVE)
+	@echo "  link  $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # --- tests; `make test` runs them all, one suite after another
 

@@ -1,0 +1,194 @@
+#include "test/bench/bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WARM_UP_MS = 1000, INPUT = 65536, MAX_DEPTH = 64 };
+
+struct client {
+    uv_tcp_t tcp;
+    uv_connect_t connect;
+    uint64_t sent_at[MAX_DEPTH]; /* of the requests under way, oldest at `first` */
+    unsigned first, under_way;
+    size_t filled;
+    char input[INPUT];
+};
+
+static struct {
+    const struct load *load;
+    uv_loop_t loop;
+    uv_timer_t timer;
+    struct client *clients;
+    ptrdiff_t number_at; /* of the ten '@' in the request, or -1 */
+    uint64_t serial, started, ended;
+    uint64_t total, counted, failures;
+    bool counting, over;
+    struct histogram latency;
+} bench;
+
+static void on_written(uv_write_t *write, int status)
+{
+    (void)status;
+    free(write);
+}
+
+static void send_bytes(struct client *c, const char *p, size_t n)
+{
+    uv_buf_t all = uv_buf_init((char *)(uintptr_t)p, (unsigned)n);
+    int done = uv_try_write((uv_stream_t *)&c->tcp, &all, 1);
+    if (done == (int)n)
+        return;
+    size_t left = done < 0 ? n : n - (size_t)done;
+    uv_write_t *write = malloc(sizeof *write + left);
+    if (write == NULL)
+        give_up("memory", "none left");
+    memcpy(write + 1, p + n - left, left);
+    all = uv_buf_init((char *)(write + 1), (unsigned)left);
+    if (uv_write(write, (uv_stream_t *)&c->tcp, &all, 1, on_written) != 0)
+        give_up("write", "refused");
+}
+
+static void send_requests(struct client *c, unsigned n)
+{
+    static char batch[MAX_DEPTH * 8192];
+    struct str request = bench.load->request;
+    uint64_t now = uv_hrtime();
+    size_t length = 0;
+    for (; n > 0; n--) {
+        memcpy(batch + length, request.p, request.n);
+        if (bench.number_at >= 0) {
+            char number[11];
+            snprintf(number, sizeof number, "%010lu", (unsigned long)(bench.serial++ % 10000000000u));
+            memcpy(batch + length + bench.number_at, number, 10);
+        }
+        length += request.n;
+        c->sent_at[(c->first + c->under_way++) % MAX_DEPTH] = now;
+    }
+    send_bytes(c, batch, length);
+}
+
+/* The length of the first whole response in `s`, 0 when it is not whole yet. */
+static size_t whole_response(struct str s)
+{
+    ptrdiff_t head = str_find(s, S("\r\n\r\n"));
+    if (head < 0)
+        return 0;
+    struct str rest = str_slice(s, 0, (size_t)head);
+    size_t length = (size_t)head + 4;
+    while (rest.p != NULL) {
+        struct str line = str_cut(&rest, '\n'), name = str_cut(&line, ':');
+        uint64_t n;
+        if (!str_ieq(name, S("content-length")))
+            continue;
+        line = str_trim(line);
+        if (!str_u64(str_slice(line, 0, line.n - str_ends(line, S("\r"))), &n))
+            give_up("response", "bad Content-Length");
+        length += n;
+    }
+    return length <= s.n ? length : 0;
+}
+
+static void one_response(struct client *c, struct str response)
+{
+    uint64_t now = uv_hrtime(), sent = c->sent_at[c->first];
+    c->first = (c->first + 1) % MAX_DEPTH;
+    c->under_way--;
+    bench.total++;
+    if (response.n < 12 || response.p[9] != '2') {
+        if (bench.failures++ == 0)
+            fprintf(stderr, "bench: first failure: " STR_FMT "\n", STR_ARG(str_slice(response, 0, 600)));
+    }
+    if (!bench.counting)
+        return;
+    bench.counted++;
+    histogram_add(&bench.latency, now - sent);
+}
+
+static void on_input_space(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
+{
+    struct client *c = handle->data;
+    (void)suggested;
+    *out = uv_buf_init(c->input + c->filled, (unsigned)(INPUT - c->filled));
+}
+
+static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *in)
+{
+    struct client *c = stream->data;
+    (void)in;
+    if (bench.over || n == 0)
+        return;
+    if (n < 0)
+        give_up("read", uv_strerror((int)n));
+    c->filled += (size_t)n;
+    struct str rest = {c->input, c->filled};
+    unsigned answered = 0;
+    for (size_t length; (length = whole_response(rest)) > 0; answered++) {
+        one_response(c, str_slice(rest, 0, length));
+        rest = str_slice(rest, length, rest.n);
+    }
+    if (rest.n == INPUT)
+        give_up("response", "too large");
+    memmove(c->input, rest.p, rest.n);
+    c->filled = rest.n;
+    if (answered > 0)
+        send_requests(c, answered);
+}
+
+static void on_connect(uv_connect_t *connect, int status)
+{
+    struct client *c = connect->handle->data;
+    if (status != 0)
+        give_up("connect", uv_strerror(status));
+    uv_tcp_nodelay(&c->tcp, 1);
+    uv_read_start((uv_stream_t *)&c->tcp, on_input_space, on_input);
+    send_requests(c, bench.load->depth);
+}
+
+static void on_end(uv_timer_t *timer)
+{
+    (void)timer;
+    bench.over = true;
+    bench.ended = uv_hrtime();
+    uv_stop(&bench.loop);
+}
+
+static void on_warm(uv_timer_t *timer)
+{
+    bench.counting = true;
+    bench.started = uv_hrtime();
+    uv_timer_start(timer, on_end, bench.load->seconds * 1000ull, 0);
+}
+
+static void open_clients(void)
+{
+    for (unsigned i = 0; i < bench.load->connections; i++) {
+        struct client *c = &bench.clients[i];
+        uv_tcp_init(&bench.loop, &c->tcp);
+        c->tcp.data = c;
+        int e = uv_tcp_connect(&c->connect, &c->tcp, (const struct sockaddr *)&bench.load->address, on_connect);
+        if (e != 0)
+            give_up("connect", uv_strerror(e));
+    }
+}
+
+int http_load(const struct load *load)
+{
+    if (load->request.n > 8192)
+        give_up("request", "longer than 8 KiB");
+    bench.load = load;
+    bench.number_at = str_find(load->request, S("@@@@@@@@@@"));
+    bench.clients = calloc(load->connections, sizeof *bench.clients);
+    if (bench.clients == NULL || uv_loop_init(&bench.loop) != 0)
+        give_up("memory", "none left");
+    open_clients();
+    uv_timer_init(&bench.loop, &bench.timer);
+    uv_timer_start(&bench.timer, on_warm, WARM_UP_MS, 0);
+    uv_run(&bench.loop, UV_RUN_DEFAULT);
+
+    double seconds = (double)(bench.ended - bench.started) / 1e9;
+    printf("{\"total\":%lu,\"failures\":%lu,\"perSecond\":%.0f,\"p50\":%.3f,\"p99\":%.3f}\n",
+           (unsigned long)bench.total, (unsigned long)bench.failures, (double)bench.counted / seconds,
+           (double)histogram_at(&bench.latency, 0.5) / 1e6, (double)histogram_at(&bench.latency, 0.99) / 1e6);
+    return 0; /* the kernel closes the rest */
+}
