@@ -14,7 +14,7 @@ void give_up(const char *what, const char *why)
 /* Exact below 32, then 32 buckets for each power of two. */
 void histogram_add(struct histogram *h, uint64_t value)
 {
-    unsigned shift = value < 32 ? 0 : 59 - (unsigned)__builtin_clzll(value);
+    unsigned shift = value < 32 ? 0 : 58 - (unsigned)__builtin_clzll(value);
     h->counts[shift * 32 + (value >> shift)]++;
     h->n++;
 }
