@@ -129,12 +129,23 @@ static int64_t get_int(const struct json *j, const char *name)
     return json_int(json_get(j, name), 0);
 }
 
+static struct str boot_id(char out[40])
+{
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, out, 36) : 0;
+    if (fd >= 0)
+        close(fd);
+    return (struct str){out, n > 0 ? (size_t)n : 0};
+}
+
 int journal_started_write(int dir, const struct journal_started *s)
 {
+    char boot[40];
     struct buf b = {0};
     struct json_out o;
     json_out_init(&o, &b);
     json_open(&o, '{');
+    put_text(&o, "boot", boot_id(boot));
     put_int(&o, "parent", s->parent);
     put_int(&o, "parentStart", (int64_t)s->parent_start);
     put_int(&o, "pid", s->pid);
@@ -146,6 +157,7 @@ int journal_started_write(int dir, const struct journal_started *s)
 
 bool journal_started_read(int dir, struct arena *a, struct journal_started *out)
 {
+    char boot[40];
     const struct json *j = record_read(dir, "started", a);
     *out = (struct journal_started){
         .parent = get_int(j, "parent"),
@@ -153,6 +165,7 @@ bool journal_started_read(int dir, struct arena *a, struct journal_started *out)
         .pid = get_int(j, "pid"),
         .pid_start = (uint64_t)get_int(j, "pidStart"),
         .started_ms = get_int(j, "startedMs"),
+        .here = j != NULL && str_eq(json_str(json_get(j, "boot")), boot_id(boot)),
     };
     return j != NULL && out->pid > 0;
 }

@@ -39,6 +39,7 @@ struct journal_started {
     int64_t parent, pid;
     uint64_t parent_start, pid_start;
     int64_t started_ms;
+    bool here; /* read: since then the host was not booted, so the numbers still name these processes */
 };
 int journal_started_write(int dir, const struct journal_started *s);
 bool journal_started_read(int dir, struct arena *a, struct journal_started *out);

@@ -5,12 +5,16 @@
  * what they say is committed. Whatever has no ack is said again after a reconnect, so the server sees each at least
  * once and tells repetitions by (taskId, state) and, for lines, by (taskId, number).
  *
- *   S>A  ready, task_assigned {task}, task_cancel {taskId, reason, graceSeconds}, config_update {config}, ack {ref}
+ *   S>A  ready, task_assigned {task}, task_cancel {taskId, reason, graceSeconds}, config_update {config}
+ *        ack {ref}
+ *        nack {ref, next}     not stored: the store is short, or line `next` is the first one missing. The agent waits
+ *                             PROTOCOL_NACK_MS and goes on behind what is acknowledged
  *   A>S  task_accepted {taskId}                                       it is in the journal, a kill -9 does not lose it
  *        task_refused {taskId, reason}                                reason: a row of PROTOCOL_REFUSALS
  *        task_started {taskId, startedAt, pid}
  *        task_progress {taskId, progress, message}
- *        task_log {taskId, seq, lines: [{timestamp, level, stream, line}]}    seq: number of the first line, from 1
+ *        task_log {taskId, seq, lines: [{timestamp, level, stream, line}]}    seq: number of the first line, from 1;
+ *                              skip: true when the lines before it are gone for good
  *        task_completed {taskId, success, startedAt, completedAt, lines, outputs, error, errorType, retriable}
  *        heartbeat {version, resourceUsage, runningTaskIds}           not acknowledged
  *
@@ -27,6 +31,9 @@ enum {
     PROTOCOL_LINES = 100,          /* lines in one task_log */
     PROTOCOL_LINE = 16 * 1024,     /* bytes of one line; longer ones are split */
     PROTOCOL_BATCH_MS = 50,        /* a line waits at most this long for company */
+    PROTOCOL_WINDOW = 1000,        /* lines of a task under way without an ack */
+    PROTOCOL_NACK_MS = 1000,
+    PROTOCOL_HEARTBEAT_S = 30,
     PROTOCOL_GRACE_S = 30,         /* from TERM to KILL, unless the task says otherwise */
     PROTOCOL_ACCEPT_S = 30,        /* not accepted by then: assigned again */
     PROTOCOL_ID = 160,             /* a task id and its NUL */

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -344,12 +345,18 @@ static void exit_describe(struct parent *p, struct journal_exit *e)
     e->tail = tail;
 }
 
+static bool is_removed(int dir)
+{
+    struct stat st;
+    return fstat(dir, &st) == 0 && st.st_nlink == 0;
+}
+
 /* A full disk only delays: how it ended is what everybody waits for. */
 static void exit_write(struct parent *p)
 {
     struct journal_exit e;
     exit_describe(p, &e);
-    while (spool_flush(&p->spool) != 0 || journal_exit_write(p->dir, &e) != 0)
+    while ((spool_flush(&p->spool) != 0 || journal_exit_write(p->dir, &e) != 0) && !is_removed(p->dir))
         poll(NULL, 0, 4 * TASK_BLOCKED_MS);
     journal_strip(p->dir);
 }
