@@ -18,7 +18,7 @@
 #include "lib/crypto.h"
 
 enum keyring_use { KEYRING_SEAL, KEYRING_SIGN, KEYRING_PEPPER, KEYRING_EVIDENCE, KEYRING_USES };
-enum { KEYRING_NUMBERS = 1000 }; /* keys per use at most */
+enum { KEYRING_NUMBERS = 1000, KEYRING_KEYS = 256 }; /* highest number; keys of all uses together */
 
 struct keyring;
 
@@ -26,7 +26,7 @@ struct keyring;
  * `error`: also when others than the owner may read the file, or a line is not understood. */
 struct keyring *keyring_open(const char *path, bool create, char error[256]);
 void keyring_free(struct keyring *k); /* wipes */
-/* Adds a number to seal and sign, in the file and in `k`; the file is replaced whole and synced. */
+/* Adds a number to seal and sign, in the file and in `k`, by one process at a time; the file is replaced whole and synced. */
 bool keyring_rotate(struct keyring *k, char error[256]);
 
 const char *keyring_use_name(enum keyring_use use);

@@ -6,6 +6,7 @@
 #include "proto/jwt.h"
 #include "server/auth.h"
 #include "server/credential.h"
+#include "server/reseal.h"
 #include "server/settings.h"
 #include "server/tool.h"
 
@@ -268,12 +269,24 @@ static int key_jwt(struct call *c)
     return status;
 }
 
+static void resealed(void *arg, enum code c, const struct resealed *r)
+{
+    struct call *call = arg;
+    if (c == OK)
+        printf("keyring: sealing and signing with key %u; %zu of %zu documents with secrets sealed anew, %zu not\n",
+               keyring_newest(call->settings.keyring, KEYRING_SEAL), r->sealed, r->seen, r->failed);
+    tool_end(call->tool, c == OK && r->failed == 0 ? 0 : failed("not all secrets are sealed anew; run it again", c));
+}
+
 static void noted(void *arg, enum code c, struct str text)
 {
     struct call *call = arg;
-    if (c != OK)
+    if (c == OK)
+        c = reseal(&call->settings, call->tool->store, &call->tool->arena, &call->tool->ops, resealed, call);
+    else
         fprintf(stderr, "slipway key: " STR_FMT "\n", STR_ARG(text));
-    tool_end(call->tool, c == OK ? 0 : 1);
+    if (c != OK)
+        tool_end(call->tool, 1);
 }
 
 /* The data set learns the new keys before anything is made with them. */
@@ -286,6 +299,7 @@ static void note(struct tool *t, void *arg)
         noted(call, c, str_z(code_text(c)));
 }
 
+/* Instances with this very file take the keys up by themselves; others need the file first. */
 static int key_rotate(struct call *c)
 {
     char error[256];
@@ -295,11 +309,7 @@ static int key_rotate(struct call *c)
         fprintf(stderr, "slipway key: %s\n", error);
         return 1;
     }
-    int status = tool_run(&c->settings, "key", note, c);
-    if (status == 0)
-        printf("keyring: sealing and signing with key %u; restart every instance to use it\n",
-               keyring_newest(c->settings.keyring, KEYRING_SIGN));
-    return status;
+    return tool_run(&c->settings, "key", note, c);
 }
 
 static const struct {

@@ -170,6 +170,26 @@ static void rotation_keeps_what_was_and_makes_new_with_new(void **state)
     buf_free(&out);
 }
 
+static void a_running_ring_takes_up_a_rotation(void **state)
+{
+    struct fixture *f = *state;
+    struct buf blob = {0}, out = {0};
+    uint8_t signature[CRYPTO_SIGNATURE];
+    struct keyring *running = keyring_open(f->path, false, f->error);
+    assert_non_null(running);
+    assert_true(keyring_rotate(f->ring, f->error));
+    keyring_seal(f->ring, S("c"), S("new"), &blob);
+    assert_int_equal(keyring_sign(f->ring, KEYRING_SIGN, S("m"), signature), 2);
+    assert_int_equal(keyring_newest(running, KEYRING_SEAL), 1);
+    assert_true(keyring_unseal(running, S("c"), buf_view(&blob), &out, NULL));
+    assert_true(keyring_verify(running, KEYRING_SIGN, 2, S("m"), signature));
+    assert_int_equal(keyring_newest(running, KEYRING_SEAL), 2);
+    assert_false(keyring_verify(running, KEYRING_SIGN, 3, S("m"), signature));
+    keyring_free(running);
+    buf_free(&blob);
+    buf_free(&out);
+}
+
 static void damaged_files_are_refused_with_their_line(void **state)
 {
     struct fixture *f = *state;
@@ -225,6 +245,7 @@ int main(void)
         T(the_file_is_for_its_owner_alone),
         T(a_ring_is_the_same_when_it_is_read_again),
         T(rotation_keeps_what_was_and_makes_new_with_new),
+        T(a_running_ring_takes_up_a_rotation),
         T(damaged_files_are_refused_with_their_line),
         T(a_missing_file_is_made_only_when_asked_for),
     };
