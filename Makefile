@@ -128,7 +128,7 @@ asan: ## The quick suites under AddressSanitizer and UndefinedBehaviorSanitizer
 	+$(Q)export BUILD=build/asan OPT="-O1 -g" FORTIFY= WERROR= SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"; \
 	  scripts/suites unit store api
 
-FUZZ := OPT="-O1 -g -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION" FORTIFY= WERROR= BUILD=build/fuzz CC="$(FUZZ_CC)" \
+FUZZ := OPT="-O1 -g -w -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION" FORTIFY= WERROR= BUILD=build/fuzz CC="$(FUZZ_CC)" \
         SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"
 
 fuzz-smoke: ## 100,000 inputs for each fuzz target, from its corpus on
