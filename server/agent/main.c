@@ -25,13 +25,13 @@ struct options {
 
 static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const formats[] = {"text", "json", NULL};
-static const char summary[] =
-    "Run tasks of a Slipway server on this host. It only connects out, survives the server's absence and its own "
-    "death, "
-    "and needs a registration token once.\n\n"
-    "Exit status: 0 told to stop, 1 the data folder cannot be used, 2 wrong usage, 3 registration refused, revoked or "
-    "deleted.\n"
-    "Tasks run in sessions of their own and go on when the agent ends; under systemd set KillMode=process.";
+static const char summary[] = "Run tasks of a Slipway server on this host. It only connects out, survives the server's "
+                              "absence and its own death, "
+                              "and needs a registration token once. Tasks run in sessions of their own and go on when "
+                              "the agent ends; under systemd "
+                              "set KillMode=process. Exit status: 0 told to stop, 1 the data folder cannot be used, 2 "
+                              "wrong usage, 3 registration "
+                              "refused, revoked or deleted.";
 
 #define AT(m) offsetof(struct options, m)
 // clang-format off
