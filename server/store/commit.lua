@@ -542,7 +542,7 @@ function writes.hset(x, w)
   end
 end
 
--- {zset, key, member, score or false for now}
+-- {zset, key, member, score, or false: the present time}
 function needs.zset(x, w)
   return typed(x.part, 'zset', w[2])
 end

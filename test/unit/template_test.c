@@ -122,7 +122,7 @@ static void a_cycle_is_listed(void **state)
     assert_error(f,
                  "{\"nodes\":[{\"id\":\"s\"," SCRIPT "},{\"id\":\"a\"," SCRIPT "},{\"id\":\"b\"," SCRIPT
                  "},{\"id\":\"c\"," SCRIPT "}],\"edges\":[{\"from\":\"s\",\"to\":\"a\"},{\"from\":\"a\",\"to\":\"b\"},{"
-                                           "\"from\":\"b\",\"to\":\"c\"},{\"from\":"
+                 "\"from\":\"b\",\"to\":\"c\"},{\"from\":"
                  "\"c\",\"to\":\"a\"}]}",
                  "WF_CYCLE", "edges");
     assert_true(str_find(f->report.errors[0].message, S("a -> b -> c -> a")) >= 0 ||
