@@ -31,6 +31,20 @@ static int64_t next_stamp(int64_t unix_ms, unsigned start)
     return last_ms = same ? last_ms + 1 : unix_ms;
 }
 
+/* Randomness for ids, taken from the system by the half kilobyte: every request needs an id, and a system call each would
+ * be most of its cost. Secrets are never made from it. */
+static void pooled_bytes(unsigned char *p, size_t n)
+{
+    static _Thread_local unsigned char pool[512];
+    static _Thread_local size_t left;
+    if (left < n) {
+        random_bytes(pool, sizeof pool);
+        left = sizeof pool;
+    }
+    left -= n;
+    memcpy(p, pool + left, n);
+}
+
 static void uuid_text(const unsigned char bytes[16], char out[ID_UUID])
 {
     for (size_t i = 0; i < 16; i++) {
@@ -45,7 +59,7 @@ static void uuid_text(const unsigned char bytes[16], char out[ID_UUID])
 void id_uuid(int64_t unix_ms, char out[ID_UUID])
 {
     unsigned char b[16];
-    random_bytes(b, sizeof b);
+    pooled_bytes(b, sizeof b);
     uint64_t ms = (uint64_t)next_stamp(unix_ms, (unsigned)b[6] << 8 | b[7]);
     for (size_t i = 0; i < 6; i++)
         b[i] = (unsigned char)(ms >> (40 - 8 * i));
