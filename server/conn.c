@@ -1,86 +1,32 @@
-#include "server/conn.h"
+#include "server/conn_private.h"
 
 #include "lib/clock.h"
 #include "lib/must.h"
-#include "lib/stream.h"
-#include "server/request.h"
-#include "server/settings.h"
-#include "server/worker.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum {
-    SPARE_MAX = 256,        /* exchanges kept for reuse */
     WINDOW = 64 << 10,      /* bytes of a body taken before the steps want it */
     UNREAD_MAX = 256 << 10, /* bytes of a body that are read and dropped to keep the connection */
     BEHIND = 256 << 10,     /* bytes of answers not taken by the client: no further request is begun */
     BODY_GRACE_MS = 5000,   /* before the rate of a body counts */
     UNREAD_MS = 5000,       /* for reading what is dropped */
     LINGER_MS = 2000,       /* for the client to take the last answer */
-    LAST_IDLE_MS = 1000,    /* an idle connection is kept for this while the server drains */
-    REFUSED_MAX = 256       /* connections above the limit that are told so; more are closed */
+    LAST_IDLE_MS = 1000     /* an idle connection is kept for this while the server drains */
 };
 
-/* One request on its way: borrowed from the worker's pool at the first byte, given back after the answer. */
-struct exchange {
-    struct list link;
-    struct http_parser parser;
-    struct request request;
-    struct buf body;
-    int64_t since_ms; /* the first byte; the head; the whole body: where the present deadline counts from */
-    uint64_t begun_ns;
-    uint64_t unread; /* bytes dropped after the answer */
-    bool headed;     /* the head is complete */
-    bool started;    /* the request is alive */
-    bool wanted;     /* the steps want the body */
-    bool continued;  /* 100 Continue was sent */
-    bool whole;      /* the message was read to its end */
-    bool broken;     /* the parser takes no more */
-    bool answered;
-};
-
-struct conn {
-    struct stream stream;
-    struct list link;
-    struct conns *conns;
-    struct exchange *x; /* NULL while idle */
-    const struct conn_protocol *protocol;
-    void *state;
-    struct peer *peer;
-    struct timer timer;
-    struct loop_task task;
-    struct buf pending; /* bytes that wait for their turn, from `at` on */
-    size_t at;
-    bool busy;     /* inside advance */
-    bool yielded;  /* enough requests for one turn */
-    bool behind;   /* answers wait for the client to read */
-    bool paused;   /* we read nothing now */
-    bool last;     /* the answer under way is the last */
-    bool eof;      /* the client sends no more */
-    bool stopping; /* protocol->on_stop was called */
-};
-
-static void resume(void *arg);
 static void on_deadline(void *arg);
 
-static struct conn *conn_of(struct stream *s)
-{
-    return list_entry(s, struct conn, stream);
-}
 static const struct settings *settings_of(const struct conn *c)
 {
     return c->conns->worker->settings;
 }
-static struct metrics *metrics_of(const struct conn *c)
-{
-    return &c->conns->worker->metrics;
-}
+
 static struct loop *loop_of(const struct conn *c)
 {
     return &c->conns->worker->loop;
 }
+
 static bool closing(const struct conn *c)
 {
     return stream_closing(&c->stream);
@@ -93,48 +39,6 @@ struct worker *conn_worker(const struct conn *c)
 struct str conn_address(const struct conn *c)
 {
     return (struct str){c->peer->text, c->peer->n};
-}
-
-/* --- exchanges --- */
-
-static struct exchange *take_exchange(struct conns *conns)
-{
-    struct exchange *x;
-    if (conns->spare_n > 0) {
-        x = list_entry(conns->spare.next, struct exchange, link);
-        list_remove(&x->link);
-        conns->spare_n--;
-    } else {
-        x = calloc(1, sizeof(*x));
-        if (x == NULL)
-            return NULL;
-        list_init(&x->link);
-        http_parser_init(&x->parser, HTTP_SERVER, &conns->limits);
-    }
-    x->since_ms = loop_now_ms(&conns->worker->loop);
-    x->headed = x->started = x->wanted = x->continued = x->whole = x->broken = x->answered = false;
-    x->unread = 0;
-    return x;
-}
-
-static void free_exchange(struct exchange *x)
-{
-    http_parser_fini(&x->parser);
-    free(x);
-}
-
-static void give_back(struct conns *conns, struct exchange *x)
-{
-    if (x->started)
-        request_end(&x->request);
-    buf_free(&x->body);
-    if (conns->spare_n == SPARE_MAX) {
-        free_exchange(x);
-        return;
-    }
-    http_next(&x->parser);
-    list_prepend(&conns->spare, &x->link);
-    conns->spare_n++;
 }
 
 static void begin_request(struct conn *c)
@@ -185,14 +89,14 @@ static void note_answer(struct conn *c, int status)
     must(x != NULL && x->started && !x->answered);
     x->answered = true;
     x->since_ms = loop_now_ms(loop_of(c));
-    metrics_request(metrics_of(c), status, (clock_mono_ns() - x->begun_ns) / 1000);
+    metrics_request(conn_metrics(c), status, (clock_mono_ns() - x->begun_ns) / 1000);
     if (!c->busy)
-        loop_defer(loop_of(c), &c->task, resume, c);
+        loop_defer(loop_of(c), &c->task, conn_go_on, c);
 }
 
 static void cut(struct conn *c, enum metric why)
 {
-    metrics_add(metrics_of(c), why, 1);
+    metrics_add(conn_metrics(c), why, 1);
     stream_close(&c->stream);
 }
 
@@ -209,7 +113,7 @@ void conn_send(struct conn *c, int status, struct str fields, struct str body)
             cut(c, METRIC_CUT_QUEUE);
         return;
     }
-    metrics_add(metrics_of(c), METRIC_BYTES_WRITTEN, head->n + (bodyless ? 0 : body.n));
+    metrics_add(conn_metrics(c), METRIC_BYTES_WRITTEN, head->n + (bodyless ? 0 : body.n));
 }
 
 static enum code code_of(int status)
@@ -237,7 +141,7 @@ static enum code code_of(int status)
 }
 
 /* Answers what was found below the steps, and closes behind the answer. */
-static void refuse(struct conn *c, enum code code, const char *why)
+void conn_refuse(struct conn *c, enum code code, const char *why)
 {
     struct exchange *x = c->x;
     c->last = x->broken = true;
@@ -267,7 +171,7 @@ bool conn_want_body(struct conn *c, uint64_t max)
         stream_write(&c->stream, S("HTTP/1.1 100 Continue\r\n\r\n"));
     }
     if (!c->busy)
-        loop_defer(loop_of(c), &c->task, resume, c);
+        loop_defer(loop_of(c), &c->task, conn_go_on, c);
     return false;
 }
 
@@ -278,7 +182,7 @@ void conn_upgrade(struct conn *c, int status, struct str fields, const struct co
     c->protocol = protocol;
     c->state = state;
     c->conns->upgraded++;
-    metrics_set(metrics_of(c), METRIC_CONNECTIONS_UPGRADED, c->conns->upgraded);
+    metrics_set(conn_metrics(c), METRIC_CONNECTIONS_UPGRADED, c->conns->upgraded);
     timer_stop(&c->timer);
     buf_clear(b);
     http_write_status(b, status);
@@ -303,7 +207,7 @@ static void take_body(struct conn *c)
     }
     buf_str(&x->body, x->parser.data);
     if (x->body.failed)
-        refuse(c, SYS_OVERLOADED, "no memory for the body");
+        conn_refuse(c, SYS_OVERLOADED, "no memory for the body");
 }
 
 static void take_end(struct conn *c)
@@ -341,8 +245,8 @@ static void take(struct conn *c, enum http_event e, struct str *in)
         take_end(c);
         break;
     case HTTP_FAULT:
-        metrics_add(metrics_of(c), METRIC_REQUESTS_MALFORMED, 1);
-        refuse(c, code_of(c->x->parser.status), c->x->parser.why);
+        metrics_add(conn_metrics(c), METRIC_REQUESTS_MALFORMED, 1);
+        conn_refuse(c, code_of(c->x->parser.status), c->x->parser.why);
         break;
     case HTTP_MORE:
         break;
@@ -354,7 +258,7 @@ static void end_exchange(struct conn *c)
 {
     struct exchange *x = c->x;
     c->x = NULL;
-    give_back(c->conns, x);
+    exchange_give_back(c->conns, x);
     if (c->protocol == NULL && c->last)
         stream_finish(&c->stream, LINGER_MS);
 }
@@ -394,7 +298,7 @@ static void advance(struct conn *c, struct str *in)
             c->yielded = served >= settings_of(c)->pipeline_max;
             if (c->behind || c->yielded)
                 break;
-            x = c->x = take_exchange(c->conns);
+            x = c->x = exchange_take(c->conns);
             if (x == NULL) {
                 stream_close(&c->stream);
                 break;
@@ -428,7 +332,7 @@ static int64_t deadline(const struct conn *c)
 }
 
 /* After every advance: what is to happen next? */
-static void settle(struct conn *c)
+void conn_settle(struct conn *c)
 {
     bool waiting = c->pending.n > c->at;
     if (closing(c))
@@ -442,7 +346,7 @@ static void settle(struct conn *c)
         return;
     }
     if (c->yielded)
-        loop_defer(loop_of(c), &c->task, resume, c);
+        loop_defer(loop_of(c), &c->task, conn_go_on, c);
     if (waiting != c->paused) {
         c->paused = waiting;
         if (waiting)
@@ -466,7 +370,7 @@ static void hand_rest(struct conn *c)
     buf_free(&rest);
 }
 
-static void resume(void *arg)
+void conn_go_on(void *arg)
 {
     struct conn *c = arg;
     struct str in = str_slice(buf_view(&c->pending), c->at, c->pending.n);
@@ -478,13 +382,13 @@ static void resume(void *arg)
     }
     if (c->protocol != NULL && !closing(c))
         hand_rest(c);
-    settle(c);
+    conn_settle(c);
 }
 
 static void on_read(struct stream *s, struct str bytes)
 {
     struct conn *c = conn_of(s);
-    metrics_add(metrics_of(c), METRIC_BYTES_READ, bytes.n);
+    metrics_add(conn_metrics(c), METRIC_BYTES_READ, bytes.n);
     if (c->protocol != NULL) {
         c->protocol->on_read(c->state, bytes);
         return;
@@ -494,7 +398,7 @@ static void on_read(struct stream *s, struct str bytes)
     buf_str(&c->pending, bytes);
     if (c->protocol != NULL && !closing(c))
         hand_rest(c);
-    settle(c);
+    conn_settle(c);
 }
 
 static void on_eof(struct stream *s)
@@ -504,14 +408,14 @@ static void on_eof(struct stream *s)
     if (c->protocol != NULL)
         stream_close(s);
     else
-        settle(c);
+        conn_settle(c);
 }
 
 static void on_drain(struct stream *s)
 {
     struct conn *c = conn_of(s);
     if (c->protocol == NULL)
-        resume(c);
+        conn_go_on(c);
     else if (c->protocol->on_drain != NULL)
         c->protocol->on_drain(c->state);
 }
@@ -524,64 +428,31 @@ static void on_deadline(void *arg)
     struct exchange *x = c->x;
     c->busy = true;
     if (x == NULL) {
-        metrics_add(metrics_of(c), METRIC_CUT_IDLE, 1);
+        metrics_add(conn_metrics(c), METRIC_CUT_IDLE, 1);
         stream_finish(&c->stream, 0);
     } else if (x->answered) {
         cut(c, METRIC_CUT_BODY);
     } else if (!x->headed) {
-        metrics_add(metrics_of(c), METRIC_CUT_HEAD, 1);
-        refuse(c, RES_REQUEST_TIMEOUT, "the head of the request did not arrive in time");
+        metrics_add(conn_metrics(c), METRIC_CUT_HEAD, 1);
+        conn_refuse(c, RES_REQUEST_TIMEOUT, "the head of the request did not arrive in time");
     } else if (may_read(x)) {
-        metrics_add(metrics_of(c), METRIC_CUT_BODY, 1);
-        refuse(c, RES_REQUEST_TIMEOUT, "the body did not arrive in time");
+        metrics_add(conn_metrics(c), METRIC_CUT_BODY, 1);
+        conn_refuse(c, RES_REQUEST_TIMEOUT, "the body did not arrive in time");
     } else {
         request_fault(&x->request, SYS_TIMEOUT, "the operation did not end in time");
     }
     c->busy = false;
     if (c->x != NULL && !c->x->answered)
         stream_close(&c->stream);
-    resume(c);
-}
-
-/* --- the end --- */
-
-static enum metric reason(enum stream_end why)
-{
-    return why == STREAM_STALLED ? METRIC_CUT_WRITE : METRICS;
+    conn_go_on(c);
 }
 
 static void on_close(struct stream *s, enum stream_end why)
 {
-    struct conn *c = conn_of(s);
-    struct conns *conns = c->conns;
-    struct metrics *m = metrics_of(c);
-    timer_stop(&c->timer);
-    loop_undefer(&c->task);
-    if (reason(why) != METRICS)
-        metrics_add(m, reason(why), 1);
-    if (c->x != NULL) {
-        if (c->x->started && !c->x->answered)
-            metrics_add(m, METRIC_REQUESTS_GONE, 1);
-        give_back(conns, c->x);
-        c->x = NULL;
-    }
-    if (c->protocol != NULL) {
-        conns->upgraded--;
-        c->protocol->on_close(c->state);
-    }
-    list_remove(&c->link);
-    conns->open--;
-    metrics_set(m, METRIC_CONNECTIONS_OPEN, conns->open);
-    metrics_set(m, METRIC_CONNECTIONS_UPGRADED, conns->upgraded);
-    __atomic_fetch_sub(&conns->worker->process->connections, 1, __ATOMIC_RELAXED);
-    peer_drop(c->peer);
-    buf_free(&c->pending);
-    free(c);
-    if (conns->open == 0 && conns->emptied != NULL)
-        conns->emptied(conns->emptied_arg);
+    conn_closed(conn_of(s), why);
 }
 
-static const struct stream_events events = {
+const struct stream_events conn_events = {
     .on_read = on_read, .on_eof = on_eof, .on_drain = on_drain, .on_close = on_close};
 
 /* --- for the protocol --- */
@@ -589,9 +460,9 @@ static const struct stream_events events = {
 static bool written(struct conn *c, enum stream_result r, size_t n)
 {
     if (r == STREAM_OK)
-        metrics_add(metrics_of(c), METRIC_BYTES_WRITTEN, n);
+        metrics_add(conn_metrics(c), METRIC_BYTES_WRITTEN, n);
     else if (r == STREAM_FULL)
-        metrics_add(metrics_of(c), METRIC_CUT_QUEUE, 1);
+        metrics_add(conn_metrics(c), METRIC_CUT_QUEUE, 1);
     return r == STREAM_OK;
 }
 
@@ -628,96 +499,4 @@ void conn_end(struct conn *c)
 void conn_abort(struct conn *c)
 {
     stream_close(&c->stream);
-}
-
-/* --- all of them --- */
-
-void conns_init(struct conns *conns, struct worker *worker)
-{
-    const struct settings *s = worker->settings;
-    *conns = (struct conns){.worker = worker};
-    conns->limits = (struct http_limits){.line = (uint32_t)s->request_line_max,
-                                         .head = (uint32_t)s->head_max,
-                                         .fields = (uint32_t)s->head_fields_max,
-                                         .body = (uint64_t)s->body_max};
-    list_init(&conns->all);
-    list_init(&conns->spare);
-    peers_init(&conns->peers);
-}
-
-void conns_fini(struct conns *conns)
-{
-    must(conns->open == 0);
-    list_for (it, &conns->spare)
-        free_exchange(list_entry(it, struct exchange, link));
-    buf_free(&conns->head);
-}
-
-/* Tells the client that there is no room, as an answer to a request it has not made yet. */
-static void turn_away(struct conn *c, enum metric why)
-{
-    metrics_add(metrics_of(c), why, 1);
-    c->x = take_exchange(c->conns);
-    if (c->x == NULL) {
-        stream_close(&c->stream);
-        return;
-    }
-    c->busy = true;
-    refuse(c, SYS_OVERLOADED, "there are too many connections");
-    c->busy = false;
-    resume(c);
-}
-
-void conn_open(struct conns *conns, int fd)
-{
-    struct worker *w = conns->worker;
-    const struct settings *s = w->settings;
-    char text[64];
-    int64_t open = __atomic_add_fetch(&w->process->connections, 1, __ATOMIC_RELAXED);
-    struct conn *c = open > s->connections_max + REFUSED_MAX ? NULL : calloc(1, sizeof(*c));
-    if (c == NULL)
-        metrics_add(&w->metrics, METRIC_CONNECTIONS_LIMIT, 1);
-    const struct stream_limits limits = {.queue = (size_t)s->send_queue, .send_ms = s->send_timeout};
-    if (c == NULL || stream_open_fd(&c->stream, &w->loop, fd, &events, &limits) != 0) {
-        if (c == NULL)
-            close(fd);
-        free(c);
-        __atomic_fetch_sub(&w->process->connections, 1, __ATOMIC_RELAXED);
-        return;
-    }
-    c->conns = conns;
-    list_append(&conns->all, &c->link);
-    metrics_add(&w->metrics, METRIC_CONNECTIONS_ACCEPTED, 1);
-    metrics_set(&w->metrics, METRIC_CONNECTIONS_OPEN, ++conns->open);
-    struct buf address = {.p = text, .cap = sizeof(text), .max = sizeof(text)};
-    stream_peer(&c->stream, &address);
-    c->peer = peer_take(&conns->peers, buf_view(&address));
-    if (c->peer == NULL)
-        stream_close(&c->stream);
-    else if (open > s->connections_max)
-        turn_away(c, METRIC_CONNECTIONS_LIMIT);
-    else if (c->peer->connections > (size_t)s->connections_address_max)
-        turn_away(c, METRIC_CONNECTIONS_ADDRESS);
-    else
-        settle(c);
-}
-
-void conns_drain(struct conns *conns)
-{
-    conns->closing = true;
-    list_for (it, &conns->all) {
-        struct conn *c = list_entry(it, struct conn, link);
-        if (c->protocol == NULL)
-            settle(c);
-        else if (c->protocol->on_stop != NULL && !c->stopping && !closing(c)) {
-            c->stopping = true;
-            c->protocol->on_stop(c->state);
-        }
-    }
-}
-
-void conns_abort(struct conns *conns)
-{
-    list_for (it, &conns->all)
-        stream_close(&list_entry(it, struct conn, link)->stream);
 }

@@ -71,10 +71,12 @@ struct conns { /* all connections of a worker */
     struct list all;
     size_t open;                /* connections */
     size_t upgraded;            /* of these, handed to a protocol */
+    size_t early;               /* after conns_drain: of these, open since before it */
     bool closing;               /* no connection stays for another request */
-    void (*emptied)(void *arg); /* the last connection is gone; may be NULL */
-    void *emptied_arg;
-    struct list spare; /* private from here: exchanges to borrow */
+    void (*drained)(void *arg); /* the last early connection is gone; may be NULL */
+    void (*emptied)(void *arg); /* the last connection of all is gone; may be NULL */
+    void *arg;                  /* of both */
+    struct list spare;          /* private from here: exchanges to borrow */
     size_t spare_n;
     struct buf head; /* where a head is put together */
     struct http_limits limits;

@@ -185,7 +185,7 @@ static bool stop_connections(struct worker *w)
     if (w->conns.open == 0)
         return true;
     w->conns.emptied = stopped;
-    w->conns.emptied_arg = w;
+    w->conns.arg = w;
     timer_start(&w->timer, &w->loop, LAST_MS, abort_connections, w);
     return false;
 }
@@ -261,7 +261,7 @@ static void sample(void *arg)
     timer_start(&w->sampler, &w->loop, SAMPLE_MS, sample, w);
 }
 
-static void on_empty(void *arg)
+static void on_drained(void *arg)
 {
     enter(arg, WORKER_DRAINED);
 }
@@ -274,14 +274,15 @@ static void on_wake(void *arg)
         return;
     w->seen = phase;
     if (phase == PHASE_DRAINING) {
-        w->conns.emptied = on_empty;
-        w->conns.emptied_arg = w;
+        w->conns.drained = on_drained;
+        w->conns.arg = w;
         conns_drain(&w->conns);
-        if (w->conns.open == 0)
-            on_empty(w);
+        if (w->conns.early == 0)
+            on_drained(w);
     } else if (phase == PHASE_CLOSING) {
-        w->conns.emptied = NULL;
-        w->conns.closing = true;
+        w->conns.drained = NULL;
+        if (!w->conns.closing)
+            conns_drain(&w->conns);
         timer_stop(&w->sampler);
         stop_next(w);
     }

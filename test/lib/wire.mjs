@@ -32,6 +32,7 @@ export class Wire {
       wire.socket.once('error', reject);
     }), `a connection to ${host}:${port}`);
     wire.socket.setNoDelay(true);
+    wire.socket.unref(); // what a failed test leaves open does not keep the run going
     return wire;
   }
 
@@ -158,7 +159,13 @@ export function frame(opcode, payload = '', { fin = true, rsv = 0, masked = true
 
 /** The value of one series of /metrics; 0 when it is not there. */
 export async function metric(server, series) {
-  const response = await fetch(`http://${server.host}:${server.port}/metrics`);
-  const line = (await response.text()).split('\n').find((l) => l.startsWith(`${series} `));
-  return line ? Number(line.slice(series.length + 1)) : 0;
+  const wire = await Wire.open(server);
+  try {
+    wire.send('GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    const { text } = await wire.answer();
+    const line = text.split('\n').find((l) => l.startsWith(`${series} `));
+    return line ? Number(line.slice(series.length + 1)) : 0;
+  } finally {
+    wire.close();
+  }
 }

@@ -1,0 +1,194 @@
+#include "server/conn_private.h"
+
+#include "lib/must.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    SPARE_MAX = 256,  /* exchanges kept for reuse */
+    REFUSED_MAX = 256 /* connections above the limit that are told so; more are closed */
+};
+
+/* --- exchanges --- */
+
+struct exchange *exchange_take(struct conns *conns)
+{
+    struct exchange *x;
+    if (conns->spare_n > 0) {
+        x = list_entry(conns->spare.next, struct exchange, link);
+        list_remove(&x->link);
+        conns->spare_n--;
+    } else {
+        x = calloc(1, sizeof(*x));
+        if (x == NULL)
+            return NULL;
+        list_init(&x->link);
+        http_parser_init(&x->parser, HTTP_SERVER, &conns->limits);
+    }
+    x->since_ms = loop_now_ms(&conns->worker->loop);
+    x->headed = x->started = x->wanted = x->continued = x->whole = x->broken = x->answered = false;
+    x->unread = 0;
+    return x;
+}
+
+static void free_exchange(struct exchange *x)
+{
+    http_parser_fini(&x->parser);
+    free(x);
+}
+
+void exchange_give_back(struct conns *conns, struct exchange *x)
+{
+    if (x->started)
+        request_end(&x->request);
+    buf_free(&x->body);
+    if (conns->spare_n == SPARE_MAX) {
+        free_exchange(x);
+        return;
+    }
+    http_next(&x->parser);
+    list_prepend(&conns->spare, &x->link);
+    conns->spare_n++;
+}
+
+/* --- the end --- */
+
+static void end_parts(struct conn *c)
+{
+    struct metrics *m = conn_metrics(c);
+    timer_stop(&c->timer);
+    loop_undefer(&c->task);
+    if (c->x != NULL) {
+        if (c->x->started && !c->x->answered)
+            metrics_add(m, METRIC_REQUESTS_GONE, 1);
+        exchange_give_back(c->conns, c->x);
+        c->x = NULL;
+    }
+    if (c->protocol != NULL) {
+        metrics_set(m, METRIC_CONNECTIONS_UPGRADED, --c->conns->upgraded);
+        c->protocol->on_close(c->state);
+    }
+    buf_free(&c->pending);
+    peer_drop(c->peer);
+}
+
+void conn_closed(struct conn *c, enum stream_end why)
+{
+    struct conns *conns = c->conns;
+    bool early = !c->late && conns->closing;
+    if (why == STREAM_STALLED)
+        metrics_add(conn_metrics(c), METRIC_CUT_WRITE, 1);
+    end_parts(c);
+    list_remove(&c->link);
+    free(c);
+    metrics_set(&conns->worker->metrics, METRIC_CONNECTIONS_OPEN, --conns->open);
+    __atomic_fetch_sub(&conns->worker->process->connections, 1, __ATOMIC_RELAXED);
+    if (early && --conns->early == 0 && conns->drained != NULL)
+        conns->drained(conns->arg);
+    if (conns->open == 0 && conns->emptied != NULL)
+        conns->emptied(conns->arg);
+}
+
+/* --- all of them --- */
+
+void conns_init(struct conns *conns, struct worker *worker)
+{
+    const struct settings *s = worker->settings;
+    *conns = (struct conns){.worker = worker};
+    conns->limits = (struct http_limits){.line = (uint32_t)s->request_line_max,
+                                         .head = (uint32_t)s->head_max,
+                                         .fields = (uint32_t)s->head_fields_max,
+                                         .body = (uint64_t)s->body_max};
+    list_init(&conns->all);
+    list_init(&conns->spare);
+    peers_init(&conns->peers);
+}
+
+void conns_fini(struct conns *conns)
+{
+    must(conns->open == 0);
+    list_for (it, &conns->spare)
+        free_exchange(list_entry(it, struct exchange, link));
+    buf_free(&conns->head);
+}
+
+/* Tells the client that there is no room, as an answer to a request it has not made yet. */
+static void turn_away(struct conn *c, enum metric why)
+{
+    metrics_add(conn_metrics(c), why, 1);
+    c->x = exchange_take(c->conns);
+    if (c->x == NULL) {
+        stream_close(&c->stream);
+        return;
+    }
+    c->busy = true;
+    conn_refuse(c, SYS_OVERLOADED, "there are too many connections");
+    c->busy = false;
+    conn_go_on(c);
+}
+
+void conn_open(struct conns *conns, int fd)
+{
+    struct worker *w = conns->worker;
+    const struct settings *s = w->settings;
+    char text[64];
+    int64_t open = __atomic_add_fetch(&w->process->connections, 1, __ATOMIC_RELAXED);
+    struct conn *c = open > s->connections_max + REFUSED_MAX ? NULL : calloc(1, sizeof(*c));
+    if (c == NULL)
+        metrics_add(&w->metrics, METRIC_CONNECTIONS_LIMIT, 1);
+    const struct stream_limits limits = {.queue = (size_t)s->send_queue, .send_ms = s->send_timeout};
+    if (c == NULL || stream_open_fd(&c->stream, &w->loop, fd, &conn_events, &limits) != 0) {
+        if (c == NULL)
+            close(fd);
+        free(c);
+        __atomic_fetch_sub(&w->process->connections, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    c->conns = conns;
+    c->late = conns->closing;
+    list_append(&conns->all, &c->link);
+    metrics_add(&w->metrics, METRIC_CONNECTIONS_ACCEPTED, 1);
+    metrics_set(&w->metrics, METRIC_CONNECTIONS_OPEN, ++conns->open);
+    struct buf address = {.p = text, .cap = sizeof(text), .max = sizeof(text)};
+    stream_peer(&c->stream, &address);
+    c->peer = peer_take(&conns->peers, buf_view(&address));
+    if (c->peer == NULL)
+        stream_close(&c->stream);
+    else if (open > s->connections_max)
+        turn_away(c, METRIC_CONNECTIONS_LIMIT);
+    else if (c->peer->connections > (size_t)s->connections_address_max)
+        turn_away(c, METRIC_CONNECTIONS_ADDRESS);
+    else
+        conn_settle(c);
+}
+
+static void stop_protocol(struct conn *c)
+{
+    if (c->stopping || stream_closing(&c->stream))
+        return;
+    c->stopping = true;
+    if (c->protocol->on_stop != NULL)
+        c->protocol->on_stop(c->state);
+    else
+        conn_end(c);
+}
+
+void conns_drain(struct conns *conns)
+{
+    conns->closing = true;
+    conns->early = conns->open;
+    list_for (it, &conns->all) {
+        struct conn *c = list_entry(it, struct conn, link);
+        if (c->protocol == NULL)
+            conn_settle(c);
+        else
+            stop_protocol(c);
+    }
+}
+
+void conns_abort(struct conns *conns)
+{
+    list_for (it, &conns->all)
+        stream_close(&list_entry(it, struct conn, link)->stream);
+}

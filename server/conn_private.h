@@ -1,0 +1,75 @@
+/* Between conn.c (HTTP on one connection) and conn_all.c (all connections of a worker). */
+#ifndef SERVER_CONN_PRIVATE_H
+#define SERVER_CONN_PRIVATE_H
+
+#include "lib/stream.h"
+#include "server/conn.h"
+#include "server/request.h"
+#include "server/settings.h"
+#include "server/worker.h"
+
+/* One request on its way: borrowed from the worker's pool at the first byte, given back after the answer. */
+struct exchange {
+    struct list link;
+    struct http_parser parser;
+    struct request request;
+    struct buf body;
+    int64_t since_ms; /* the first byte; the head; the whole body: where the present deadline counts from */
+    uint64_t begun_ns;
+    uint64_t unread; /* bytes dropped after the answer */
+    bool headed;     /* the head is complete */
+    bool started;    /* the request is alive */
+    bool wanted;     /* the steps want the body */
+    bool continued;  /* 100 Continue was sent */
+    bool whole;      /* the message was read to its end */
+    bool broken;     /* the parser takes no more */
+    bool answered;
+};
+
+struct conn {
+    struct stream stream;
+    struct list link;
+    struct conns *conns;
+    struct exchange *x; /* NULL while idle */
+    const struct conn_protocol *protocol;
+    void *state;
+    struct peer *peer;
+    struct timer timer;
+    struct loop_task task;
+    struct buf pending; /* bytes that wait for their turn, from `at` on */
+    size_t at;
+    bool busy;     /* inside advance */
+    bool yielded;  /* enough requests for one turn */
+    bool behind;   /* answers wait for the client to read */
+    bool paused;   /* we read nothing now */
+    bool last;     /* the answer under way is the last */
+    bool eof;      /* the client sends no more */
+    bool stopping; /* protocol->on_stop was called */
+    bool late;     /* opened after conns_drain */
+};
+
+static inline struct conn *conn_of(struct stream *s)
+{
+    return list_entry(s, struct conn, stream);
+}
+
+static inline struct metrics *conn_metrics(const struct conn *c)
+{
+    return &c->conns->worker->metrics;
+}
+
+/* conn.c */
+extern const struct stream_events conn_events;
+/* Answers what was found below the steps, and closes behind the answer. c->x is there. */
+void conn_refuse(struct conn *c, enum code code, const char *why);
+/* Goes on with what is pending; runs as a task, too. */
+void conn_go_on(void *conn);
+/* Decides whether to read and when the present wait is over; after everything that may have changed that. */
+void conn_settle(struct conn *c);
+
+/* conn_all.c */
+struct exchange *exchange_take(struct conns *conns); /* NULL: no memory */
+void exchange_give_back(struct conns *conns, struct exchange *x);
+void conn_closed(struct conn *c, enum stream_end why); /* the end of the struct */
+
+#endif
