@@ -62,7 +62,7 @@ export class Nest {
   }
 }
 
-/** Pids whose environment says that they belong to `dir`. */
+/** Pids whose environment or working folder says that they belong to `dir`. */
 export function carriers(dir) {
   const found = [];
   for (const name of fs.readdirSync('/proc')) {
@@ -70,7 +70,9 @@ export function carriers(dir) {
     try {
       if (state(Number(name)) === 'Z') continue;
       const environ = fs.readFileSync(`/proc/${name}/environ`, 'latin1');
-      if (environ.split('\0').includes(`SLIPWAY_TEST_NEST=${dir}`)) found.push(Number(name));
+      const cwd = fs.readlinkSync(`/proc/${name}/cwd`); // redis-server writes its title over its environment
+      if (environ.split('\0').includes(`SLIPWAY_TEST_NEST=${dir}`) || cwd === dir || cwd.startsWith(`${dir}/`))
+        found.push(Number(name));
     } catch {
       // gone, or not ours to read
     }
