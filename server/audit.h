@@ -1,19 +1,26 @@
 /* The audit trail: who changed what, when and from where, in one hash chain per tenant.
  *
- * The entry of a change is in the change's own commit, with a gapless number per tenant. Refused changes (403, 409,
- * 422) of a known caller are entries of their own; failed authentications become one counted entry per source and
- * minute. Redis cannot hash, so a sealer (one per partition, under a lease) links the entries within a second, in
- * order:
+ * The entry of a change is in the change's own commit, with a gapless sequence per tenant. Refused changes (403, 409, 422) of
+ * a known caller are entries of their own. Failed authentications belong to nobody: one counted entry per address and
+ * minute, in the trail of the installation's first tenant.
  *
- *     eventHash = SHA-256(canonical JSON of the entry without eventHash), previousEventHash of the first: 64 zeros
- *
- * and signs a checkpoint (number, hash, time) with the evidence key now and then. Verification recomputes everything
- * from the entries: a changed, removed, added or moved entry breaks the chain at its number. Entries that are not yet
- * sealed are named as the tail. */
+ * Redis cannot hash, so the worker that committed an entry seals it within a second (audit_chain.h); what was left lying
+ * by one that died is swept up partition by partition. Sealing is deterministic and writes at a fixed offset, so it does
+ * not matter who does it, or how often. Now and then, and before old entries are trimmed, a checkpoint (sequence and
+ * hash) is signed with the evidence key. */
 #ifndef SERVER_AUDIT_H
 #define SERVER_AUDIT_H
 
 #include "server/request.h"
+
+enum {
+    AUDIT_TEXT_MAX = 65536,        /* bytes of `before` or `after`; larger ones are replaced by their hash */
+    AUDIT_SOURCES = 1000,          /* addresses counted at once; further ones are one */
+    AUDIT_SLICE = 500,             /* entries of one trip */
+    AUDIT_CHECKPOINT_EVERY = 1000, /* entries between signed checkpoints */
+    AUDIT_SEAL_AFTER_MS = 200,
+    AUDIT_REPORT_AFTER_MS = 60000 /* failed authentications */
+};
 
 struct audit_entry {
     const char *action;   /* "environment.updated" */
@@ -29,15 +36,13 @@ void audit_add(struct commit *c, struct request *r, const struct audit_entry *e)
 /* The same by the system itself (sweeps, timers, the engine): `actor` names the part, "engine". */
 void audit_add_system(struct commit *c, struct arena *a, const char *actor, const struct audit_entry *e);
 
-/* A refusal on its way out: becomes an entry when it is one of the kinds that are kept. Never fails, never waits. */
-void audit_refused(struct request *r, enum code c);
-/* An authentication that failed. Counted per address and tenant-less; written once a minute. */
-void audit_unauthenticated(struct worker *w, struct str address, enum code c);
+/* An error on its way out: becomes an entry when it is one of the kinds that are kept. Never fails, never waits. */
+void audit_refused(struct request *r, enum code c, struct str message);
 
-struct sealer;
-struct sealer *sealer_new(struct worker *w); /* NULL: no memory */
-void sealer_free(struct sealer *s);
-
-extern const struct resource audit_event_resource;
+/* One per worker. audit_add and audit_refused on this thread find it by themselves. */
+struct auditor;
+struct auditor *auditor_new(struct worker *w); /* NULL: memory ran out */
+/* What is under way must have been detached or ended; entries not yet sealed are left to others. */
+void auditor_free(struct auditor *a);
 
 #endif

@@ -38,6 +38,7 @@ struct command {
 
 // clang-format off
 static const struct command commands[] = {
+    {"serve",   serve_main,   "Run the server."},
     {"agent",   agent_main,   "Run tasks of a server on this host."},
     {"watch",   watch_main,   "Show a workflow run live in the terminal."},
     {"config",  config_main,  "Print the settings and where each comes from."},

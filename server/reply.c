@@ -3,6 +3,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "proto/http.h"
+#include "server/audit.h"
 #include "server/conn.h"
 #include "server/dialect.h"
 #include "server/idempotency.h"
@@ -227,6 +228,8 @@ enum flow reply_error(struct request *r, enum code c)
     struct buf b;
     struct str message = r->refused == c && r->why.n > 0 ? r->why : str_z(code_text(c));
     const struct dialect *d = r->dialect != NULL ? r->dialect : dialects[0];
+    if (!r->replayed)
+        audit_refused(r, c, message);
     r->refused = c;
     r->answer.data = STR_NONE;
     buf_clear(&r->fields);

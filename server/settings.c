@@ -102,6 +102,8 @@ const struct config_row settings_rows[] = {
      .doc = "Requests at once of one address."},
     {"idempotency-keep", CONFIG_DURATION, AT(idempotency_keep), "24h", 1000, 30 * DAY,
      .doc = "How long the answer to a request with an Idempotency-Key can be replayed."},
+    {"audit-keep", CONFIG_DURATION, AT(audit_keep), "2555d", 1000, 36500 * DAY,
+     .doc = "How long entries of the audit trail are kept."},
     {"outbound.allow", CONFIG_LIST, AT(outbound_allow), "", .arg = "CIDR,…",
      .doc = "Private, loopback and link-local networks that steps may call; all others of them are refused on the connected address."},
 

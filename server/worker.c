@@ -3,6 +3,7 @@
 #include "lib/log.h"
 #include "lib/must.h"
 #include "lib/timer.h"
+#include "server/audit.h"
 #include "server/credential.h"
 #include "server/feed.h"
 #include "server/hub.h"
@@ -143,6 +144,18 @@ static bool stop_callers(struct worker *w)
     return true;
 }
 
+static bool start_audit(struct worker *w)
+{
+    w->auditor = auditor_new(w);
+    return w->auditor != NULL;
+}
+
+static bool stop_audit(struct worker *w)
+{
+    auditor_free(w->auditor);
+    return true;
+}
+
 static bool start_hub(struct worker *w)
 {
     w->hub = hub_open(w);
@@ -217,6 +230,7 @@ static const struct part {
 } parts[] = {
     {"store", start_store, stop_store},
     {"callers", start_callers, stop_callers},
+    {"audit", start_audit, stop_audit},
     {"hub", start_hub, stop_hub},
     {"feeds", start_feeds, stop_feeds},
     {"connections", start_connections, stop_connections},

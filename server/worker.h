@@ -51,6 +51,7 @@ struct worker {
     struct sessions *sessions;     /* server/session.h */
     struct principals *principals; /* server/principal.h */
     struct limit *limit;           /* server/limit.h */
+    struct auditor *auditor;       /* server/audit.h */
     struct acceptor acceptor;
     struct conns conns;
     struct metrics metrics;

