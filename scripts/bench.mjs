@@ -111,11 +111,12 @@ try {
   await http('GET a document, 64 x 16 pipelined', 64, 16,
     head('GET', `/api/v1/environments/${environment.id}`, { Authorization: authorization }));
   const body = JSON.stringify({
-    name: 'bench-@@@@@@@@@@', displayName: 'An environment as people make them',
-    config: { variables: { REGION: 'eu-central', TIER: 'staging', NOTE: 'x'.repeat(180) }, agentLabels: ['zone=a', 'docker'],
-      healthCheckConfig: { type: 'http', path: '/health', port: 8080 } },
+    name: 'bench-@@@@@@@@@@', displayName: 'A template as people make them', status: 'active',
+    inputs: [{ name: 'version', type: 'string', default: '1.0.0' }],
+    nodes: [script('build', 'make all && make install'), script('check', `test -e ${'x'.repeat(150)}`)],
+    edges: [{ from: 'build', to: 'check' }],
   });
-  await http(`POST ${body.length} bytes, 64 connections`, 64, 1, head('POST', '/api/v1/environments', {
+  await http(`POST ${body.length} bytes, 64 connections`, 64, 1, head('POST', '/api/v1/workflow-templates', {
     Authorization: authorization, 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) }, body));
 
   await s.addAgent('bench');
