@@ -93,12 +93,7 @@ static void prepare(void *arg)
 static void on_store_changed(void *arg)
 {
     struct worker *w = arg;
-    const char *problem = store_problem(w->store);
-    if (problem != NULL)
-        log_warn("store.unready", "worker=%u why=%s", w->index, problem);
-    else
-        log_info("store.ready", "worker=%u", w->index);
-    if (problem != NULL || w->prepared)
+    if (w->prepared || !store_ready(w->store))
         return;
     w->prepared = true;
     if (w->index == 0) /* for the whole process */
