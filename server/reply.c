@@ -220,6 +220,7 @@ static void write_error_fields(struct request *r, enum code c)
     } else if (status == 426) {
         reply_header(r, "Upgrade", S("websocket"));
         reply_header(r, "Connection", S("Upgrade"));
+        reply_header(r, "Sec-WebSocket-Version", S("13"));
     }
 }
 
