@@ -45,7 +45,7 @@ struct auditor {
     int64_t trim_from, trim_upto;
 
     unsigned partition; /* swept next */
-    struct source *sources;
+    struct source sources[AUDIT_SOURCES];
     size_t source_count;
 };
 
@@ -360,23 +360,28 @@ static void report(void *arg)
     a->source_count = 0;
 }
 
+/* Where the address is counted; the last place is everybody's for whom there was none left. */
+static struct source *source_of(struct auditor *a, struct str address)
+{
+    for (size_t i = 0; i < a->source_count; i++)
+        if (str_eqz(address, a->sources[i].address))
+            return &a->sources[i];
+    if (a->source_count == AUDIT_SOURCES)
+        return &a->sources[AUDIT_SOURCES - 1];
+    struct source *s = &a->sources[a->source_count++];
+    memset(s, 0, sizeof *s);
+    if (a->source_count == AUDIT_SOURCES)
+        address = S("others");
+    memcpy(s->address, address.p, address.n);
+    return s;
+}
+
 void audit_seal_count(struct str address, enum code c)
 {
     struct auditor *a = mine;
-    struct source *s = NULL;
     if (a == NULL)
         return;
-    if (address.n == 0 || address.n >= ADDRESS)
-        address = S("unknown");
-    for (size_t i = 0; i < a->source_count && s == NULL; i++)
-        if (str_eqz(address, a->sources[i].address) || i == AUDIT_SOURCES - 1)
-            s = &a->sources[i];
-    if (s == NULL) {
-        s = &a->sources[a->source_count++];
-        *s = (struct source){.count = 0};
-        memcpy(s->address, a->source_count == AUDIT_SOURCES ? "others" : address.p,
-               a->source_count == AUDIT_SOURCES ? sizeof "others" : address.n);
-    }
+    struct source *s = source_of(a, address.n == 0 || address.n >= ADDRESS ? S("unknown") : address);
     s->count++;
     s->last = c;
     if (!timer_running(&a->report))
@@ -388,11 +393,6 @@ struct auditor *auditor_new(struct worker *w)
     struct auditor *a = calloc(1, sizeof *a);
     if (a == NULL)
         return NULL;
-    a->sources = calloc(AUDIT_SOURCES, sizeof *a->sources);
-    if (a->sources == NULL) {
-        free(a);
-        return NULL;
-    }
     a->worker = w;
     arena_init(&a->arena, 0);
     ops_init(&a->ops);
@@ -412,7 +412,6 @@ void auditor_free(struct auditor *a)
     timer_stop(&a->report);
     ops_detach(&a->ops);
     arena_fini(&a->arena);
-    free(a->sources);
     free(a);
     mine = NULL;
 }

@@ -57,7 +57,7 @@ enum code change_refuse_field(struct request *r, enum code c, const char *field,
     if (f == NULL)
         return SYS_OVERLOADED;
     fault_add(f, str_z(field), c == VAL_FAILED ? "VAL_INVALID_FORMAT" : code_name(c), "%s", text);
-    return request_refuse(r, c, "%s: %s", field, text);
+    return request_refuse(r, c, "%s %s", field, text);
 }
 
 enum code change_refuse_state(struct request *r, const char *state, const char *const *actions)
@@ -81,8 +81,9 @@ enum code change_refuse_state(struct request *r, const char *state, const char *
 
 static enum flow refuse_faults(struct request *r)
 {
-    request_refuse(r, VAL_FAILED, "%zu fault%s in the request; the first: " STR_FMT, r->faults->n,
-                   r->faults->n == 1 ? "" : "s", STR_ARG(r->faults->list[0].message));
+    request_refuse(r, VAL_FAILED, "%zu fault%s in the request; the first: " STR_FMT " " STR_FMT, r->faults->n,
+                   r->faults->n == 1 ? "" : "s", STR_ARG(r->faults->list[0].field),
+                   STR_ARG(r->faults->list[0].message));
     return reply_error(r, VAL_FAILED);
 }
 

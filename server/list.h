@@ -33,6 +33,8 @@ struct list_query {
 /* Reads r->query by the dialect's parameter names: page, sort, filter and the fields' own. Parameters of the route's own
  * `query` rows are left to the route. VAL_FAILED with r->faults, or SYS_OVERLOADED. */
 enum code list_query_parse(struct request *r, const struct resource *of, struct list_query *out);
+/* The same for the faults alone: adds them to those of the request's other parts. False: memory ran out. */
+bool list_query_check(struct request *r, const struct resource *of, struct faults *faults);
 /* Is `name` a parameter of a list of this resource? For the check that refuses unknown ones. */
 bool list_parameter(const struct dialect *d, const struct resource *of, struct str name);
 

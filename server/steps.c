@@ -314,6 +314,8 @@ static bool validate_query(struct request *r, struct faults *faults)
     }
     json_close(&o, '}');
     check_rows(r, faults, b.failed ? STR_NONE : buf_view(&b));
+    if ((r->route->flags & ROUTE_LIST) != 0 && !list_query_check(r, r->resource, faults))
+        return false;
     return r->parameters != NULL || faults->n > 0;
 }
 
@@ -336,8 +338,8 @@ static enum flow step_validate(struct request *r)
     if (faults->n == 0)
         return NEXT;
     r->faults = faults;
-    request_refuse(r, VAL_FAILED, "%zu fault%s in the request; the first: " STR_FMT, faults->n,
-                   faults->n == 1 ? "" : "s", STR_ARG(faults->list[0].message));
+    request_refuse(r, VAL_FAILED, "%zu fault%s in the request; the first: " STR_FMT " " STR_FMT, faults->n,
+                   faults->n == 1 ? "" : "s", STR_ARG(faults->list[0].field), STR_ARG(faults->list[0].message));
     return reply_error(r, VAL_FAILED);
 }
 

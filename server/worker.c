@@ -223,12 +223,9 @@ static const struct part {
     bool (*start)(struct worker *w);
     bool (*stop)(struct worker *w); /* false: `stopped` will be called */
 } parts[] = {
-    {"store", start_store, stop_store},
-    {"callers", start_callers, stop_callers},
-    {"audit", start_audit, stop_audit},
-    {"hub", start_hub, stop_hub},
-    {"feeds", start_feeds, stop_feeds},
-    {"connections", start_connections, stop_connections},
+    {"store", start_store, stop_store},          {"callers", start_callers, stop_callers},
+    {"audit", start_audit, stop_audit},          {"hub", start_hub, stop_hub},
+    {"feeds", start_feeds, stop_feeds},          {"connections", start_connections, stop_connections},
     {"listener", start_listener, stop_listener},
 };
 
