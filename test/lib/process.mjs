@@ -43,7 +43,7 @@ export class Nest {
   /** Kills what is left and removes the folder. Never throws: a failing test must show its own reason. */
   async remove() {
     for (const p of this.processes) p.forget();
-    for (let round = 0; round < 20 && this.killAll() > 0; round++)
+    for (let round = 0; round < 200 && this.killAll() > 0; round++)
       await new Promise((resolve) => setTimeout(resolve, 10));
     nests.delete(this);
     if (!process.env.SLIPWAY_TEST_KEEP) fs.rmSync(this.dir, { recursive: true, force: true, maxRetries: 5 });
