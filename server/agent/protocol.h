@@ -18,7 +18,7 @@
  *        task_completed {taskId, success, startedAt, completedAt, lines, outputs, error, errorType, retriable}
  *        heartbeat {version, resourceUsage, runningTaskIds}           not acknowledged
  *
- * For one task the agent sends accepted, started, lines in order, completed; completed only once every line before it
+ * For one task the agent sends accepted, started, lines in order, completed; each kind only once everything before it
  * has its ack. A task's id is "<run>:<node>:<attempt>", so it names its place without a table. */
 #ifndef SERVER_AGENT_PROTOCOL_H
 #define SERVER_AGENT_PROTOCOL_H

@@ -58,10 +58,12 @@ static bool say_started(struct tasks *t, struct held *h)
 {
     struct json_out o;
     message_begin(&o, &t->message, "task_started", str_z(h->id));
-    json_key(&o, S("pid"));
-    json_put_int(&o, h->started.pid);
+    if (h->started.pid > 0) {
+        json_key(&o, S("pid"));
+        json_put_int(&o, h->started.pid);
+    }
     json_key(&o, S("startedAt"));
-    json_put_time(&o, h->started.started_ms);
+    json_put_time(&o, h->started.pid > 0 ? h->started.started_ms : h->exit.started_ms);
     return message_end_of(t, &o, h, 's');
 }
 
@@ -195,7 +197,8 @@ static bool report_lines(struct tasks *t, struct held *h)
     return true;
 }
 
-/* --- in order --- */
+/* Each waits for the acknowledgement of the one before, so that what follows from it in the run is there first: the
+ * step has started before its first line, and ended after its last. */
 
 bool report(struct tasks *t, struct held *h)
 {
@@ -203,15 +206,16 @@ bool report(struct tasks *t, struct held *h)
         return t->send != NULL;
     if (clock_mono_ms() < h->wait)
         return true;
-    if (!h->said.accepted && !h->sent.accepted)
-        h->sent.accepted = say_accepted(t, h);
-    if (!h->said.accepted && !h->sent.accepted)
-        return false;
-    bool begun = h->started.pid > 0;
-    if (begun && !h->said.started && !h->sent.started)
-        h->sent.started = say_started(t, h);
-    if (begun && !h->said.started && !h->sent.started)
-        return false;
+    if (!h->said.accepted) {
+        h->sent.accepted = h->sent.accepted || say_accepted(t, h);
+        return h->sent.accepted;
+    }
+    if (h->state == HELD_NEW)
+        return true;
+    if (!h->said.started) {
+        h->sent.started = h->sent.started || say_started(t, h);
+        return h->sent.started;
+    }
     if (!report_lines(t, h))
         return false;
     bool all = !h->reading || (h->dry && h->out.acked + 1 == h->out.fresh);

@@ -10,6 +10,8 @@ void choose_write(struct buf *b, const struct choose_agent *agent)
         json_put(&o, agent->capabilities);
     else
         json_put_raw(&o, S("[]"));
+    json_key(&o, S("heartbeatInterval"));
+    json_put_int(&o, agent->interval_s);
     json_key(&o, S("labels"));
     if (json_is(agent->labels, JSON_OBJECT))
         json_put(&o, agent->labels);
@@ -40,6 +42,7 @@ bool choose_read(struct arena *a, struct str id, struct str text, int64_t open_t
         .capabilities = json_get(j, "capabilities"),
         .max_tasks = json_int(json_get(j, "maxTasks"), CHOOSE_MAX_TASKS),
         .open_tasks = open_tasks,
+        .interval_s = json_int(json_get(j, "heartbeatInterval"), CHOOSE_INTERVAL_S),
     };
     return out->id.p != NULL;
 }

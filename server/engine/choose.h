@@ -9,7 +9,7 @@
 
 #include "lib/json.h"
 
-enum { CHOOSE_MAX_TASKS = 4 }; /* of an agent that says nothing */
+enum { CHOOSE_MAX_TASKS = 4, CHOOSE_INTERVAL_S = 30 }; /* of an agent that says nothing */
 
 /* One entry of the roster (HASH P:g:<tenant>), and how many tasks the agent has open (HLEN P:gt:<tenant>:<agent>). */
 struct choose_agent {
@@ -18,6 +18,7 @@ struct choose_agent {
     struct str lifecycle; /* active, inactive, revoked */
     const struct json *labels, *capabilities;
     int64_t max_tasks, open_tasks;
+    int64_t interval_s; /* between its heartbeats */
 };
 
 /* The roster's text of an agent, and back. The texts live in the arena. False when it is not one. */

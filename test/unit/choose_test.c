@@ -25,8 +25,8 @@ static int end(void **state)
 }
 
 #define AGENT(status, life, labels, caps, max)                                                                         \
-    "{\"capabilities\":" caps ",\"labels\":" labels ",\"lifecycleState\":\"" life "\",\"maxTasks\":" max               \
-    ",\"name\":\"n\",\"status\":\"" status "\"}"
+    "{\"capabilities\":" caps ",\"heartbeatInterval\":30,\"labels\":" labels ",\"lifecycleState\":\"" life             \
+    "\",\"maxTasks\":" max ",\"name\":\"n\",\"status\":\"" status "\"}"
 #define GOOD(max) AGENT("online", "active", "{\"zone\":\"a\"}", "[\"docker\",\"script\"]", max)
 
 static struct choose_agent agent(const char *id, const char *text, int64_t open)
