@@ -24,6 +24,7 @@ struct settings {
     bool test_endpoints;
     /* identity */
     const char *issuer, *audience;
+    int64_t agent_heartbeat, agent_registration_ttl, agent_refresh_ttl;
     int64_t token_ttl, token_ttl_max, query_token_ttl_max, auth_trust;
     /* limits of connections */
     int64_t connections_max, connections_address_max, pipeline_max;
