@@ -1,0 +1,105 @@
+// Idempotency-Key: done once, answered as often as asked.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { start } from '../lib/slipway.mjs';
+
+let s, order = 0;
+
+before(async () => {
+  s = await start({ name: 'idempotency', workers: 2 });
+});
+after(() => s?.stop());
+
+const body = (name, more = {}) => ({ name, orderIndex: ++order, ...more });
+const post = (path, sent, key, client = s.api) => client.post(path, sent, { headers: { 'idempotency-key': key } });
+const named = async (name) => (await s.api.get('/environments', { query: { name } })).data;
+
+function replayed(answer, first) {
+  assert.equal(answer.headers['idempotency-replayed'], 'true');
+  assert.equal(answer.status, first.status);
+  assert.deepEqual(answer.data, first.data);
+  assert.deepEqual(answer.error, first.error);
+  assert.equal(answer.headers.etag, first.headers.etag);
+  assert.equal(answer.headers.location, first.headers.location);
+}
+
+test('the same key and body are done once and answered the same', async () => {
+  const sent = body('once');
+  const first = await post('/environments', sent, 'key-1');
+  assert.equal(first.status, 201);
+  assert.equal(first.headers['idempotency-replayed'], undefined);
+  assert.equal(first.headers.location, `/api/v1/environments/${first.data.id}`);
+  for (let i = 0; i < 3; i++) replayed(await post('/environments', sent, 'key-1', s.server.client(s.key)), first);
+  assert.equal((await named('once')).length, 1);
+});
+
+test('an answer stays what it was when the document moves on, or is gone', async () => {
+  const sent = body('moving');
+  const first = await post('/environments', sent, 'key-moving');
+  await s.api.want(200, 'PUT', `/environments/${first.data.id}`, { displayName: 'Moved' });
+  replayed(await post('/environments', sent, 'key-moving'), first);
+  await s.api.want(204, 'DELETE', `/environments/${first.data.id}`);
+  replayed(await post('/environments', sent, 'key-moving'), first);
+});
+
+test('another body with the same key is a conflict', async () => {
+  const sent = body('conflict');
+  await post('/environments', sent, 'key-2');
+  const other = await post('/environments', { ...sent, name: 'conflict-b' }, 'key-2');
+  assert.equal(other.status, 409);
+  assert.equal(other.code, 'RES_IDEMPOTENCY_CONFLICT');
+  assert.deepEqual(await named('conflict-b'), []);
+});
+
+test('a key belongs to its caller', async () => {
+  const other = s.server.client(await s.makeKey('--role', 'admin', '--name', 'other'));
+  assert.equal((await post('/environments', body('mine'), 'key-3')).status, 201);
+  assert.equal((await post('/environments', body('theirs'), 'key-3', other)).status, 201);
+});
+
+test('refusals that depend on the state are kept, faults and refusals of the caller are not', async () => {
+  const sent = body('taken');
+  await s.api.want(201, 'POST', '/environments', sent);
+  const first = await post('/environments', sent, 'key-4');
+  assert.equal(first.status, 409);
+  const id = (await named('taken'))[0].id;
+  await s.api.want(204, 'DELETE', `/environments/${id}`);
+  replayed(await post('/environments', sent, 'key-4'), first);
+  assert.equal((await post('/environments', { name: 'NO GOOD' }, 'key-5')).status, 400);
+  assert.equal((await post('/environments', body('good-now'), 'key-5')).status, 201);
+});
+
+test('of many at once exactly one does the work', async () => {
+  const sent = body('crowd');
+  const clients = Array.from({ length: 16 }, () => s.server.client(s.key));
+  const answers = await Promise.all(clients.map((c) => post('/environments', sent, 'key-6', c)));
+  const fresh = answers.filter((a) => a.status === 201 && !a.headers['idempotency-replayed']);
+  assert.equal(fresh.length, 1);
+  for (const answer of answers.filter((a) => a !== fresh[0]))
+    if (answer.status === 201) replayed(answer, fresh[0]);
+    else {
+      assert.equal(answer.status, 409);
+      assert.equal(answer.code, 'RES_IDEMPOTENCY_IN_PROGRESS');
+      assert.equal(answer.headers['retry-after'], '1');
+    }
+  assert.equal((await named('crowd')).length, 1);
+});
+
+test('malformed keys are faults', async () => {
+  for (const key of ['', 'x'.repeat(256)]) {
+    const answer = await post('/environments', body('malformed'), key);
+    assert.equal(answer.status, 400, JSON.stringify(key));
+    assert.equal(answer.error.validationErrors[0].field, 'header.Idempotency-Key');
+  }
+  assert.equal((await post('/environments', body('longest'), 'x'.repeat(255))).status, 201);
+});
+
+test('a secret in an answer is replayed, and never stored in the clear', async () => {
+  const first = await post('/admin/agent-tokens', {}, 'key-7');
+  assert.equal(first.status, 201);
+  replayed(await post('/admin/agent-tokens', {}, 'key-7'), first);
+  for (const key of await s.redis.keys('*:i:*')) {
+    const record = await s.redis.command('HGETALL', key);
+    assert.ok(!JSON.stringify(record).includes(first.data.token), key);
+  }
+});

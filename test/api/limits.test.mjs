@@ -1,0 +1,99 @@
+// Rate limits: exact counts, headers on every authenticated answer, and what a refusal says.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { start } from '../lib/slipway.mjs';
+
+let s;
+
+before(async () => {
+  s = await start({
+    name: 'limits', workers: 2,
+    env: {
+      SLIPWAY_RATE_STANDARD: '12', SLIPWAY_RATE_STANDARD_BURST: '12',
+      SLIPWAY_RATE_PREMIUM: '60', SLIPWAY_RATE_PREMIUM_BURST: '4',
+    },
+  });
+});
+after(() => s?.stop());
+
+const fresh = async (...args) => s.server.client(await s.makeKey('--role', 'viewer', '--name', `k${Math.random()}`, ...args));
+const number = (answer, name) => Number(answer.headers[name]);
+
+test('the window is counted down exactly, over all workers, and errors count as well', async () => {
+  const key = await s.makeKey('--role', 'viewer', '--name', 'window');
+  let left = 12, reset;
+  const ask = async (path, status) => {
+    const answer = await s.server.client(key).get(path, { judge: status === 200 }); // a connection each: any worker
+    assert.equal(answer.status, status, answer.text);
+    assert.equal(number(answer, 'x-ratelimit-limit'), 12);
+    assert.equal(number(answer, 'x-ratelimit-remaining'), --left);
+    reset ??= number(answer, 'x-ratelimit-reset');
+    assert.equal(number(answer, 'x-ratelimit-reset'), reset);
+    assert.equal(answer.headers['ratelimit-policy'], '"minute";q=12;w=60, "burst";q=12;w=60');
+    assert.match(answer.headers.ratelimit, new RegExp(`^"minute";r=${left};t=\\d+, "burst";r=\\d+;t=\\d+$`));
+  };
+  for (let i = 0; i < 9; i++) await ask('/environments', 200);
+  await ask('/environments/0192f7a0-0000-7000-8000-0000000000ff', 404);
+  await ask('/nothing', 404);
+  await ask('/audit-events', 403);
+  assert.ok(reset > Date.now() / 1000 - 2 && reset <= Date.now() / 1000 + 61, `reset ${reset}`);
+  const over = await s.server.client(key).get('/environments');
+  assert.equal(over.status, 429);
+  assert.equal(over.code, 'RATE_LIMIT_EXCEEDED');
+  assert.equal(number(over, 'x-ratelimit-remaining'), 0);
+  const wait = number(over, 'retry-after');
+  assert.ok(wait >= 1 && wait <= 60, `Retry-After ${wait}`);
+  assert.deepEqual(over.error.details, { retryAfterSeconds: wait, tier: 'standard' });
+});
+
+test('a refused request has no effect', async () => {
+  const key = await s.makeKey('--role', 'admin', '--name', 'effects');
+  const client = s.server.client(key);
+  const made = [];
+  for (let i = 0; i < 20; i++) {
+    const answer = await client.post('/environments', { name: `limited-${i}`, orderIndex: 100 + i });
+    assert.ok([201, 429].includes(answer.status), answer.text);
+    if (answer.status === 201) made.push(answer.data.name);
+  }
+  assert.equal(made.length, 12);
+  const reader = await fresh();
+  const names = (await reader.get('/environments', { query: { pageSize: '100' } })).data.map((e) => e.name).filter((n) => n.startsWith('limited-'));
+  assert.deepEqual(names.sort(), made.sort());
+});
+
+test('a burst is bounded by the bucket', async () => {
+  const client = await fresh('--tier', 'premium');
+  const began = Date.now();
+  const answers = await Promise.all(Array.from({ length: 40 }, () => client.get('/environments')));
+  const seconds = (Date.now() - began) / 1000;
+  const through = answers.filter((a) => a.status === 200).length;
+  assert.ok(through >= 4 && through <= 4 + Math.ceil(seconds), `${through} of 40 in ${seconds} s with a bucket of 4 and 1 a second`);
+  for (const answer of answers.filter((a) => a.status === 429)) {
+    assert.equal(answer.error.details.tier, 'premium');
+    assert.ok(number(answer, 'retry-after') >= 1);
+    assert.equal(number(answer, 'x-ratelimit-limit'), 60);
+  }
+});
+
+test('callers do not share their limits', async () => {
+  const [one, two] = [await fresh(), await fresh()];
+  for (let i = 0; i < 13; i++) await one.get('/environments');
+  assert.equal((await one.get('/environments')).status, 429);
+  assert.equal(number(await two.get('/environments'), 'x-ratelimit-remaining'), 11);
+});
+
+test('before anybody is authenticated the bucket of the address shows, and ends a flood', async () => {
+  const strict = await start({ name: 'flood', workers: 1, env: { SLIPWAY_RATE_ADDRESS: '60', SLIPWAY_RATE_ADDRESS_BURST: '30' } });
+  try {
+    const answers = [];
+    for (let i = 0; i < 60; i++) answers.push(await strict.server.client().get('/environments'));
+    assert.equal(answers[0].status, 401);
+    assert.equal(number(answers[0], 'x-ratelimit-limit'), 60);
+    const last = answers.find((a) => a.status === 429);
+    assert.ok(last, 'sixty requests at once exceed a bucket of thirty');
+    assert.equal(last.code, 'RATE_LIMIT_EXCEEDED');
+    assert.ok(number(last, 'retry-after') >= 1);
+  } finally {
+    await strict.stop();
+  }
+});

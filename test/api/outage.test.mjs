@@ -1,0 +1,67 @@
+// The store fails: every request gets an honest 503, and everything works again once the store does.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { start } from '../lib/slipway.mjs';
+import { eventually } from '../lib/wait.mjs';
+
+let s;
+
+before(async () => {
+  s = await start({ name: 'outage', workers: 2 });
+  await s.api.want(201, 'POST', '/environments', { name: 'kept', orderIndex: 1 });
+});
+after(() => s?.stop());
+
+function unavailable(answer) {
+  assert.equal(answer.status, 503, answer.text);
+  assert.equal(answer.code, 'SYS_STORAGE');
+  assert.ok(Number(answer.headers['retry-after']) >= 1);
+}
+
+const works = async () => (await s.api.get('/environments')).status === 200;
+
+test('a store without memory refuses changes that grow with 503, and takes them again', async () => {
+  const used = Number(/used_memory:(\d+)/.exec(await s.redis.command('INFO', 'memory'))[1]);
+  await s.redis.command('CONFIG', 'SET', 'maxmemory', String(Math.floor(used / 2)));
+  try {
+    const answer = await eventually(async () => {
+      const got = await s.api.post('/environments', { name: 'too-much', orderIndex: 2 });
+      return got.status === 503 && got;
+    }, 'the store to refuse');
+    unavailable(answer);
+  } finally {
+    await s.redis.command('CONFIG', 'SET', 'maxmemory', '0');
+  }
+  await eventually(works, 'the store to take reads again');
+  await eventually(async () => (await s.api.post('/environments', { name: 'enough-again', orderIndex: 3 })).status === 201, 'the store to take changes again');
+});
+
+test('a store that is gone answers 503, liveness stays, and it comes back without a restart', async () => {
+  await s.redis.kill();
+  unavailable(await eventually(async () => {
+    const got = await s.api.get('/environments');
+    return got.status === 503 && got;
+  }, 'the loss to be noticed'));
+  for (let i = 0; i < 20; i++) unavailable(await s.server.client(s.key).get('/environments'));
+  unavailable(await s.api.post('/environments', { name: 'never', orderIndex: 4 }));
+  const alive = await s.server.client().get('/livez', { absolute: true, judge: false });
+  assert.equal(alive.status, 200);
+  const ready = await s.server.client().get('/readyz', { absolute: true, judge: false });
+  assert.equal(ready.status, 503);
+  await s.redis.start();
+  await eventually(works, 'the store to be back');
+  const names = (await s.api.get('/environments')).data.map((e) => e.name);
+  assert.ok(names.includes('kept'));
+  assert.ok(!names.includes('never'));
+});
+
+test('another keyring is refused at the start, with a reason', async () => {
+  const { default: fs } = await import('node:fs');
+  const other = s.nest.file('other-data');
+  fs.mkdirSync(other);
+  const started = s.nest.start('stranger', (await import('../lib/process.mjs')).SLIPWAY,
+    ['serve', '--listen', '127.0.0.1:0', '--data', other, '--redis', s.redisUrl, '--workers', '1']);
+  const { code } = await eventually(() => started.exited, 'the stranger to refuse');
+  assert.equal(code, 1);
+  assert.match(started.tail?.() ?? fs.readFileSync(s.nest.file('stranger.log'), 'utf8'), /keyring/);
+});
