@@ -1,0 +1,86 @@
+/* Any bytes as WebSocket frames, for both ends: what comes out must not depend on how the bytes were cut, messages keep
+ * to the limits, text is UTF-8, and a message written anew is read as the same. The first byte chooses the end and the
+ * cuts. */
+#include "lib/must.h"
+#include "proto/ws.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const struct ws_limits limits = {300, 6, 0};
+
+static void write_again(enum ws_role reader, const struct ws *w)
+{
+    struct buf frame = {0};
+    struct ws second;
+    ws_write(&frame, reader == WS_SERVER ? WS_CLIENT : WS_SERVER, w->opcode, w->payload);
+    struct str in = buf_view(&frame);
+    ws_init(&second, reader, &limits);
+    must(ws_feed(&second, &in) == WS_MESSAGE && in.n == 0);
+    must(second.opcode == w->opcode && str_eq(second.payload, w->payload));
+    ws_fini(&second);
+    buf_free(&frame);
+}
+
+static void note(struct buf *out, enum ws_role role, const struct ws *w, enum ws_event e)
+{
+    buf_printf(out, "%d:", e);
+    if (e == WS_MESSAGE) {
+        must(w->payload.n <= limits.message);
+        must(w->opcode == WS_BINARY || str_utf8(w->payload));
+        write_again(role, w);
+    }
+    if (e == WS_PINGED || e == WS_PONGED)
+        must(w->payload.n <= 125);
+    if (e == WS_CLOSED)
+        must((w->code == WS_NO_CODE || ws_code_ok(w->code)) && str_utf8(w->payload));
+    if (e == WS_FAULT)
+        must(ws_code_ok(w->code) && w->why != NULL);
+    else
+        buf_str(out, w->payload);
+    if (e == WS_CLOSED || e == WS_FAULT)
+        buf_printf(out, "%d", w->code);
+}
+
+static struct buf play(enum ws_role role, const uint8_t *data, size_t size, uint32_t seed)
+{
+    struct ws w;
+    struct buf out = {0};
+    ws_init(&w, role, &limits);
+    for (size_t at = 0; at < size;) {
+        size_t n = size - at;
+        if (seed != 0) {
+            seed = seed * 1664525 + 1013904223;
+            n = 1 + (seed >> 24) % 7;
+            n = n < size - at ? n : size - at;
+        }
+        char *copy = malloc(n); /* its end is the end of the allocation */
+        must(copy != NULL);
+        memcpy(copy, data + at, n);
+        struct str in = {copy, n};
+        for (enum ws_event e; (e = ws_feed(&w, &in)) != WS_MORE;)
+            note(&out, role, &w, e);
+        must(in.n == 0 && w.message.n <= limits.message);
+        must(!ws_idle(&w) || w.message.p == NULL);
+        free(copy);
+        at += n;
+    }
+    ws_fini(&w);
+    return out;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0)
+        return 0;
+    enum ws_role role = data[0] & 1 ? WS_CLIENT : WS_SERVER;
+    struct buf whole = play(role, data + 1, size - 1, 0);
+    struct buf parts = play(role, data + 1, size - 1, data[0] | 0x100);
+    must(str_eq(buf_view(&whole), buf_view(&parts)));
+    buf_free(&whole);
+    buf_free(&parts);
+    return 0;
+}
