@@ -1,0 +1,253 @@
+#include "test/store/fixture.h"
+
+static const int64_t t0 = 4102444800000;
+
+static const struct admit_rate rates[] = {{60, 10}, {6000, 500}};
+
+static struct admission known(int64_t cost)
+{
+    return (struct admission){
+        .partition = 7, .space = space, .caller = S("key:K"), .rates = rates, .rate_count = 2, .cost = cost};
+}
+
+static struct admission credential(const char *hash)
+{
+    return (struct admission){.partition = 7, .credential = str_z(hash), .rates = rates, .rate_count = 2, .cost = 1};
+}
+
+static void a_credential_is_looked_up(void **state)
+{
+    struct admission in = credential("h1");
+    const struct admitted *a;
+
+    (void)state;
+    assert_int_equal(admit(&in)->verdict, ADMIT_UNKNOWN);
+    redis_do("HSET " P "k:h1 kind key id K tenant " TENANT " tier 1 name ops");
+    a = admit(&in);
+    assert_int_equal(a->verdict, ADMIT_OK);
+    assert_string_equal(redis_text(redis_field(a->credential, S("name"))).p, "ops");
+    assert_int_equal(a->limit, 6000);
+    assert_int_equal(a->remaining, 5999);
+    assert_int_equal(redis_number("HGET " P "b:" TENANT ":key:K n"), 1);
+    redis_do("HSET " P "k:h1 revoked 1700000000000");
+    assert_int_equal(admit(&in)->verdict, ADMIT_REVOKED);
+    redis_do("HDEL " P "k:h1 revoked");
+    set_clock(t0);
+    redis_do("HSET " P "k:h1 expires %lld", (long long)t0);
+    assert_int_equal(admit(&in)->verdict, ADMIT_EXPIRED);
+    redis_do("HSET " P "k:h1 expires %lld", (long long)t0 + 1);
+    assert_int_equal(admit(&in)->verdict, ADMIT_OK);
+    redis_do("HSET " P "k:h1 expires 0");
+    assert_int_equal(admit(&in)->verdict, ADMIT_OK);
+}
+
+static void an_optional_record_only_ever_refuses(void **state)
+{
+    struct admission in = known(1);
+
+    (void)state;
+    in.credential = S("jwt");
+    in.optional = true;
+    assert_int_equal(admit(&in)->verdict, ADMIT_OK);
+    redis_do("HSET " P "k:jwt tenant " TENANT " revoked 5");
+    assert_int_equal(admit(&in)->verdict, ADMIT_REVOKED);
+}
+
+static void nothing_is_charged_for_nothing(void **state)
+{
+    struct admission in = known(0);
+
+    (void)state;
+    assert_int_equal(admit(&in)->verdict, ADMIT_OK);
+    assert_int_equal(redis_number("DBSIZE"), 0);
+}
+
+static void the_burst_is_exact(void **state)
+{
+    struct admission in = known(1);
+    const struct admitted *a = NULL;
+
+    (void)state;
+    set_clock(t0);
+    for (int i = 0; i < 10; i++) {
+        a = admit(&in);
+        assert_int_equal(a->verdict, ADMIT_OK);
+        assert_int_equal(a->burst_remaining, 9 - i);
+        assert_int_equal(a->remaining, 59 - i);
+    }
+    assert_int_equal(a->reset_ms, t0 + 60000);
+    a = admit(&in);
+    assert_int_equal(a->verdict, ADMIT_LIMITED);
+    assert_int_equal(a->retry_after_ms, 1000); /* one a second comes back */
+    assert_int_equal(a->remaining, 50);        /* not charged */
+    set_clock(t0 + 999);
+    assert_int_equal(admit(&in)->verdict, ADMIT_LIMITED);
+    set_clock(t0 + 1000);
+    assert_int_equal(admit(&in)->verdict, ADMIT_OK);
+    assert_int_equal(admit(&in)->verdict, ADMIT_LIMITED);
+    set_clock(t0 + 50000); /* it never holds more than its size */
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(admit(&in)->verdict, ADMIT_OK);
+    assert_int_equal(admit(&in)->verdict, ADMIT_LIMITED);
+}
+
+static void the_window_is_exact(void **state)
+{
+    struct admission in = known(1);
+    const struct admitted *a;
+    int admitted = 0;
+
+    (void)state;
+    for (int64_t ms = 0; ms < 59000; ms += 500) { /* two a second: the bucket lets one through */
+        set_clock(t0 + ms);
+        admitted += admit(&in)->verdict == ADMIT_OK;
+    }
+    assert_int_equal(admitted, 60);
+    set_clock(t0 + 59999);
+    a = admit(&in);
+    assert_int_equal(a->verdict, ADMIT_LIMITED);
+    assert_int_equal(a->remaining, 0);
+    assert_int_equal(a->reset_ms, t0 + 60000);
+    assert_int_equal(a->retry_after_ms, 1);
+    set_clock(t0 + 60000);
+    a = admit(&in);
+    assert_int_equal(a->verdict, ADMIT_OK);
+    assert_int_equal(a->remaining, 59);
+    assert_int_equal(a->reset_ms, t0 + 120000);
+}
+
+/* Random times and costs against the same rules written down once more: levels in thousandths of a request. */
+static void a_rate_agrees_with_its_model(void **state)
+{
+    int64_t now = t0, start = 0, stamp = t0, count = 0, level = 10000;
+    unsigned seed = 12345;
+
+    (void)state;
+    for (int i = 0; i < 400; i++) {
+        bool new_window, ok;
+        struct admission in;
+        int64_t filled;
+
+        seed = seed * 1103515245 + 12345;
+        now += seed / 65536 % 4 ? seed / 65536 % 700 : seed / 65536 % 30000;
+        in = known(1 + seed / 1024 % 3);
+        set_clock(now);
+        new_window = now - start >= 60000;
+        filled = level + now - stamp < 10000 ? level + now - stamp : 10000;
+        ok = (new_window ? 0 : count) + in.cost <= 60 && filled >= in.cost * 1000;
+        assert_int_equal(admit(&in)->verdict, ok ? ADMIT_OK : ADMIT_LIMITED);
+        if (!ok)
+            continue;
+        start = new_window ? now : start;
+        count = (new_window ? 0 : count) + in.cost;
+        level = filled - in.cost * 1000;
+        stamp = now;
+    }
+}
+
+static void a_rate_nobody_uses_goes_away(void **state)
+{
+    struct admission in = known(1);
+
+    (void)state;
+    admit(&in);
+    assert_true(redis_number("PTTL " P "b:" TENANT ":key:K") > 60000);
+    assert_true(redis_number("PTTL " P "b:" TENANT ":key:K") <= 120000);
+}
+
+static struct admission claiming(const char *fingerprint, const char *owner)
+{
+    struct admission in = known(1);
+
+    in.idempotency.route = "/things/{id}";
+    in.idempotency.hash = S("kh");
+    in.idempotency.fingerprint = str_z(fingerprint);
+    in.idempotency.owner = str_z(owner);
+    in.idempotency.lock_ms = 11000;
+    return in;
+}
+
+static struct str record(void)
+{
+    return key_idempotency(&fixture.arena, space, S("key:K"), "/things/{id}", S("kh"));
+}
+
+static void finish(const char *owner, enum code expected)
+{
+    const struct str fields[] = {S("status"), S("201"), S("id"), S("abc")};
+    struct commit c;
+
+    begin(&c, 0);
+    commit_idempotency(&c, record(), str_z(owner), 86400000, fields, 4);
+    if (expected == OK)
+        commit_ok(&c);
+    else
+        commit_refused(&c, expected, "idempotency");
+}
+
+static void an_idempotency_key_is_claimed_finished_and_replayed(void **state)
+{
+    struct admission first = claiming("f1", "req1"), second = claiming("f1", "req2"), other = claiming("f2", "req3");
+    const struct admitted *a;
+
+    (void)state;
+    assert_int_equal(admit(&first)->replay, ADMIT_CLAIMED);
+    assert_int_equal(admit(&first)->replay, ADMIT_CLAIMED); /* the same request asks again */
+    assert_int_equal(admit(&second)->replay, ADMIT_IN_PROGRESS);
+    assert_int_equal(admit(&other)->replay, ADMIT_OTHER);
+    finish("req2", RES_IDEMPOTENCY_IN_PROGRESS);
+    finish("req1", OK);
+    finish("req1", RES_IDEMPOTENCY_IN_PROGRESS);
+    a = admit(&second);
+    assert_int_equal(a->replay, ADMIT_REPLAY);
+    assert_string_equal(redis_text(redis_field(a->record, S("status"))).p, "201");
+    assert_string_equal(redis_text(redis_field(a->record, S("id"))).p, "abc");
+    assert_int_equal(admit(&other)->replay, ADMIT_OTHER);
+    assert_true(redis_number("PTTL %s", record().p) > 86000000);
+}
+
+static void a_claim_that_was_never_finished_is_over(void **state)
+{
+    struct admission first = claiming("f1", "req1"), second = claiming("f2", "req2");
+
+    (void)state;
+    set_clock(t0);
+    assert_int_equal(admit(&first)->replay, ADMIT_CLAIMED);
+    set_clock(t0 + 10999);
+    assert_int_equal(admit(&second)->replay, ADMIT_OTHER);
+    set_clock(t0 + 11000);
+    assert_int_equal(admit(&second)->replay, ADMIT_CLAIMED);
+    finish("req1", RES_IDEMPOTENCY_IN_PROGRESS);
+    finish("req2", OK);
+}
+
+static void who_is_limited_claims_nothing(void **state)
+{
+    struct admission in = claiming("f1", "req1");
+
+    (void)state;
+    in.cost = 11;
+    assert_int_equal(admit(&in)->verdict, ADMIT_LIMITED);
+    assert_int_equal(admit(&in)->replay, ADMIT_NO_KEY);
+    assert_int_equal(redis_number("EXISTS %s", record().p), 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, fixture_clear)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_credential_is_looked_up),
+        TEST(an_optional_record_only_ever_refuses),
+        TEST(nothing_is_charged_for_nothing),
+        TEST(the_burst_is_exact),
+        TEST(the_window_is_exact),
+        TEST(a_rate_agrees_with_its_model),
+        TEST(a_rate_nobody_uses_goes_away),
+        TEST(an_idempotency_key_is_claimed_finished_and_replayed),
+        TEST(a_claim_that_was_never_finished_is_over),
+        TEST(who_is_limited_claims_nothing),
+    };
+
+    return cmocka_run_group_tests(tests, fixture_open, fixture_close);
+}
