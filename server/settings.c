@@ -110,6 +110,8 @@ const struct config_row settings_rows[] = {
      .doc = "How long the answer to a request with an Idempotency-Key can be replayed."},
     {"audit-keep", CONFIG_DURATION, AT(audit_keep), "2555d", 1000, 36500 * DAY,
      .doc = "How long entries of the audit trail are kept."},
+    {"run-keep", CONFIG_DURATION, AT(run_keep), "30d", 1000, 3650 * DAY,
+     .doc = "How long a workflow run is kept after its end, with its steps, events and logs."},
     {"outbound.allow", CONFIG_LIST, AT(outbound_allow), "", .arg = "CIDR,…",
      .doc = "Private, loopback and link-local networks that steps may call; all others of them are refused on the connected address."},
 

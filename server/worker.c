@@ -5,6 +5,7 @@
 #include "lib/timer.h"
 #include "server/audit.h"
 #include "server/credential.h"
+#include "server/engine/drain.h"
 #include "server/feed.h"
 #include "server/hub.h"
 #include "server/limit.h"
@@ -175,6 +176,19 @@ static bool stop_feeds(struct worker *w)
     return true;
 }
 
+static bool start_engine(struct worker *w)
+{
+    w->drains = drains_open(w);
+    return w->drains != NULL;
+}
+
+static bool stop_engine(struct worker *w)
+{
+    drains_close(w->drains, stopped, w);
+    w->drains = NULL;
+    return false;
+}
+
 static bool start_connections(struct worker *w)
 {
     (void)w; /* they come by themselves */
@@ -223,10 +237,16 @@ static const struct part {
     bool (*start)(struct worker *w);
     bool (*stop)(struct worker *w); /* false: `stopped` will be called */
 } parts[] = {
-    {"store", start_store, stop_store},          {"callers", start_callers, stop_callers},
-    {"audit", start_audit, stop_audit},          {"hub", start_hub, stop_hub},
-    {"feeds", start_feeds, stop_feeds},          {"connections", start_connections, stop_connections},
+    // clang-format off
+    {"store", start_store, stop_store},
+    {"callers", start_callers, stop_callers},
+    {"audit", start_audit, stop_audit},
+    {"hub", start_hub, stop_hub},
+    {"feeds", start_feeds, stop_feeds},
+    {"engine", start_engine, stop_engine},
+    {"connections", start_connections, stop_connections},
     {"listener", start_listener, stop_listener},
+    // clang-format on
 };
 
 /* From the loop's next turn: what has just been stopped has left its own call by then. */

@@ -50,9 +50,14 @@ enum code drain_commit(struct worker *w, struct commit *c, struct str run, struc
 /* Looks at a run whose inbox or timer may be due; nobody waits. */
 void drain_run(struct worker *w, struct space space, struct str run);
 
-/* Fields of a run's hash beside the store's own: "def" the pinned definition, "in" the origin, "h" the header, "s:<node>"
+/* Agents whose last heartbeat is two intervals old or older are told to `fn` about once a second, by every process that
+ * sees them, until they beat again or are taken off (commit_beat). */
+typedef void drain_stale(struct worker *w, struct space space, struct str agent, int64_t last_ms, int64_t now_ms);
+void drains_on_stale(struct drains *d, drain_stale *fn);
+
+/* Fields of a run's hash beside the store's own: "def" the pinned definition, "origin" what never changes, "h" the header, "s:<node>"
  * a step that is no longer pending. */
-#define RUN_KIND "workflow-run"
+#define RUN_KIND "run"
 /* A run out of its hash (names and values). NULL: no such run, damaged (logged), or no memory. */
 struct redis_value;
 struct run *run_of_hash(struct arena *a, const struct redis_value *hash);

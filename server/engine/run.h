@@ -238,7 +238,7 @@ const struct json *run_step_config(struct arena *a, const struct run *r, int ste
 struct str run_task_id(struct arena *a, const struct run *r, int step);
 
 /* Public documents, members in RFC 8785 order. */
-void run_document_write(struct buf *b, const struct run *r, int64_t now);
+void run_document_write(struct buf *b, const struct run *r, int64_t revision, int64_t now);
 void run_step_document_write(struct buf *b, const struct run *r, int step);
 
 #endif

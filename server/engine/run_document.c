@@ -89,7 +89,7 @@ static void put_tree(struct json_out *o, const char *name, const struct json *j,
         json_put(o, j);
 }
 
-void run_document_write(struct buf *b, const struct run *r, int64_t now)
+void run_document_write(struct buf *b, const struct run *r, int64_t revision, int64_t now)
 {
     struct json_out o;
 
@@ -101,6 +101,7 @@ void run_document_write(struct buf *b, const struct run *r, int64_t now)
     put_tree(&o, "context", r->origin.context, false);
     put_time(&o, "createdAt", r->origin.created_ms);
     put_duration(&o, r->started_ms, r->finished_ms);
+    put_text(&o, "environmentId", json_str(json_get(r->origin.context, "environmentId")));
     put_run_error(&o, r);
     put_time(&o, "finishedAt", r->finished_ms);
     put_text(&o, "id", r->origin.id);
@@ -110,6 +111,9 @@ void run_document_write(struct buf *b, const struct run *r, int64_t now)
     put_text(&o, "pauseReason", r->pause_reason);
     put_text(&o, "pausedBy", r->paused_by);
     put_int(&o, "progress", progress(r));
+    put_text(&o, "promotionId", json_str(json_get(r->origin.context, "promotionId")));
+    put_text(&o, "releaseId", json_str(json_get(r->origin.context, "releaseId")));
+    put_int(&o, "revision", revision);
     put_time(&o, "startedAt", r->started_ms);
     json_key(&o, S("status"));
     json_put_z(&o, run_status_name(r->status));
@@ -204,6 +208,15 @@ static void put_step_error(struct json_out *o, const struct step *s)
     json_close(o, '}');
 }
 
+static int position(const struct template *t, int i)
+{
+    int k = 0;
+
+    while (t->order[k] != i)
+        k++;
+    return k;
+}
+
 void run_step_document_write(struct buf *b, const struct run *r, int i)
 {
     const struct template_node *node = &r->template->nodes[i];
@@ -227,6 +240,7 @@ void run_step_document_write(struct buf *b, const struct run *r, int i)
     put_text(&o, "name", node->name);
     put_text(&o, "nodeId", node->id);
     put_raw(&o, "outputs", s->outputs.n > 0 ? s->outputs : S("{}"));
+    put_int(&o, "position", position(r->template, i));
     if (s->progress >= 0)
         put_int(&o, "progress", s->progress);
     put_text(&o, "reason", s->reason);

@@ -9,13 +9,13 @@
 static const char *const input_types[] = {"string", "number", "boolean", "object", "array", "uuid", "secret-ref", NULL};
 static const char *const joins[] = {"all", "any", NULL};
 static const char *const ons[] = {"success", "failure", "always", NULL};
-static const char *const failures[] = {"fail-fast", "continue", "rollback", NULL};
+const char *const template_failures[] = {"fail-fast", "continue", "rollback", NULL};
 static const char *const backoffs[] = {"fixed", "linear", "exponential", NULL};
 
 #define NODE_ID "^[a-z][a-z0-9-]{0,62}$"
 
 // clang-format off
-static const struct field input_fields[] = {
+const struct field template_input_fields[] = {
     {"name", FIELD_STRING, FIELD_REQUIRED, .pattern = "^[A-Za-z_][A-Za-z0-9_-]{0,62}$", .doc = "Unique in the template; expressions say inputs.<name>."},
     {"type", FIELD_ENUM, FIELD_REQUIRED, .choices = input_types, .doc = "What values it takes."},
     {"required", FIELD_BOOL, .preset = "false", .doc = "A run cannot start without it."},
@@ -30,7 +30,7 @@ static const struct field retry_fields[] = {
     {"maxDelaySeconds", FIELD_NUMBER, 0, 0, 86400, .preset = "300", .doc = "The delay never exceeds this."},
     {"retryOn", FIELD_LIST, 0, 1, 32, .item = FIELD_STRING, .doc = "Types of errors that are worth another attempt. Default: all."},
     {0}};
-static const struct field node_fields[] = {
+const struct field template_node_fields[] = {
     {"id", FIELD_STRING, FIELD_REQUIRED, .pattern = NODE_ID, .doc = "Unique in the template."},
     {"type", FIELD_STRING, FIELD_REQUIRED, 1, 63, .doc = "Key of a step type."},
     {"name", FIELD_STRING, 0, 1, 200, .doc = "For people. Default: the id."},
@@ -42,22 +42,28 @@ static const struct field node_fields[] = {
     {"onFailure", FIELD_STRING, .pattern = "^(fail|continue|pause|goto:[a-z][a-z0-9-]{0,62})$", .preset = "\"fail\"", .doc = "fail, continue, pause, or goto:<node id>."},
     {"compensates", FIELD_STRING, .pattern = NODE_ID, .doc = "The node that this one undoes when the template's onFailure is rollback."},
     {0}};
-static const struct field edge_fields[] = {
+const struct field template_edge_fields[] = {
     {"from", FIELD_STRING, FIELD_REQUIRED, .pattern = NODE_ID, .doc = "Source node."},
     {"to", FIELD_STRING, FIELD_REQUIRED, .pattern = NODE_ID, .doc = "Target node."},
     {"on", FIELD_ENUM, .choices = ons, .preset = "\"success\"", .doc = "How the source must have ended."},
     {"condition", FIELD_STRING, 0, 1, 1040, .doc = "An expression; when it is false the edge is dead."},
     {0}};
-const struct field template_definition[] = {
-    {"inputs", FIELD_LIST, 0, 0, 100, .item = FIELD_OBJECT, .fields = input_fields, .doc = "What a run takes."},
-    {"nodes", FIELD_LIST, 0, 0, TEMPLATE_NODES, .item = FIELD_OBJECT, .fields = node_fields, .doc = "The steps; an active template has at least one."},
-    {"edges", FIELD_LIST, 0, 0, TEMPLATE_EDGES, .item = FIELD_OBJECT, .fields = edge_fields, .doc = "What comes after what."},
-    {"outputs", FIELD_MAP, 0, 0, 100, .item = FIELD_STRING, .item_max = 1040, .doc = "Name to expression, evaluated when a run has succeeded."},
-    {"timeoutSeconds", FIELD_INT, 0, 1, TEMPLATE_TIMEOUT_MAX_S, .preset = "86400", .doc = "Of a whole run, pauses not counted."},
-    {"onFailure", FIELD_ENUM, .choices = failures, .preset = "\"fail-fast\"", .doc = "What an uncaught failure of a node does to the others."},
-    {"finally", FIELD_LIST, FIELD_UNIQUE_ITEMS, 0, TEMPLATE_NODES, .item = FIELD_STRING, .doc = "Nodes that run last, whatever happened."},
-    {0}};
+const struct field template_definition[] = {TEMPLATE_DEFINITION, {0}};
 // clang-format on
+
+void template_definition_write(struct json_out *o, const struct json *document)
+{
+    static const char *const members[] = {"edges", "finally",   "inputs",  "name",
+                                          "nodes", "onFailure", "outputs", "timeoutSeconds"};
+
+    json_open(o, '{');
+    for (size_t i = 0; i < ARRAY_LEN(members); i++)
+        if (json_get(document, members[i]) != NULL) {
+            json_key(o, str_z(members[i]));
+            json_put(o, json_get(document, members[i]));
+        }
+    json_close(o, '}');
+}
 
 static void add_fault(struct build *b, struct template_fault *list, int *n, const struct template_fault *fault)
 {
@@ -429,7 +435,7 @@ const struct template *template_parse(struct arena *a, const struct json *defini
     b.t->inputs = json_get(definition, "inputs");
     b.t->outputs = json_get(definition, "outputs");
     b.t->timeout_ms = seconds_ms(definition, "timeoutSeconds", TEMPLATE_TIMEOUT_S * INT64_C(1000));
-    b.t->on_failure = (enum template_failure)choice(failures, json_str(json_get(definition, "onFailure")), 0);
+    b.t->on_failure = (enum template_failure)choice(template_failures, json_str(json_get(definition, "onFailure")), 0);
     if (!parse_graph(&b, nodes, edges))
         return NULL;
     template_graph(&b);

@@ -81,7 +81,21 @@ struct template_report {
 };
 
 /* Members of a definition, as rows: what the resource's fields contain beside its name and status. */
-extern const struct field template_definition[];
+extern const struct field template_definition[], template_input_fields[], template_node_fields[],
+    template_edge_fields[];
+extern const char *const template_failures[];
+// clang-format off
+#define TEMPLATE_DEFINITION                                                                                                \
+    {"inputs", FIELD_LIST, .max = 100, .item = FIELD_OBJECT, .fields = template_input_fields, .preset = "[]", .doc = "What a run takes."}, \
+    {"nodes", FIELD_LIST, .max = TEMPLATE_NODES, .item = FIELD_OBJECT, .fields = template_node_fields, .preset = "[]", .doc = "The steps; an active template has at least one."}, \
+    {"edges", FIELD_LIST, .max = TEMPLATE_EDGES, .item = FIELD_OBJECT, .fields = template_edge_fields, .preset = "[]", .doc = "What comes after what."}, \
+    {"outputs", FIELD_MAP, .max = 100, .item = FIELD_STRING, .item_max = 1040, .preset = "{}", .doc = "Name to expression, evaluated when a run has succeeded."}, \
+    {"timeoutSeconds", FIELD_INT, .min = 1, .max = TEMPLATE_TIMEOUT_MAX_S, .preset = "86400", .doc = "Of a whole run, pauses not counted."}, \
+    {"onFailure", FIELD_ENUM, .choices = template_failures, .preset = "\"fail-fast\"", .doc = "What an uncaught failure of a node does to the others."}, \
+    {"finally", FIELD_LIST, FIELD_UNIQUE_ITEMS, .max = TEMPLATE_NODES, .item = FIELD_STRING, .preset = "[]", .doc = "Nodes that run last, whatever happened."}
+// clang-format on
+/* The definition out of a template's document: its name and the members above, canonical. */
+void template_definition_write(struct json_out *o, const struct json *document);
 
 /* NULL when the definition has errors (report->errors) or memory ran out (then there may be none). Without a report
  * only what can be built is checked for, which is enough for a definition that was valid when it was stored. */

@@ -140,6 +140,10 @@ struct str key_inbox(struct arena *a, struct space s, struct str run)
 {
     return of_tenant(a, s, "in", run);
 }
+struct str key_seen(struct arena *a, struct space s, struct str run)
+{
+    return of_tenant(a, s, "ids", run);
+}
 struct str key_lease(struct arena *a, struct space s, struct str run)
 {
     return of_tenant(a, s, "le", run);

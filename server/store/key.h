@@ -59,6 +59,7 @@ struct str key_idempotency(struct arena *a, struct space s, struct str caller, c
 struct str key_credential(struct arena *a, unsigned partition, struct str hash);
 struct str key_rate(struct arena *a, struct space s, struct str caller);
 struct str key_inbox(struct arena *a, struct space s, struct str run);
+struct str key_seen(struct arena *a, struct space s, struct str run); /* ids of entries */
 struct str key_lease(struct arena *a, struct space s, struct str run);
 struct str key_dirty(struct arena *a, unsigned partition);
 struct str key_timers(struct arena *a, unsigned partition);

@@ -758,7 +758,7 @@ static void secrets_are_masked_in_documents_and_travel_as_credentials(void **sta
         str_find(envelope, S("\"credentials\":{\"DB_PASSWORD\":\"hunter22\",\"inputs.password\":\"hunter22\"}")) >= 0);
     assert_true(str_find(envelope, S("\"env\":{\"MODE\":\"x\"}")) >= 0);
     buf_init_arena(&b, &f->arena, 512);
-    run_document_write(&b, f->r, f->now);
+    run_document_write(&b, f->r, 1, f->now);
     run_step_document_write(&b, f->r, 0);
     assert_true(str_find(buf_view(&b), S("hunter22")) < 0);
     assert_true(str_find(buf_view(&b), S("\"command\":[\"login\",\"***\"]")) >= 0);
@@ -778,7 +778,7 @@ static void documents_say_what_blocks_a_step(void **state)
     run_step_document_write(&b, f->r, 0);
     assert_true(str_find(buf_view(&b), S("\"blockedBy\":[{\"reason\":\"nobody is there\",\"type\":\"agent\"}]")) >= 0);
     buf_clear(&b);
-    run_document_write(&b, f->r, f->now);
+    run_document_write(&b, f->r, 1, f->now);
     assert_true(str_find(buf_view(&b), S("\"activeSteps\":[\"a\"]")) >= 0);
     assert_true(str_find(buf_view(&b), S("\"progress\":0")) >= 0);
 }

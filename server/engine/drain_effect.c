@@ -1,0 +1,180 @@
+/* A transition's outcome as parts of one commit: the run's document, its header and changed steps, frames, tasks, timers,
+ * work. */
+#include "server/api/orchestrator/resources.h"
+#include "server/audit.h"
+#include "server/document.h"
+#include "server/engine/drain_private.h"
+#include "server/worker.h"
+
+enum { AGENT_EVENTS_KEPT = 256 };
+
+static struct str agent_channel(struct drain *d, struct str agent)
+{
+    return arena_printf(&d->arena, "agent:" STR_FMT, STR_ARG(agent));
+}
+
+static struct str run_channel(struct drain *d)
+{
+    return arena_printf(&d->arena, "run:" STR_FMT, STR_ARG(d->place.id));
+}
+
+/* "<node>:<attempt>" with the run in front is how queues name a step: the task's id itself. */
+static void write_assign(struct drain *d, struct commit *c, const struct effect *e)
+{
+    commit_task(c, e->agent, e->task, e->text);
+    commit_event(c, agent_channel(d, e->agent),
+                 arena_printf(&d->arena, "\"type\":\"task_assigned\",\"task\":" STR_FMT "}", STR_ARG(e->text)));
+    commit_channel(c, agent_channel(d, e->agent), AGENT_EVENTS_KEPT, 0);
+}
+
+static void write_cancel(struct drain *d, struct commit *c, const struct effect *e)
+{
+    struct json_out o;
+    struct buf b;
+
+    buf_init_arena(&b, &d->arena, 256);
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    json_key(&o, S("type"));
+    json_put_z(&o, "task_cancel");
+    json_key(&o, S("taskId"));
+    json_put_str(&o, e->task);
+    json_key(&o, S("reason"));
+    json_put_str(&o, e->text);
+    json_key(&o, S("graceSeconds"));
+    json_put_int(&o, RUN_GRACE_MS / 1000);
+    json_close(&o, '}');
+    commit_event(c, agent_channel(d, e->agent), b.failed ? STR_NONE : str_slice(buf_view(&b), 1, b.n));
+}
+
+static void write_effect(struct drain *d, struct commit *c, const struct effect *e)
+{
+    switch (e->type) {
+    case EFFECT_EVENT:
+        commit_event(c, run_channel(d), e->text);
+        break;
+    case EFFECT_ASSIGN:
+        write_assign(d, c, e);
+        break;
+    case EFFECT_CANCEL:
+        write_cancel(d, c, e);
+        break;
+    case EFFECT_FORGET:
+        commit_task(c, e->agent, e->task, STR_NONE);
+        break;
+    case EFFECT_WAIT:
+    case EFFECT_WAIT_OVER:
+        commit_waiting(c, e->task, e->type == EFFECT_WAIT);
+        break;
+    case EFFECT_WORK:
+        commit_queue(c, e->task, d->now_ms + WORK_LEASE_MS); /* ours first, everybody's when the lease is over */
+        break;
+    case EFFECT_WORK_OVER:
+        commit_queue(c, e->task, -1);
+        break;
+    case EFFECT_TIMER:
+        commit_timer(c, "run", d->place.id, e->at);
+        break;
+    case EFFECT_CHOOSE:
+    case EFFECT_FINISHED:
+        break;
+    }
+}
+
+static void write_document(struct drain *d, struct commit *c)
+{
+    struct commit_index *index = arena_new(&d->arena, struct commit_index);
+    struct json *json;
+    struct buf b;
+
+    buf_init_arena(&b, &d->arena, 1024);
+    run_document_write(&b, d->r, d->revision + 1, d->now_ms);
+    json = b.failed || index == NULL ? NULL : json_parse(&d->arena, buf_view(&b), NULL, NULL);
+    if (json == NULL) {
+        d->fx.failed = true;
+        return;
+    }
+    d->json = buf_view(&b);
+    document_index(index, &d->arena, &workflow_run_resource, json);
+    commit_put(c, &(struct commit_document){.kind = RUN_KIND,
+                                            .id = d->place.id,
+                                            .revision = d->revision + 1,
+                                            .schema = document_schema(&workflow_run_resource),
+                                            .json = d->json,
+                                            .index = index});
+}
+
+static struct str text_of(struct drain *d, void (*write)(struct buf *b, const struct run *r, int step), int step)
+{
+    struct buf b;
+
+    buf_init_arena(&b, &d->arena, 512);
+    write(&b, d->r, step);
+    return b.failed ? STR_NONE : buf_view(&b);
+}
+
+static void header_write(struct buf *b, const struct run *r, int step)
+{
+    (void)step;
+    run_header_write(b, r);
+}
+
+static void write_run(struct drain *d, struct commit *c)
+{
+    const struct run *r = d->r;
+
+    if (r->dirty) {
+        write_document(d, c);
+        commit_field(c, RUN_KIND, d->place.id, S("h"), text_of(d, header_write, 0));
+    }
+    for (int i = 0; i < r->template->n; i++) {
+        struct str name = arena_printf(&d->arena, "s:" STR_FMT, STR_ARG(r->template->nodes[i].id));
+
+        if (r->steps[i].dirty)
+            commit_field(c, RUN_KIND, d->place.id, name, text_of(d, run_step_write, i));
+    }
+    d->wrote = r->dirty;
+}
+
+static void write_end(struct drain *d, struct commit *c)
+{
+    struct audit_entry entry = {.action = "run.completed",
+                                .resource = RUN_KIND,
+                                .resource_id = d->place.id,
+                                .metadata =
+                                    arena_printf(&d->arena, "{\"status\":\"%s\"}", run_status_name(d->r->status))};
+
+    audit_add_system(c, &d->arena, "engine", &entry);
+    commit_timer(c, "run", d->place.id, retention_at(d->drains, d->r));
+}
+
+void drain_write(struct drain *d, struct commit *c)
+{
+    bool finished = false;
+
+    write_run(d, c);
+    for (size_t i = 0; i < d->fx.n; i++) {
+        write_effect(d, c, &d->fx.list[i]);
+        finished = finished || d->fx.list[i].type == EFFECT_FINISHED;
+    }
+    if (finished)
+        write_end(d, c);
+}
+
+void drain_committed_effects(struct drain *d)
+{
+    for (size_t i = 0; i < d->fx.n; i++) {
+        const struct effect *e = &d->fx.list[i];
+
+        if (e->type == EFFECT_WORK && d->r->steps[e->step].status == STEP_RUNNING) {
+            struct work *w = work_new(d->drains, &d->place, d->r, e->step);
+
+            if (w != NULL)
+                work_begin(w);
+        }
+    }
+    for (int i = 0; i < d->r->template->n; i++)
+        d->r->steps[i].dirty = false;
+    d->r->dirty = false;
+    timers_set(d->drains, &d->place, d->r->timer_ms);
+}

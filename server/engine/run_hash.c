@@ -1,0 +1,45 @@
+#include "server/engine/drain.h"
+
+#include "lib/log.h"
+#include "proto/redis.h"
+
+/* Written by us, from bodies that were bounded when they came. */
+static const struct json_limits limits = {.depth = 64, .nodes = 400000};
+
+static bool read_steps(struct run *r, const struct redis_value *hash)
+{
+    for (size_t i = 0; i + 1 < hash->count; i += 2) {
+        struct str name = redis_text(redis_at(hash, i));
+        int step;
+
+        if (!str_starts(name, S("s:")))
+            continue;
+        step = template_find(r->template, str_slice(name, 2, name.n));
+        if (step >= 0 && !run_step_read(r, step, redis_text(redis_at(hash, i + 1))))
+            return false;
+    }
+    return true;
+}
+
+struct run *run_of_hash(struct arena *a, const struct redis_value *hash)
+{
+    struct str definition = redis_text(redis_field(hash, S("def"))), header = redis_text(redis_field(hash, S("h")));
+    struct json *origin_json = json_parse(a, redis_text(redis_field(hash, S("origin"))), &limits, NULL);
+    struct json *definition_json = json_parse(a, definition, &limits, NULL);
+    const struct template *t = definition_json == NULL ? NULL : template_parse(a, definition_json, NULL);
+    struct run_origin origin = {0};
+    struct run *r;
+
+    if (redis_is_nil(hash) || hash->count == 0)
+        return NULL;
+    if (t == NULL || !run_origin_read(origin_json, &origin)) {
+        log_error("run.damaged", "run=" STR_FMT " definition=%d", STR_ARG(origin.id), t != NULL);
+        return NULL;
+    }
+    r = run_new(a, t, &origin);
+    if (r == NULL || !run_header_read(r, header) || !read_steps(r, hash)) {
+        log_error("run.damaged", "run=" STR_FMT, STR_ARG(origin.id));
+        return NULL;
+    }
+    return r;
+}
