@@ -6,6 +6,12 @@
 const struct resource *const resources[] = {
     &environment_resource,
     &audit_event_resource,
+    &workflow_template_resource,
+    &step_type_resource,
+    &workflow_run_resource,
+    &workflow_step_resource,
+    &workflow_artifact_resource,
+    &workflow_run_stream_resource,
     NULL,
 };
 // clang-format on

@@ -1,0 +1,18 @@
+/* The handlers of a workflow run, beside its rows. */
+#ifndef SERVER_API_ORCHESTRATOR_WORKFLOW_RUN_H
+#define SERVER_API_ORCHESTRATOR_WORKFLOW_RUN_H
+
+#include "server/api/orchestrator/resources.h"
+#include "server/request.h"
+
+enum flow workflow_run_start(struct request *r); /* workflow_run_start.c */
+enum flow workflow_run_pause(struct request *r); /* workflow_run_action.c */
+enum flow workflow_run_resume(struct request *r);
+enum flow workflow_run_cancel(struct request *r);
+
+/* workflow_log.c: the answer of a step's logs, once its run was read. */
+struct run;
+enum flow workflow_step_log_read(struct request *r, const struct run *run);
+extern const struct field workflow_step_log_query[], workflow_step_log_fields[];
+
+#endif
