@@ -1,11 +1,13 @@
 #include "server/dialect.h"
 
+#include "server/asyncapi.h"
 #include "server/health.h"
 #include "server/openapi.h"
 #include "server/test_endpoints.h"
 
 /* Resources of the process rather than of a tenant. */
-static const struct resource *const system_resources[] = {&health_resource, &documents_resource, &test_resource, NULL};
+static const struct resource *const system_resources[] = {&health_resource, &documents_resource, &asyncapi_resource,
+                                                          &test_resource, NULL};
 
 const struct dialect dialect_system = {
     .name = "system",

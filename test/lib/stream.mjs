@@ -76,8 +76,8 @@ class Frames {
   }
 
   async judge(frame) {
-    const asyncapi = await this.server.asyncapi?.();
     try {
+      const asyncapi = await this.server.asyncapi?.();
       asyncapi?.check(frame);
     } catch (error) {
       this.fault ??= error;
