@@ -1,0 +1,101 @@
+// `slipway key` beside a running server, and without one.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { after, before, test } from 'node:test';
+import { SLIPWAY, run } from '../lib/process.mjs';
+import { start } from '../lib/slipway.mjs';
+import { Signer } from '../lib/token.mjs';
+import { eventually } from '../lib/wait.mjs';
+
+let s;
+
+before(async () => {
+  s = await start({ name: 'key', workers: 2, redis: 'embedded' });
+});
+after(() => s?.stop());
+
+const ask = (bearer) => s.server.client().get('/environments', { headers: { authorization: `Bearer ${bearer}` } });
+const json = async (...args) => {
+  const { code, stdout, stderr } = await s.slipway('key', ...args, '--json');
+  assert.equal(code, 0, stderr);
+  return JSON.parse(stdout);
+};
+
+test('a first start writes the admin key for its owner alone, and later ones leave it', async () => {
+  const file = `${s.server.data}/admin.key`;
+  const { mode, mtimeMs } = fs.statSync(file);
+  assert.equal(mode & 0o777, 0o600);
+  assert.match(fs.readFileSync(file, 'utf8'), /^slp_[0-9A-Za-z]{36}\n$/);
+  assert.equal(fs.statSync(`${s.server.data}/keyring`).mode & 0o777, 0o600);
+  assert.equal((await s.server.stop()).code, 0);
+  await s.server.start();
+  assert.equal(fs.statSync(file).mtimeMs, mtimeMs);
+  assert.equal((await ask(s.key)).status, 200);
+  assert.equal((await json('list')).length, 1);
+});
+
+test('a key shows once what it is, and is listed without its secret', async () => {
+  const made = await json('create', '--role', 'operator', '--permissions', 'audit:read', '--name', 'CI', '--tier', 'premium', '--expires', '30d');
+  assert.match(made.key, /^slp_/);
+  assert.deepEqual([made.name, made.roles, made.permissions, made.tier], ['CI', ['operator'], ['audit:read'], 'premium']);
+  assert.ok(Date.parse(made.expiresAt) - Date.parse(made.createdAt) > 29 * 86400e3);
+  const listed = (await json('list')).find((k) => k.id === made.id);
+  const { key, ...rest } = made;
+  assert.deepEqual(listed, rest);
+  assert.equal((await ask(key)).status, 200);
+  const plain = await s.slipway('key', 'list');
+  assert.match(plain.stdout, new RegExp(`^${made.id} .* operator  CI$`, 'm'));
+  assert.ok(!plain.stdout.includes('slp_'));
+});
+
+test('keys are made and listed while no server runs', async () => {
+  assert.equal((await s.server.stop()).code, 0);
+  const made = await json('create', '--role', 'viewer', '--name', 'offline', '--tenant', 'elsewhere');
+  assert.equal((await json('list', '--tenant', 'elsewhere')).length, 1);
+  await s.server.start();
+  assert.equal((await ask(made.key)).status, 200);
+});
+
+test('a rotation is taken up by a running server; what was made before still counts', async () => {
+  const before = (await json('jwt', '--user', 'carol', '--role', 'viewer')).token;
+  assert.equal((await ask(before)).status, 200);
+  const old = fs.readFileSync(`${s.server.data}/keyring`);
+  const rotated = await s.slipway('key', 'rotate');
+  assert.equal(rotated.code, 0, rotated.stderr);
+  assert.match(rotated.stdout, /key 2/);
+  assert.equal(fs.statSync(`${s.server.data}/keyring`).mode & 0o777, 0o600);
+  const after = (await json('jwt', '--user', 'carol', '--role', 'viewer')).token;
+  assert.equal(JSON.parse(Buffer.from(after.split('.')[0], 'base64url')).kid, '2');
+  await eventually(async () => (await ask(after)).status === 200, 'the new key to be taken up');
+  assert.equal((await ask(before)).status, 200);
+  assert.equal((await ask(s.key)).status, 200);
+  assert.equal(new Signer(s.server.data).kid, '2');
+
+  await s.server.stop();
+  const fresh = fs.readFileSync(`${s.server.data}/keyring`);
+  fs.writeFileSync(`${s.server.data}/keyring`, old, { mode: 0o600 });
+  const refused = await run(SLIPWAY, ['serve', '--listen', '127.0.0.1:0', '--data', s.server.data, '--workers', '1'], {});
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /the keyring is not the one of this data set: its key (seal|sign):2 is missing/);
+  fs.writeFileSync(`${s.server.data}/keyring`, fresh, { mode: 0o600 });
+  await s.server.start();
+  assert.equal((await ask(before)).status, 200);
+});
+
+test('wrong usage is refused before anything is opened', async () => {
+  for (const [args, want] of [
+    [['create'], /--role or --permissions/],
+    [['create', '--role', 'viewer', '--permissions', 'x:y'], /no permission 'x:y'/],
+    [['create', '--role', 'viewer', 'surplus'], /too many arguments/],
+    [['create', '--role', 'viewer', '--tier', 'gold'], /standard or premium/],
+    [['revoke'], /needs the id/],
+    [['revoke', 'not-an-id'], /needs the id/],
+    [['jwt', '--role', 'viewer'], /--user/],
+    [['fly'], /no `key fly`/],
+  ]) {
+    const { code, stdout, stderr } = await s.slipway('key', ...args);
+    assert.equal(code, 2, args.join(' '));
+    assert.equal(stdout, '');
+    assert.match(stderr, want);
+  }
+});
