@@ -21,7 +21,7 @@ static const char first_tenant[] = "default";
 void tenant_id(struct str name, char out[ID_UUID])
 {
     uint8_t h[CRYPTO_HASH];
-    struct crypto_sha256 sum;
+    struct crypto_sha256 sum = {0};
     if (id_is_uuid(name, out))
         return;
     crypto_sha256_init(&sum);

@@ -56,7 +56,7 @@ static struct str hex(struct arena *a, const uint8_t hash[CRYPTO_HASH])
 static struct str fingerprint_of(struct request *r)
 {
     const struct str parts[] = {r->head->method, r->head->path, r->head->query, r->body};
-    struct crypto_sha256 h;
+    struct crypto_sha256 h = {0};
     uint8_t hash[CRYPTO_HASH];
     crypto_sha256_init(&h);
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
