@@ -59,6 +59,9 @@ static void note(struct script *s, enum http_event e)
     if (e == HTTP_FAULT) {
         buf_printf(&s->out, "FAULT %d\n", s->p->status);
         assert_non_null(s->p->why);
+        const struct http_head *h = &s->p->head; /* the caller may look at what was found of the first line */
+        assert_true(str_hash(h->method) == str_hash(h->method) && str_hash(h->target) == str_hash(h->target));
+        assert_true(h->method.n == 0 || h->method.p == s->p->text.p);
         s->over = true;
     }
 }
