@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto';
 import { after, before, test } from 'node:test';
+import { raw } from '../lib/http.mjs';
 import { start } from '../lib/slipway.mjs';
+import { WsStream } from '../lib/stream.mjs';
 import { Signer, unsigned } from '../lib/token.mjs';
 import { eventually } from '../lib/wait.mjs';
 
@@ -195,4 +197,43 @@ test('request ids are echoed when they are short and printable, and made otherwi
     assert.equal(answer.body.meta.requestId, answer.headers['x-request-id']);
   }
   assert.equal((await ask('x'.repeat(128))).headers['x-request-id'], 'x'.repeat(128));
+});
+
+test('a token in the query counts on streams only, is short-lived, and never a key', async () => {
+  refused(await s.server.client().get('/environments', { query: { token: token() } }), 401, 'AUTH_TOKEN_MISSING', 'plain route');
+  const id = '0192f7a0-0000-7000-8000-0000000000ff';
+  const open = async (bearer) => (await new WsStream(s.server, `/workflow-runs/${id}/stream`, { query: { token: bearer } }).refusal());
+  refused(await open(s.key), 401, 'AUTH_API_KEY_INVALID', 'a key');
+  const now = Math.floor(Date.now() / 1000);
+  refused(await open(token({ exp: now + 7200 })), 401, 'AUTH_TOKEN_INVALID', 'two hours');
+  refused(await open(token()), 404, 'RES_NOT_FOUND', 'known caller, unknown run');
+});
+
+test('revoking a key closes the streams that were opened with it, on every worker', async () => {
+  const template = await s.api.want(201, 'POST', '/workflow-templates', {
+    name: 'waits', status: 'active', nodes: [{ id: 'wait', type: 'wait', config: { seconds: 3600 } }], edges: [],
+  });
+  const started = await s.api.want(201, 'POST', '/workflow-runs', { templateId: template.id });
+  const key = await s.makeKey('--role', 'viewer', '--name', 'watcher');
+  const kept = new WsStream(s.server, `/workflow-runs/${started.id}/stream`, { token: s.key });
+  const streams = Array.from({ length: 8 }, () => new WsStream(s.server, `/workflow-runs/${started.id}/stream`, { token: key }));
+  for (const stream of [kept, ...streams]) await stream.frame('synced');
+  const listed = JSON.parse((await s.slipway('key', 'list', '--json')).stdout).find((k) => k.name === 'watcher');
+  assert.equal((await s.slipway('key', 'revoke', listed.id)).code, 0);
+  const began = Date.now();
+  for (const stream of streams) assert.ok([4401, 4403].includes((await stream.ended()).code), JSON.stringify(stream.closed));
+  assert.ok(Date.now() - began < 15_000);
+  assert.equal(kept.closed, undefined);
+  kept.close();
+  await s.api.want(200, 'POST', `/workflow-runs/${started.id}/cancel`, {});
+});
+
+test('no token is ever in the log', async () => {
+  const secret = token();
+  await new WsStream(s.server, '/workflow-runs/0192f7a0-0000-7000-8000-0000000000ff/stream', { query: { token: secret } }).refusal();
+  await raw(s.server, `GET /api/v1/environments?token=${secret} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer ${s.key}\r\n\r\n`);
+  const { readFileSync } = await import('node:fs');
+  const log = readFileSync(s.nest.file('server1.log'), 'utf8');
+  for (const part of [secret, secret.split('.')[2], s.key, s.key.slice(4)]) assert.ok(!log.includes(part));
+  assert.ok(log.includes('route=/api/v1/workflow-runs/{id}/stream'));
 });
