@@ -2,6 +2,7 @@
 
 #include "lib/id.h"
 #include "server/crud.h"
+#include "server/settings.h"
 #include "server/store/page.h"
 #include "server/worker.h"
 
@@ -36,6 +37,11 @@ struct listing {
 static enum flow fail(struct listing *l, enum code c)
 {
     return reply_error(l->r, c);
+}
+
+static int64_t limit_of(const struct listing *l)
+{
+    return l->r->worker->settings->list_examined;
 }
 
 static int64_t offset_of(const struct listing *l)
@@ -159,7 +165,7 @@ static enum flow too_broad(struct listing *l, int64_t candidates)
     json_key(&o, S("candidates"));
     json_put_int(&o, candidates);
     json_key(&o, S("limit"));
-    json_put_int(&o, LIST_EXAMINED);
+    json_put_int(&o, limit_of(l));
     json_key(&o, S("indexedFields"));
     json_open(&o, '[');
     for (const struct field *row = l->of->fields; row->name != NULL; row++)
@@ -169,8 +175,8 @@ static enum flow too_broad(struct listing *l, int64_t candidates)
     json_close(&o, '}');
     r->details = buf_view(&b);
     request_refuse(r, VAL_FILTER_TOO_BROAD,
-                   "%lld documents would have to be examined, %d is the limit; filter by indexed fields",
-                   (long long)candidates, LIST_EXAMINED);
+                   "%lld documents would have to be examined, %lld is the limit; filter by indexed fields",
+                   (long long)candidates, (long long)limit_of(l));
     return fail(l, VAL_FILTER_TOO_BROAD);
 }
 
@@ -264,7 +270,7 @@ static enum flow examine(struct listing *l)
 
 static enum flow begin_examining(struct listing *l)
 {
-    if (l->candidates > LIST_EXAMINED)
+    if (l->candidates > limit_of(l))
         return too_broad(l, l->candidates);
     size_t n = (size_t)l->candidates, room = n > (size_t)l->query.page.size ? n : (size_t)l->query.page.size;
     l->ordinals = arena_array(&l->r->arena, room, sizeof *l->ordinals);
@@ -274,6 +280,11 @@ static enum flow begin_examining(struct listing *l)
     bitmap_pick(&l->bits, descending(l), 0, n, l->ordinals);
     l->slice = 100;
     return examine(l);
+}
+
+static int64_t step_of(const struct listing *l)
+{
+    return limit_of(l) < LIST_WALK ? limit_of(l) : LIST_WALK;
 }
 
 /* The walk: ids in the order of a field, without their documents; those whose bit is set count. */
@@ -288,12 +299,12 @@ static void got_steps(void *arg, enum code c, const struct page_result *result)
     for (; c == OK && l->wanted < (size_t)l->query.page.size && page_item(result, n, &item); n++)
         if (bitmap_has(&l->bits, item.ordinal) && l->hits++ >= offset_of(l))
             l->ordinals[l->wanted++] = item.ordinal;
-    l->walked += LIST_WALK;
+    l->walked += step_of(l);
     if (c != OK)
         fail(l, c);
-    else if (l->wanted == (size_t)l->query.page.size || result->count < LIST_WALK)
+    else if (l->wanted == (size_t)l->query.page.size || (int64_t)result->count < step_of(l))
         fetch_wanted(l);
-    else if (l->walked >= LIST_EXAMINED)
+    else if (l->walked >= limit_of(l))
         too_broad(l, l->total);
     else
         walk(l);
@@ -305,7 +316,7 @@ static enum flow walk(struct listing *l)
     use_order(l, &q);
     q.bare = true;
     q.offset = l->walked;
-    q.count = LIST_WALK;
+    q.count = step_of(l);
     return ask(l, &q, got_steps);
 }
 
@@ -329,7 +340,7 @@ static enum flow choose(struct listing *l)
         return page_by_bitmap(l);
     if (l->rest != NULL || l->query.sort.n > 1)
         return begin_examining(l);
-    return l->total > LIST_EXAMINED && l->candidates <= LIST_EXAMINED ? begin_examining(l) : begin_walk(l);
+    return l->total > limit_of(l) && l->candidates <= limit_of(l) ? begin_examining(l) : begin_walk(l);
 }
 
 static enum flow fetch_facets(struct listing *l);

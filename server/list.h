@@ -2,7 +2,7 @@
  *
  * Facets are fetched as bitmaps and combined here, so totals are exact and Redis never intersects anything. Pages in the
  * order of creation, or by one sortable field without a filter, take one trip, whatever the size. Everything else looks
- * at candidates in slices, LIST_EXAMINED of them at most: a filter that leaves more is 422 VAL_FILTER_TOO_BROAD,
+ * at candidates in slices, `list-examined` of them at most: a filter that leaves more is 422 VAL_FILTER_TOO_BROAD,
  * which names the indexed fields. A page behind the last is an empty one.
  *
  * | filter              | by creation            | by one field                        | by several       |
@@ -18,7 +18,6 @@
 #include "server/sort.h"
 
 enum {
-    LIST_EXAMINED = 20000,
     LIST_SLICE = 500,               /* documents of one trip at most */
     LIST_SLICE_BYTES = 1024 * 1024, /* aimed at */
     LIST_WALK = 5000,               /* ids of one trip */

@@ -108,6 +108,8 @@ const struct config_row settings_rows[] = {
      .doc = "How long an agent may stay away before it has to be registered anew."},
     {"idempotency-keep", CONFIG_DURATION, AT(idempotency_keep), "24h", 1000, 30 * DAY,
      .doc = "How long the answer to a request with an Idempotency-Key can be replayed."},
+    {"list-examined", CONFIG_INT, AT(list_examined), "20000", 1, 1000000, .code = "VAL_FILTER_TOO_BROAD",
+     .doc = "Documents a list may look at, where indexes do not answer its filter and order."},
     {"audit-keep", CONFIG_DURATION, AT(audit_keep), "2555d", 1000, 36500 * DAY,
      .doc = "How long entries of the audit trail are kept."},
     {"run-keep", CONFIG_DURATION, AT(run_keep), "30d", 1000, 3650 * DAY,

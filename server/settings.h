@@ -38,6 +38,7 @@ struct settings {
     struct tier address_rate; /* per address, before authentication */
     int64_t idempotency_keep;
     int64_t audit_keep, run_keep;
+    int64_t list_examined;
     struct config_list outbound_allow;
     /* streams */
     int64_t stream_heartbeat, stream_comment, stream_auth_timeout, stream_expiry_warning, stream_drain_window;

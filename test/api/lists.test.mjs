@@ -148,3 +148,43 @@ test('another tenant has lists of its own', async () => {
   assert.equal((await other.get(path)).body.meta.pagination.totalItems, 0);
   assert.equal((await other.get(`${path}/${all[0].id}`)).status, 404);
 });
+
+describe('with a limit on what may be looked at', () => {
+  let narrow;
+  before(async () => (narrow = (await s.addServer({ name: 'narrow', args: ['--workers', '1', '--list-examined', '60'] })).client(s.key)));
+  const refused = async (query) => {
+    const answer = await narrow.get(path, { query });
+    assert.equal(answer.status, 422);
+    assert.equal(answer.code, 'VAL_FILTER_TOO_BROAD');
+    assert.equal(answer.error.details.limit, 60);
+    assert.deepEqual(answer.error.details.indexedFields, ['name', 'requireSeparationOfDuties', 'autoPromoteFrom', 'isProduction']);
+  };
+
+  test('what the indexes answer is not limited', async () => {
+    for (const query of [{}, { sort: '-name' }, { sort: 'createdAt', isProduction: 'false' }]) {
+      const { status, body } = await narrow.get(path, { query });
+      assert.equal(status, 200);
+      assert.ok(body.meta.pagination.totalItems > 60);
+    }
+  });
+  test('a filter that leaves too many is refused, and says what is indexed', async () => {
+    await refused({ requiredApprovals: '3' });
+    await refused({ requiredApprovals: '3', isProduction: 'false' });
+    await refused({ sort: 'name,orderIndex' });
+  });
+  test('a facet that leaves few enough makes it possible', async () => {
+    const few = all.filter((e) => e.isProduction);
+    assert.ok(few.length <= 60);
+    const { body } = await narrow.get(path, { query: { requiredApprovals: '3', isProduction: 'true', sort: 'name,orderIndex' } });
+    assert.deepEqual(body.data.map((e) => e.id), sorted(few.filter((e) => e.requiredApprovals === 3), 'name').map((e) => e.id));
+    const ordered = await narrow.get(path, { query: { isProduction: 'true', sort: '-orderIndex' } });
+    assert.deepEqual(ordered.data.map((e) => e.id), sorted(few, '-orderIndex').slice(0, 20).map((e) => e.id));
+  });
+  test('a page near the beginning of an order is found by walking', async () => {
+    const many = sorted(all.filter((e) => !e.isProduction), 'name');
+    assert.ok(many.length > 60);
+    const query = { isProduction: 'false', sort: 'name', pageSize: '10' };
+    assert.deepEqual((await narrow.get(path, { query })).data.map((e) => e.id), many.slice(0, 10).map((e) => e.id));
+    await refused({ ...query, page: '7' });
+  });
+});

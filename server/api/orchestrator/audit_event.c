@@ -6,6 +6,7 @@
 #include "server/audit_verify.h"
 #include "server/audit_chain.h"
 #include "server/list.h"
+#include "server/settings.h"
 #include "server/store/store.h"
 #include "server/worker.h"
 
@@ -176,12 +177,12 @@ static enum flow too_broad(struct listing *l)
 {
     int64_t n = l->to - l->from + 1;
     l->r->details = arena_printf(
-        &l->r->arena, "{\"candidates\":%lld,\"limit\":%d,\"indexedFields\":[\"afterSequence\",\"beforeSequence\"]}",
-        (long long)n, LIST_EXAMINED);
+        &l->r->arena, "{\"candidates\":%lld,\"limit\":%lld,\"indexedFields\":[\"afterSequence\",\"beforeSequence\"]}",
+        (long long)n, (long long)l->r->worker->settings->list_examined);
     request_refuse(
         l->r, VAL_FILTER_TOO_BROAD,
-        "%lld entries would have to be examined, %d is the limit; narrow it by afterSequence and beforeSequence",
-        (long long)n, LIST_EXAMINED);
+        "%lld entries would have to be examined, %lld is the limit; narrow it by afterSequence and beforeSequence",
+        (long long)n, (long long)l->r->worker->settings->list_examined);
     return reply_error(l->r, VAL_FILTER_TOO_BROAD);
 }
 
@@ -217,7 +218,7 @@ static void got_ends(void *arg, enum code c, const struct redis_value *v)
     l->to = before <= l->to ? before - 1 : l->to;
     if (l->query.filter == NULL)
         jump_to_page(l);
-    else if (l->to - l->from + 1 > LIST_EXAMINED) {
+    else if (l->to - l->from + 1 > l->r->worker->settings->list_examined) {
         too_broad(l);
         return;
     }
