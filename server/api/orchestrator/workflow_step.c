@@ -54,7 +54,7 @@ static const struct field fields[] = {
 
 static const struct field artifact_fields[] = {
     {"id",          FIELD_UUID,   FIELD_REQUIRED},
-    {"name",        FIELD_STRING, FIELD_REQUIRED, .max = 255},
+    {"name",        FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED | FIELD_SEARCH | FIELD_SORT, .max = 255},
     {"type",        FIELD_STRING, FIELD_REQUIRED, .max = 63},
     {"contentType", FIELD_STRING, FIELD_REQUIRED, .max = 255},
     {"size",        FIELD_INT,    FIELD_REQUIRED},

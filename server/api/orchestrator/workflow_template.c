@@ -144,7 +144,7 @@ static void got_runs(void *arg, enum code c, const struct page_result *result)
     if (c != OK || !fine) {
         reply_error(r, c != OK ? c : SYS_OVERLOADED);
     } else if (used) {
-        r->details = S("{\"usedBy\":[{\"kind\":\"workflow-run\"}]}");
+        r->details = S("{\"usedBy\":[{\"kind\":\"run\"}]}");
         reply_error(r, request_refuse(r, RES_IN_USE, "runs of this template are active"));
     } else {
         change_gathered(r);
@@ -208,7 +208,7 @@ static const struct route routes[] = {
     {PUT | PATCH, "/workflow-templates/{id}", crud_update, "workflow:update", "updateWorkflowTemplate",
      "Change a workflow template; what is not given stays. Runs keep the version they were started with.", .codes = {WF_TEMPLATE_INVALID}},
     {DELETE, "/workflow-templates/{id}", crud_delete, "workflow:delete", "deleteWorkflowTemplate",
-     "Delete a workflow template that has no active runs.", .status = 204},
+     "Delete a workflow template that has no active runs.", .status = 204, .codes = {RES_IN_USE}},
     {POST, "/workflow-templates/{id}/validate", validate, "workflow:read", "validateWorkflowTemplate",
      "Check the stored definition, or the one in the body: errors, warnings, plan and critical path.",
      ROUTE_NO_BODY | ROUTE_NO_AUDIT, .body = candidate_fields, .data = report_fields},
