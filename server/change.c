@@ -19,7 +19,6 @@ struct attempt {
     struct change change;
     change_prepare *prepare;
     change_then *then;
-    unsigned tries;
     char id[ID_UUID], parent[ID_UUID];
     struct document before;
     struct references refs, old_refs; /* of what will be stored, of what is */
@@ -141,7 +140,7 @@ static enum flow refused(struct request *r, struct attempt *a, const struct comm
     bool moved = c == RES_VERSION_CONFLICT && (str_eqz(label, "revision") || str_eqz(label, "pin"));
     if (c == RES_ALREADY_EXISTS && a->change.chosen != NULL)
         moved = str_eqz(label, a->change.chosen);
-    if (moved && a->tries < CHANGE_TRIES)
+    if (moved && a->change.tries < (c == RES_ALREADY_EXISTS ? CHANGE_TRIES_CHOSEN : CHANGE_TRIES))
         return begin(r);
     if (moved && c == RES_VERSION_CONFLICT) {
         request_refuse(r, c, "others change it all the time; try again");
@@ -435,7 +434,7 @@ static enum flow begin(struct request *r)
 {
     struct attempt *a = r->state;
     struct change *c = &a->change;
-    a->tries++;
+    c->tries++;
     c->chosen = NULL;
     c->now_ms = store_now_ms(r->worker->store);
     if (c->verb != CHANGE_CREATE)

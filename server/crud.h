@@ -29,7 +29,7 @@
 #include "server/document.h"
 #include "server/request.h"
 
-enum { CHANGE_TRIES = 5 };
+enum { CHANGE_TRIES = 5, CHANGE_TRIES_CHOSEN = 16 };
 
 enum flow crud_create(struct request *r); /* 201 with Location */
 enum flow crud_list(struct request *r);   /* server/list.h */
@@ -55,7 +55,9 @@ struct change {
     struct str after;                   /* in change_then: the JSON as stored; STR_NONE after a delete */
     int64_t revision;                   /* of `after` */
     const struct commit_result *result; /* in change_then, borrowed */
-    const char *chosen;                 /* a unique member the server chose: when it is taken, all is tried again */
+    unsigned tries;                     /* counts from 1 */
+    const char *chosen;                 /* a unique member the server chose: when it is taken, all is tried again,
+                                           CHANGE_TRIES_CHOSEN times in all */
     void *state;                        /* gather's and prepare's own */
 };
 

@@ -1,5 +1,6 @@
 #include "server/api/orchestrator/resources.h"
 
+#include "lib/id.h"
 #include "server/crud.h"
 #include "server/reference.h"
 #include "server/store/page.h"
@@ -90,6 +91,8 @@ static const struct route routes[] = {
     ROUTE_END};
 // clang-format on
 
+enum { PATIENT = 4 };
+
 /* What had to be read before a change can be judged. */
 struct gathered {
     struct request *r;
@@ -115,6 +118,9 @@ static void got_last(void *arg, enum code c, const struct page_result *result)
         reply_error(r, c);
         return;
     }
+    /* Many at once would all choose the same, and one a time get it: those who lost often stand back a little. */
+    if (g->change->tries > PATIENT)
+        order += random_below(g->change->tries);
     overlay_int(&g->change->set, "orderIndex", order + 1);
     g->change->chosen = "orderIndex";
     change_gathered(r);
