@@ -109,8 +109,7 @@ void conn_send(struct conn *c, int status, struct str fields, struct str body)
     struct buf *head = &c->conns->head;
     if (head->failed || stream_write(&c->stream, buf_view(head)) != STREAM_OK ||
         (!bodyless && body.n > 0 && stream_write(&c->stream, body) != STREAM_OK)) {
-        if (!closing(c))
-            cut(c, METRIC_CUT_QUEUE);
+        stream_close(&c->stream); /* no memory, or it is closing anyway */
         return;
     }
     metrics_add(conn_metrics(c), METRIC_BYTES_WRITTEN, head->n + (bodyless ? 0 : body.n));
@@ -457,23 +456,39 @@ const struct stream_events conn_events = {
 
 /* --- for the protocol --- */
 
-static bool written(struct conn *c, enum stream_result r, size_t n)
+/* Answers to requests are not bounded here: no request is begun while much waits, so it is one answer at most. What a
+ * protocol sends is. */
+static bool has_room(struct conn *c, size_t n)
 {
-    if (r == STREAM_OK)
-        metrics_add(conn_metrics(c), METRIC_BYTES_WRITTEN, n);
-    else if (r == STREAM_FULL)
+    size_t most = (size_t)settings_of(c)->send_queue, queued = stream_queued(&c->stream);
+    if (queued == 0 || queued + n <= most)
+        return true;
+    stream_flush(&c->stream);
+    queued = stream_queued(&c->stream);
+    return queued == 0 || queued + n <= most;
+}
+
+static bool refuse_write(struct conn *c)
+{
+    if (!closing(c))
         metrics_add(conn_metrics(c), METRIC_CUT_QUEUE, 1);
-    return r == STREAM_OK;
+    return false;
 }
 
 bool conn_write(struct conn *c, struct str bytes)
 {
-    return written(c, stream_write(&c->stream, bytes), bytes.n);
+    if (!has_room(c, bytes.n) || stream_write(&c->stream, bytes) != STREAM_OK)
+        return refuse_write(c);
+    metrics_add(conn_metrics(c), METRIC_BYTES_WRITTEN, bytes.n);
+    return true;
 }
 
 bool conn_write_shared(struct conn *c, struct shared *bytes)
 {
-    return written(c, stream_write_shared(&c->stream, bytes), bytes->n);
+    if (!has_room(c, bytes->n) || stream_write_shared(&c->stream, bytes) != STREAM_OK)
+        return refuse_write(c);
+    metrics_add(conn_metrics(c), METRIC_BYTES_WRITTEN, bytes->n);
+    return true;
 }
 
 size_t conn_queued(const struct conn *c)

@@ -51,7 +51,7 @@ struct conn_protocol {
  * inside this call. */
 void conn_upgrade(struct conn *c, int status, struct str fields, const struct conn_protocol *protocol, void *state);
 
-/* For the protocol. Writing is bounded by the settings' stream.queue: false when the bytes do not fit (nothing was
+/* For the protocol. Writing is bounded by the setting send-queue: false when the bytes do not fit (nothing was
  * queued: the reader is too slow, conn_abort is the usual answer) or the connection is closing. */
 bool conn_write(struct conn *c, struct str bytes);
 bool conn_write_shared(struct conn *c, struct shared *bytes);

@@ -137,7 +137,7 @@ void conn_open(struct conns *conns, int fd)
     struct conn *c = open > s->connections_max + REFUSED_MAX ? NULL : calloc(1, sizeof(*c));
     if (c == NULL)
         metrics_add(&w->metrics, METRIC_CONNECTIONS_LIMIT, 1);
-    const struct stream_limits limits = {.queue = (size_t)s->send_queue, .send_ms = s->send_timeout};
+    const struct stream_limits limits = {.queue = SIZE_MAX / 2, .send_ms = s->send_timeout}; /* see conn.c */
     if (c == NULL || stream_open_fd(&c->stream, &w->loop, fd, &conn_events, &limits) != 0) {
         if (c == NULL)
             close(fd);

@@ -70,7 +70,7 @@ const struct config_row settings_rows[] = {
     {"send-timeout", CONFIG_DURATION, AT(send_timeout), "30s", 50, 3600000,
      .doc = "How long a client may take nothing of what waits for it before its connection is cut; at most twice as long."},
     {"send-queue", CONFIG_SIZE, AT(send_queue), "1MiB", 16 << 10, 1 << 30,
-     .doc = "Bytes that may wait for one slow reader; with more its connection is cut."},
+     .doc = "Bytes that may wait for one slow reader of a stream; with more its connection is cut."},
     {"drain-wait", CONFIG_DURATION, AT(drain_wait), "2s", 0, 600000,
      .doc = "After SIGTERM: how long /readyz answers 503 while everything is served as before, for load balancers to notice."},
     {"drain-timeout", CONFIG_DURATION, AT(drain_timeout), "10s", 100, 3600000,

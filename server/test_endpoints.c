@@ -53,6 +53,7 @@ struct echo {
     struct conn *conn;
     struct ws ws;
     struct buf rest; /* read, but not looked at: the client does not take what it is sent */
+    bool held;       /* ws.payload is a message that waits for room */
     bool over;
 };
 
@@ -77,36 +78,42 @@ static void end(struct echo *e, int code, struct str reason)
     conn_end(e->conn);
 }
 
-static bool is_full(const struct echo *e)
+/* Whether n bytes more may wait for the client; if not, on_drain will come. */
+static bool has_room(const struct echo *e, size_t n)
 {
-    if (conn_queued(e->conn) <= FULL)
-        return false;
+    size_t queued = conn_queued(e->conn);
+    if (queued == 0 || queued + n <= FULL)
+        return true;
     conn_flush(e->conn);
-    return conn_queued(e->conn) > FULL;
+    queued = conn_queued(e->conn);
+    return queued == 0 || queued + n <= FULL;
+}
+
+static void take(struct echo *e, enum ws_event event)
+{
+    if (event == WS_MESSAGE)
+        e->held = true;
+    else if (event == WS_PINGED)
+        write_frame(e, WS_PONG, e->ws.payload);
+    else if (event == WS_CLOSED)
+        end(e, e->ws.code, STR_NONE);
+    else if (event == WS_FAULT)
+        end(e, e->ws.code, str_z(e->ws.why));
 }
 
 /* Echoes until the bytes are used up or the client falls behind. */
 static void pump(struct echo *e, struct str *in)
 {
-    while (!e->over && !is_full(e)) {
-        switch (ws_feed(&e->ws, in)) {
-        case WS_MORE:
-            return;
-        case WS_MESSAGE:
+    while (!e->over && has_room(e, e->held ? e->ws.payload.n : WS_HEAD_MAX + 125)) {
+        if (e->held) {
+            e->held = false;
             write_frame(e, e->ws.opcode, e->ws.payload);
-            break;
-        case WS_PINGED:
-            write_frame(e, WS_PONG, e->ws.payload);
-            break;
-        case WS_PONGED:
-            break;
-        case WS_CLOSED:
-            end(e, e->ws.code, STR_NONE);
-            break;
-        case WS_FAULT:
-            end(e, e->ws.code, str_z(e->ws.why));
-            break;
+            continue;
         }
+        enum ws_event event = ws_feed(&e->ws, in);
+        if (event == WS_MORE)
+            return;
+        take(e, event);
     }
 }
 
@@ -126,12 +133,9 @@ static void on_drain(void *state)
 {
     struct echo *e = state;
     struct buf rest = e->rest;
-    struct str in = buf_view(&rest);
     e->rest = (struct buf){0};
-    if (in.n == 0)
-        return;
     conn_resume(e->conn);
-    on_read(e, in);
+    on_read(e, buf_view(&rest));
     buf_free(&rest);
 }
 

@@ -78,6 +78,14 @@ describe('WebSocket', () => {
     wire.close();
   });
 
+  test('a client whose reading is slower than its sending is waited for', async () => {
+    const wire = await echo(server);
+    const messages = [5, 3 * MIB, 1, 2 * MIB, 0, MIB, MIB, 70_000].map((n, i) => Buffer.alloc(n, `${i}`));
+    for (const message of messages) wire.send(frame(BINARY, message));
+    for (const message of messages) assert.ok((await wire.frame()).payload.equals(message));
+    wire.close();
+  });
+
   test('every ping is answered, in order, with its payload', async () => {
     const wire = await echo(server);
     for (let i = 0; i < 10; i++) wire.send(frame(PING, `ping ${i}`));
