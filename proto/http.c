@@ -103,21 +103,10 @@ bool http_idle(const struct http_parser *p)
     return p->state == START && p->blank == 0;
 }
 
-/* The text of the head moves while it grows; what was found in its first line moves along. */
-static void settle_line(struct http_parser *p)
-{
-    struct http_head *h = &p->head;
-    h->text = p->text.p;
-    if (h->method.n == 0)
-        return;
-    h->method.p = h->text;
-    h->target.p = h->text + h->method.n + 1;
-}
-
 static enum http_event fault(struct http_parser *p, int status, const char *why)
 {
-    if (p->state == HEAD)
-        settle_line(p);
+    if (p->state == START || p->state == HEAD) /* views into text that may have moved */
+        memset(&p->head, 0, offsetof(struct http_head, fields));
     p->state = BROKEN;
     p->status = p->role == HTTP_CLIENT ? 502 : status;
     p->why = why;
@@ -245,8 +234,10 @@ static struct http_refusal check_field(struct http_parser *p, char *line, size_t
 static enum http_event finish_head(struct http_parser *p)
 {
     struct http_head *h = &p->head;
-    settle_line(p);
+    h->text = p->text.p;
     if (p->role == HTTP_SERVER) {
+        h->method.p = h->text;
+        h->target.p = h->text + h->method.n + 1;
         if (h->minor == 1 && !(p->seen & 1u << KNOWN_HOST))
             return fault(p, 400, "Host is missing");
         if (p->seen & 1u << KNOWN_HOST)

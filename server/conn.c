@@ -78,7 +78,7 @@ static void write_head(struct conn *c, int status, struct str fields, size_t len
         http_write_number(b, S("Content-Length"), length);
     if (c->last)
         buf_str(b, S("Connection: close\r\n"));
-    else if (c->x->parser.head.minor == 0)
+    else if (c->x->parser.head.minor == 0) /* the head is there: the connection stays */
         buf_str(b, S("Connection: keep-alive\r\n"));
     http_write_end(b);
 }
@@ -105,7 +105,7 @@ void conn_send(struct conn *c, int status, struct str fields, struct str body)
     note_answer(c, status);
     c->last = !may_stay(c);
     write_head(c, status, fields, body.n);
-    bool bodyless = status == 204 || status == 304 || str_eq(c->x->parser.head.method, S("HEAD"));
+    bool bodyless = status == 204 || status == 304 || (c->x->headed && str_eq(c->x->parser.head.method, S("HEAD")));
     struct buf *head = &c->conns->head;
     if (head->failed || stream_write(&c->stream, buf_view(head)) != STREAM_OK ||
         (!bodyless && body.n > 0 && stream_write(&c->stream, body) != STREAM_OK)) {

@@ -76,6 +76,8 @@ static bool feed(struct http_parser *p, const uint8_t *bytes, size_t n, struct b
         }
         if (e == HTTP_FAULT) {
             must(p->status >= 400 && p->status < 600 && p->why != NULL);
+            buf_printf(out, "F%zu", p->head.n);
+            buf_str(out, p->head.method);
             buf_printf(out, "F%d", p->status);
         }
     } while (e != HTTP_MORE && e != HTTP_FAULT);

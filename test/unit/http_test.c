@@ -452,6 +452,19 @@ static void fields_are_found_whatever_their_case(void **state)
     http_parser_fini(&p);
 }
 
+static void a_fault_inside_the_head_leaves_no_head(void **state)
+{
+    (void)state;
+    struct http_parser p;
+    struct str in = S("HEAD /a HTTP/1.1\r\nHost: a\r\nX : b\r\n");
+    http_parser_init(&p, HTTP_SERVER, limits);
+    assert_int_equal(http_feed(&p, &in), HTTP_FAULT);
+    assert_null(p.head.method.p);
+    assert_null(p.head.target.p);
+    assert_null(http_header(&p.head, S("host")).p);
+    http_parser_fini(&p);
+}
+
 static void answers_are_parsed_for_a_client(void **state)
 {
     (void)state;
@@ -542,6 +555,7 @@ int main(void)
         cmocka_unit_test(every_dimension_has_a_limit),
         cmocka_unit_test(a_route_may_take_a_larger_body),
         cmocka_unit_test(fields_are_found_whatever_their_case),
+        cmocka_unit_test(a_fault_inside_the_head_leaves_no_head),
         cmocka_unit_test(answers_are_parsed_for_a_client),
         cmocka_unit_test(an_answer_to_head_has_no_body),
         cmocka_unit_test(heads_are_written),
