@@ -10,12 +10,14 @@ export class Wire {
   static async open({ host, port }) {
     const wire = new Wire();
     wire.socket = net.connect({ host, port, allowHalfOpen: true });
-    wire.bytes = Buffer.alloc(0);
+    wire.chunks = [];
+    wire.size = 0;
     wire.waiting = [];
     wire.ended = false;
     const wake = () => wire.waiting.splice(0).forEach((resolve) => resolve());
     wire.socket.on('data', (chunk) => {
-      wire.bytes = Buffer.concat([wire.bytes, chunk]);
+      wire.chunks.push(chunk);
+      wire.size += chunk.length;
       wake();
     });
     for (const event of ['end', 'close']) wire.socket.on(event, () => {
@@ -64,15 +66,22 @@ export class Wire {
     return within(wait(), what);
   }
 
+  /** What has come and was not read. */
+  get bytes() {
+    if (this.chunks.length !== 1) this.chunks = [Buffer.concat(this.chunks)];
+    return this.chunks[0];
+  }
+
   take(n) {
-    const taken = this.bytes.subarray(0, n);
-    this.bytes = this.bytes.subarray(n);
-    return taken;
+    const { bytes } = this;
+    this.chunks = [bytes.subarray(n)];
+    this.size = bytes.length - n;
+    return bytes.subarray(0, n);
   }
 
   /** The next n bytes. */
   async read(n) {
-    await this.until(() => (this.bytes.length >= n ? true : undefined), `${n} bytes`);
+    await this.until(() => (this.size >= n ? true : undefined), `${n} bytes`);
     return this.take(n);
   }
 
