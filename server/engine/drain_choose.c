@@ -45,7 +45,8 @@ static void got_counts(void *arg, enum code c, const struct redis_value *v)
 {
     struct drain *d = arg;
     struct roster *roster = d->roster;
-    size_t k = 0, most = v != NULL && v->type == REDIS_ARRAY ? v->count : 1;
+    bool many = v != NULL && v->type == REDIS_ARRAY; /* one command answers its reply alone */
+    size_t k = 0, most = many ? v->count : 1;
 
     if (c != OK) {
         drain_end(d, c);
@@ -53,9 +54,7 @@ static void got_counts(void *arg, enum code c, const struct redis_value *v)
     }
     for (; roster->counted < roster->n && k < most; roster->counted++)
         if (candidate(&roster->agents[roster->counted])) {
-            const struct redis_value *count = v->type == REDIS_ARRAY ? redis_at(v, k) : v;
-
-            roster->agents[roster->counted].open_tasks = redis_int(count, 0);
+            roster->agents[roster->counted].open_tasks = redis_int(many ? redis_at(v, k) : v, 0);
             k++;
         }
     count_or_decide(d);
