@@ -431,7 +431,7 @@ bool response_matches(const struct code_set *set, int status, const enum code *c
 
 static void put_error(struct json_out *o, const struct code_set *codes, int status)
 {
-    char key[8];
+    char key[16];
     snprintf(key, sizeof key, "%d", status);
     json_key(o, str_z(key));
     for (const struct shared_response *s = shared_responses; s->name != NULL; s++)
