@@ -16,7 +16,7 @@
 struct redis_value;
 struct worker;
 
-#define AGENT_KIND "agent"
+#define AGENT_KIND  "agent"
 #define AGENT_USAGE "usage" /* field of the document's hash: the last resourceUsage */
 
 enum { AGENT_DEGRADED = 2, AGENT_OFFLINE = 3 }; /* intervals */
@@ -24,7 +24,7 @@ enum { AGENT_DEGRADED = 2, AGENT_OFFLINE = 3 }; /* intervals */
 /* The roster's entry of an agent, from its document. */
 void agents_roster(struct buf *b, const struct json *document);
 
-struct beat { /* copied */
+struct beat {                        /* copied */
     const struct json *usage;        /* object; NULL: not said */
     struct str version;              /* STR_NONE: not said */
     const struct json *capabilities; /* array; NULL: not said */

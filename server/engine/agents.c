@@ -1,0 +1,522 @@
+#include "server/engine/agents.h"
+
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "server/agent/protocol.h"
+#include "server/audit.h"
+#include "server/document.h"
+#include "server/engine/choose.h"
+#include "server/engine/drain.h"
+#include "server/settings.h"
+#include "server/worker.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { TRIES = 5, OFFERS = 20, STALE_AT_ONCE = 64 };
+
+void agents_roster(struct buf *b, const struct json *document)
+{
+    const struct choose_agent agent = {
+        .name = json_str(json_get(document, "name")),
+        .status = json_str(json_get(document, "status")),
+        .lifecycle = json_str(json_get(document, "lifecycleState")),
+        .labels = json_get(document, "labels"),
+        .capabilities = json_get(document, "capabilities"),
+        .max_tasks = json_int(json_get(document, "maxTasks"), CHOOSE_MAX_TASKS),
+        .interval_s = json_int(json_path(document, S("config.heartbeatInterval")), CHOOSE_INTERVAL_S),
+    };
+    choose_write(b, &agent);
+}
+
+/* --- offers --- */
+
+struct offering {
+    struct worker *worker;
+    char tenant[40];
+    unsigned partition;
+};
+
+static void offer(void *arg, enum code c, const struct redis_value *v)
+{
+    struct offering *o = arg;
+    struct str last = STR_NONE;
+    for (size_t i = 0; c == OK && i < v->count; i++) {
+        struct str member = redis_text(redis_at(v, i));
+        struct str run = str_cut(&member, ':');
+        if (str_eq(run, last))
+            continue;
+        last = run;
+        drain_append(o->worker, (struct space){o->partition, str_z(o->tenant)}, run, STR_NONE,
+                     &(struct run_event){.type = EVENT_OFFER}, NULL, NULL,
+                     NULL); /* refused: the run asks again itself */
+    }
+    free(o);
+}
+
+void agents_offer(struct worker *w, struct space space)
+{
+    struct arena scratch;
+    struct offering *o = calloc(1, sizeof *o);
+    if (o == NULL || space.tenant.n >= sizeof o->tenant) {
+        free(o);
+        return;
+    }
+    o->worker = w;
+    o->partition = space.partition;
+    memcpy(o->tenant, space.tenant.p, space.tenant.n);
+    arena_init(&scratch, 0);
+    const struct store_command read = STORE_COMMAND(S("ZRANGE"), key_waiting(&scratch, space), S("0"), S("19"));
+    _Static_assert(OFFERS == 20, "as many as are read");
+    if (store_read(w->store, &read, 1, &w->ops, offer, o) != OK)
+        free(o);
+    arena_fini(&scratch);
+}
+
+/* --- gone --- */
+
+void agents_gone(struct commit *c, struct arena *a, struct str agent, const struct redis_value *open)
+{
+    struct buf entry;
+    buf_init_arena(&entry, a, 128);
+    run_event_write(&entry, &(struct run_event){.type = EVENT_AGENT_GONE, .agent = agent});
+    struct str text = entry.failed ? STR_NONE : buf_view(&entry);
+    for (size_t i = 0; open != NULL && i + 1 < open->count; i += 2) {
+        struct str task = redis_text(redis_at(open, i));
+        commit_task(c, agent, task, STR_NONE);
+        commit_inbox(c, str_cut(&task, ':'), STR_NONE, text);
+    }
+    commit_roster(c, agent, STR_NONE);
+    commit_beat(c, agent, false);
+}
+
+void agents_told(struct worker *w, struct space space, const struct redis_value *open)
+{
+    for (size_t i = 0; open != NULL && i + 1 < open->count; i += 2) {
+        struct str task = redis_text(redis_at(open, i));
+        drain_run(w, space, str_cut(&task, ':'));
+    }
+}
+
+/* --- a change of one agent's state --- */
+
+/* From reading the document to the commit, again when somebody else was faster. Its own memory; for a heartbeat the asker
+ * waits by `op`, otherwise nobody does. */
+struct turning {
+    struct op op;
+    struct worker *worker;
+    struct arena arena;
+    struct space space;
+    struct str agent;
+    struct beat beat; /* of a heartbeat */
+    struct str want;  /* status */
+    bool silent;      /* no heartbeat: found by the sweep */
+    unsigned tries;
+    struct document document;
+    const struct json *old, *now; /* parsed: as read, as it is after the commit */
+    struct redis_value *open;     /* copied */
+    bool changed, may_offer;
+    struct commit commit;
+    struct commit_index index;
+    int64_t now_ms;
+    agents_then *then;
+    void *arg;
+};
+
+static enum code turn_read(struct turning *t);
+
+static void turn_end(struct turning *t, enum code c, const struct beaten *b)
+{
+    bool wanted = op_finish(&t->op);
+    if (wanted && t->then != NULL)
+        t->then(t->arg, c, c == OK ? b : NULL);
+    arena_fini(&t->arena);
+    free(t);
+}
+
+static struct turning *turn_new(struct worker *w, struct space space, struct str agent, struct ops *asker)
+{
+    struct turning *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return NULL;
+    arena_init(&t->arena, 0);
+    t->worker = w;
+    t->space = (struct space){space.partition, arena_str(&t->arena, space.tenant)};
+    t->agent = arena_str(&t->arena, agent);
+    if (t->space.tenant.p == NULL || t->agent.p == NULL) {
+        arena_fini(&t->arena);
+        free(t);
+        return NULL;
+    }
+    op_begin(&t->op, asker);
+    return t;
+}
+
+/* Nothing came of it: `then` does not run. */
+static void turn_drop(struct turning *t)
+{
+    op_finish(&t->op);
+    arena_fini(&t->arena);
+    free(t);
+}
+
+/* --- reconciliation --- */
+
+static bool is_among(const struct json *ids, struct str id)
+{
+    for (size_t i = 0; i < json_count(ids); i++)
+        if (str_eq(json_str(json_at(ids, i)), id))
+            return true;
+    return false;
+}
+
+static void tell_run(struct turning *t, enum run_event_type type, struct str task)
+{
+    struct task_place place;
+    if (!task_place(task, &place))
+        return;
+    const struct run_event e = {.type = type, .node = place.node, .attempt = place.attempt, .agent = t->agent};
+    drain_append(t->worker, t->space, place.run, STR_NONE, &e, NULL, NULL, NULL); /* refused: with the next heartbeat */
+}
+
+/* What the agent runs and is no open task. */
+static struct str *unknown_tasks(struct turning *t, size_t *n)
+{
+    const struct json *running = t->beat.running;
+    struct str *list = arena_array(&t->arena, json_count(running) + 1, sizeof *list);
+    *n = 0;
+    for (size_t i = 0; list != NULL && i < json_count(running); i++) {
+        struct str id = json_str(json_at(running, i));
+        if (redis_is_nil(redis_field(t->open, id)))
+            list[(*n)++] = id;
+    }
+    return list;
+}
+
+static void reconcile(struct turning *t, const struct str *unknown, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        tell_run(t, EVENT_TASK_ACCEPTED, unknown[i]);
+    for (size_t i = 0; t->beat.running != NULL && i + 1 < t->open->count; i += 2) {
+        struct str id = redis_text(redis_at(t->open, i));
+        const struct json *task = json_parse(&t->arena, redis_text(redis_at(t->open, i + 1)), NULL, NULL);
+        int64_t assigned_ms;
+        if (!is_among(t->beat.running, id) && clock_parse(json_str(json_get(task, "assignedAt")), &assigned_ms) &&
+            t->now_ms - assigned_ms > 1000 * PROTOCOL_ACCEPT_S)
+            tell_run(t, EVENT_TASK_LOST, id);
+    }
+}
+
+static void turn_done(struct turning *t)
+{
+    size_t n = 0;
+    const struct str *unknown = t->silent ? NULL : unknown_tasks(t, &n);
+    if (t->may_offer)
+        agents_offer(t->worker, t->space);
+    if (!t->silent && unknown != NULL)
+        reconcile(t, unknown, n);
+    struct beaten b = {
+        .now_ms = t->now_ms, .document = t->now, .open = t->open, .unknown = unknown, .unknown_count = n};
+    turn_end(t, OK, &b);
+}
+
+/* --- the commit --- */
+
+static void turned(void *arg, const struct commit_result *result)
+{
+    struct turning *t = arg;
+    enum code c = result->code;
+    t->now_ms = result->now_ms;
+    if (c == RES_VERSION_CONFLICT && t->tries < TRIES)
+        c = turn_read(t);
+    else if (c == OK)
+        return turn_done(t);
+    if (c != OK)
+        turn_end(t, c, NULL);
+}
+
+static const char *action_of(const struct turning *t)
+{
+    if (!str_eq(json_str(json_get(t->old, "status")), t->want))
+        return str_eqz(t->want, "online")     ? "agent.online"
+               : str_eqz(t->want, "degraded") ? "agent.degraded"
+                                              : "agent.offline";
+    return "agent.updated";
+}
+
+static bool put_change(struct turning *t)
+{
+    const struct resource *of = resource_find(AGENT_KIND);
+    struct overlays set = {.arena = &t->arena};
+    overlay_str(&set, "status", t->want);
+    overlay_time(&set, "updatedAt", t->now_ms);
+    overlay_str(&set, "updatedBy", t->silent ? S("system") : t->agent);
+    overlay_int(&set, "revision", t->document.revision + 1);
+    if (t->beat.version.n > 0)
+        overlay_str(&set, "version", t->beat.version);
+    if (t->beat.capabilities != NULL)
+        overlay_json(&set, "capabilities", t->beat.capabilities);
+    struct str text = document_render(&t->arena, of->fields, t->old, t->old, &set);
+    t->now = text.p != NULL ? json_parse(&t->arena, text, NULL, NULL) : NULL;
+    if (t->now == NULL)
+        return false;
+    document_index(&t->index, &t->arena, of, t->now);
+    commit_put(&t->commit, &(struct commit_document){.kind = AGENT_KIND,
+                                                     .id = t->agent,
+                                                     .revision = t->document.revision + 1,
+                                                     .schema = document_schema(of),
+                                                     .json = text,
+                                                     .index = &t->index});
+    struct buf roster;
+    buf_init_arena(&roster, &t->arena, 256);
+    agents_roster(&roster, t->now);
+    if (roster.failed)
+        return false;
+    commit_roster(&t->commit, t->agent, buf_view(&roster));
+    const struct audit_entry entry = {.action = action_of(t),
+                                      .resource = AGENT_KIND,
+                                      .resource_id = t->agent,
+                                      .before = t->document.json,
+                                      .after = text};
+    audit_add_system(&t->commit, &t->arena, "agents", &entry);
+    return true;
+}
+
+static bool is_change(const struct turning *t)
+{
+    const struct json *said = t->beat.capabilities;
+    return !str_eq(json_str(json_get(t->old, "status")), t->want) ||
+           (t->beat.version.n > 0 && !str_eq(json_str(json_get(t->old, "version")), t->beat.version)) ||
+           (said != NULL && !json_equal(said, json_get(t->old, "capabilities")));
+}
+
+static void add_usage(struct turning *t)
+{
+    struct buf b;
+    buf_init_arena(&b, &t->arena, 128);
+    json_write(&b, t->beat.usage);
+    if (!b.failed)
+        commit_field(&t->commit, AGENT_KIND, t->agent, S(AGENT_USAGE), buf_view(&b));
+}
+
+static enum code turn_commit(struct turning *t)
+{
+    t->changed = is_change(t);
+    if (t->silent && !t->changed) { /* somebody else has seen to it */
+        turn_end(t, OK, &(struct beaten){0});
+        return OK;
+    }
+    commit_begin(&t->commit, &t->arena, t->space, COMMIT_ESSENTIAL);
+    t->now = t->old;
+    t->now_ms = store_now_ms(t->worker->store);
+    if (t->changed && !put_change(t))
+        return SYS_OVERLOADED;
+    t->may_offer = t->changed && !t->silent;
+    if (!t->silent)
+        commit_beat(&t->commit, t->agent, true);
+    else if (str_eqz(t->want, "offline"))
+        commit_beat(&t->commit, t->agent, false);
+    if (t->beat.usage != NULL)
+        add_usage(t);
+    return store_commit(t->worker->store, &t->commit, &t->worker->ops, turned, t);
+}
+
+/* --- reading --- */
+
+/* A HASH's names and values, for longer than the reply lives. */
+static struct redis_value *copy(struct arena *a, const struct redis_value *v)
+{
+    struct redis_value *out = arena_new(a, struct redis_value);
+    const struct redis_value **items = arena_array(a, v->count + 1, sizeof *items);
+    if (out == NULL || items == NULL)
+        return NULL;
+    for (size_t i = 0; i < v->count; i++) {
+        struct redis_value *item = arena_new(a, struct redis_value);
+        if (item == NULL)
+            return NULL;
+        *item = (struct redis_value){.type = REDIS_STRING, .text = arena_str(a, redis_text(redis_at(v, i)))};
+        items[i] = item;
+    }
+    *out = (struct redis_value){.type = REDIS_ARRAY, .count = v->count, .items = items};
+    return out;
+}
+
+static enum code take_state(struct turning *t, const struct redis_value *v)
+{
+    enum code c = OK;
+    const struct redis_value *doc = redis_at(v, 0);
+    if (redis_is_nil(redis_at(doc, 0)))
+        return RES_NOT_FOUND;
+    t->document = (struct document){.id = t->agent,
+                                    .json = arena_str(&t->arena, redis_text(redis_at(doc, 0))),
+                                    .revision = redis_int(redis_at(doc, 1), 0),
+                                    .schema = redis_int(redis_at(doc, 2), 1)};
+    t->open = copy(&t->arena, redis_at(v, 1));
+    if (t->document.json.p == NULL || t->open == NULL)
+        return SYS_OVERLOADED;
+    t->old = document_parse(&t->arena, resource_find(AGENT_KIND), &t->document, &c);
+    if (t->old == NULL)
+        return c;
+    return str_eqz(json_str(json_get(t->old, "lifecycleState")), "revoked") ? AGT_REVOKED : OK;
+}
+
+static void state_read(void *arg, enum code c, const struct redis_value *v)
+{
+    struct turning *t = arg;
+    if (c == OK)
+        c = take_state(t, v);
+    if (c == OK)
+        c = turn_commit(t);
+    if (c != OK)
+        turn_end(t, c, NULL);
+}
+
+static enum code turn_read(struct turning *t)
+{
+    const struct store_command reads[] = {
+        STORE_COMMAND(S("HMGET"), key_document(&t->arena, t->space, AGENT_KIND, t->agent), S("j"), S("r"), S("sv")),
+        STORE_COMMAND(S("HGETALL"), key_tasks(&t->arena, t->space, t->agent)),
+    };
+    t->tries++;
+    return store_read(t->worker->store, reads, ARRAY_LEN(reads), &t->worker->ops, state_read, t);
+}
+
+/* --- heartbeats --- */
+
+static const struct json *keep(struct arena *a, const struct json *j, bool *failed)
+{
+    struct buf b;
+    if (j == NULL)
+        return NULL;
+    buf_init_arena(&b, a, 128);
+    json_write(&b, j);
+    struct json *copied = b.failed ? NULL : json_parse(a, buf_view(&b), NULL, NULL);
+    *failed = *failed || copied == NULL;
+    return copied;
+}
+
+enum code agents_beat(struct worker *w, struct space space, struct str agent, const struct beat *beat,
+                      struct ops *asker, agents_then *then, void *arg)
+{
+    bool failed = false;
+    struct turning *t = turn_new(w, space, agent, asker);
+    if (t == NULL)
+        return SYS_OVERLOADED;
+    t->then = then;
+    t->arg = arg;
+    t->want = S("online");
+    t->beat = (struct beat){
+        .usage = keep(&t->arena, beat->usage, &failed),
+        .version = beat->version.n > 0 ? arena_str(&t->arena, beat->version) : STR_NONE,
+        .capabilities = keep(&t->arena, beat->capabilities, &failed),
+        .running = keep(&t->arena, beat->running, &failed),
+    };
+    enum code c = failed ? SYS_OVERLOADED : turn_read(t);
+    if (c != OK)
+        turn_drop(t);
+    return c;
+}
+
+/* --- silence --- */
+
+struct silence {
+    struct worker *worker;
+    unsigned partition;
+    size_t n;
+    struct silent_agent {
+        char tenant[40], agent[40];
+        int64_t for_ms;
+    } list[STALE_AT_ONCE];
+};
+
+static void turn_silent(struct silence *s, const struct silent_agent *one, struct str want)
+{
+    struct turning *t = turn_new(s->worker, (struct space){s->partition, str_z(one->tenant)}, str_z(one->agent), NULL);
+    if (t == NULL)
+        return;
+    t->silent = true;
+    t->want = want;
+    if (turn_read(t) != OK)
+        turn_drop(t);
+}
+
+/* Off the liveness record without a trace: there is no such agent any more. */
+static void unbeat(struct silence *s, const struct silent_agent *one)
+{
+    struct turning *t = turn_new(s->worker, (struct space){s->partition, str_z(one->tenant)}, str_z(one->agent), NULL);
+    if (t == NULL)
+        return;
+    t->silent = true;
+    t->tries = TRIES;
+    commit_begin(&t->commit, &t->arena, t->space, COMMIT_ESSENTIAL);
+    commit_beat(&t->commit, t->agent, false);
+    if (store_commit(s->worker->store, &t->commit, &s->worker->ops, turned, t) != OK)
+        turn_drop(t);
+}
+
+static void judge(struct silence *s, const struct silent_agent *one, struct str roster)
+{
+    struct arena arena;
+    struct choose_agent agent;
+    arena_init(&arena, 0);
+    if (roster.p == NULL || !choose_read(&arena, str_z(one->agent), roster, 0, &agent)) {
+        unbeat(s, one);
+    } else {
+        int64_t least = s->worker->settings->agent_heartbeat, interval = 1000 * agent.interval_s;
+        interval = interval > least ? interval : least;
+        struct str want = one->for_ms >= AGENT_OFFLINE * interval    ? S("offline")
+                          : one->for_ms >= AGENT_DEGRADED * interval ? S("degraded")
+                                                                     : agent.status;
+        if (!str_eq(want, agent.status))
+            turn_silent(s, one, want);
+    }
+    arena_fini(&arena);
+}
+
+static void rosters_read(void *arg, enum code c, const struct redis_value *v)
+{
+    struct silence *s = arg;
+    for (size_t i = 0; c == OK && i < s->n; i++)
+        judge(s, &s->list[i], redis_text(s->n == 1 ? v : redis_at(v, i)));
+    free(s);
+}
+
+static void note_silent(struct silence *s, struct str member, int64_t for_ms)
+{
+    struct silent_agent *one = &s->list[s->n];
+    struct str tenant = str_cut(&member, ':');
+    if (tenant.n >= sizeof one->tenant || member.n >= sizeof one->agent || member.n == 0)
+        return;
+    *one = (struct silent_agent){.for_ms = for_ms};
+    memcpy(one->tenant, tenant.p, tenant.n);
+    memcpy(one->agent, member.p, member.n);
+    s->n++;
+}
+
+void agents_stale(struct worker *w, unsigned partition, const struct redis_value *stale, int64_t now_ms)
+{
+    struct store_command reads[STALE_AT_ONCE];
+    struct arena scratch;
+    struct silence *s = stale == NULL || stale->count == 0 ? NULL : calloc(1, sizeof *s);
+    if (s == NULL)
+        return;
+    s->worker = w;
+    s->partition = partition;
+    for (size_t i = 0; i + 1 < stale->count && s->n < STALE_AT_ONCE; i += 2)
+        note_silent(s, redis_text(redis_at(stale, i)), now_ms - redis_int(redis_at(stale, i + 1), now_ms));
+    arena_init(&scratch, 0);
+    bool failed = s->n == 0;
+    for (size_t i = 0; i < s->n && !failed; i++) {
+        struct str *argv = arena_array(&scratch, 3, sizeof *argv);
+        failed = argv == NULL;
+        if (failed)
+            break;
+        argv[0] = S("HGET");
+        argv[1] = key_roster(&scratch, (struct space){partition, str_z(s->list[i].tenant)});
+        argv[2] = str_z(s->list[i].agent);
+        reads[i] = (struct store_command){3, argv};
+    }
+    if (failed || store_read(w->store, reads, s->n, &w->ops, rosters_read, s) != OK)
+        free(s);
+    arena_fini(&scratch);
+}
