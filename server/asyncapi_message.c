@@ -56,7 +56,7 @@ static const struct field log_lines[] = {
 #define BY {"by", FIELD_STRING, .max = 256, .doc = "Who asked for it."}
 #define REASON {"reason", FIELD_STRING, .max = 2048, .doc = "Why."}
 #define TASK {"taskId", FIELD_STRING, NEED, .max = 160, .doc = "<run>:<node>:<attempt>"}
-#define REF {"id", FIELD_INT, .min = 0, .max = INT64_MAX, .doc = "Numbers the agent's messages; `ack` repeats it."}
+#define REF {"id", FIELD_STRING, NEED, .min = 1, .max = 200, .doc = "The agent's own name for the message; `ack` or `nack` repeats it."}
 #define SEQ(text) {"seq", FIELD_INT, NEED, .min = 0, .max = INT64_MAX, .doc = (text)}
 
 /* --- events of a run --- */
@@ -185,7 +185,12 @@ static const struct field config_update[] = {
     {0},
 };
 static const struct field ack[] = {
-    {"ref", FIELD_INT, NEED, .min = 0, .max = INT64_MAX, .doc = "`id` of the agent's message; what it says is stored."},
+    {"ref", FIELD_STRING, NEED, .max = 200, .doc = "`id` of the agent's message; what it says is stored."},
+    {0},
+};
+static const struct field nack[] = {
+    {"ref", FIELD_STRING, NEED, .max = 200, .doc = "`id` of the agent's message; what it says is not stored."},
+    {"next", FIELD_INT, .min = 1, .max = INT64_MAX, .doc = "The first log line that is missing."},
     {0},
 };
 static const struct field task_only[] = {REF, TASK, {0}};
@@ -210,6 +215,7 @@ static const struct field task_log[] = {
     REF, TASK,
     {"seq", FIELD_INT, NEED, .min = 1, .max = INT64_MAX, .doc = "Number of the first line."},
     {"lines", FIELD_LIST, NEED, .item = FIELD_OBJECT, .fields = log_lines, .min = 1, .max = 100, .doc = "In order, without holes."},
+    {"skip", FIELD_BOOL, .doc = "The lines before the first one are gone for good."},
     {0},
 };
 static const struct field task_completed[] = {
@@ -222,6 +228,7 @@ static const struct field task_completed[] = {
     {"error", FIELD_STRING, .max = 4096, .doc = "For people."},
     {"errorType", FIELD_STRING, .max = 64, .doc = "What kind of failure."},
     {"retriable", FIELD_BOOL, .doc = "Whether another attempt may help."},
+    {"metrics", FIELD_MAP, .item = FIELD_NUMBER, .doc = "durationMs"},
     {0},
 };
 static const struct field agent_heartbeat[] = {
@@ -262,6 +269,7 @@ const struct message messages[] = {
     {"task_cancel",    MESSAGE_AGENT, MESSAGE_EVENT, task_cancel, "The task is to be stopped."},
     {"config_update",  MESSAGE_AGENT, MESSAGE_EVENT, config_update, "The agent's settings changed."},
     {"ack",            MESSAGE_AGENT, MESSAGE_CONTROL, ack, "A message of the agent is stored."},
+    {"nack",           MESSAGE_AGENT, MESSAGE_CONTROL, nack, "A message of the agent is not stored: it is to be said again a second later."},
 
     {"auth",           MESSAGE_ALL, MESSAGE_CLIENT, auth, "The first message of a client that came without a token; later, a fresh token."},
     {"ping",           MESSAGE_ALL, MESSAGE_CLIENT, NULL, "Asks for `pong`."},

@@ -5,6 +5,7 @@
 #include "lib/timer.h"
 #include "server/audit.h"
 #include "server/credential.h"
+#include "server/engine/agents.h"
 #include "server/engine/drain.h"
 #include "server/feed.h"
 #include "server/hub.h"
@@ -179,6 +180,8 @@ static bool stop_feeds(struct worker *w)
 static bool start_engine(struct worker *w)
 {
     w->drains = drains_open(w);
+    if (w->drains != NULL)
+        drains_on_stale(w->drains, agents_silent);
     return w->drains != NULL;
 }
 

@@ -5,6 +5,8 @@
 // clang-format off
 const struct resource *const resources[] = {
     &environment_resource,
+    &agent_resource,
+    &agent_token_resource,
     &audit_event_resource,
     &workflow_template_resource,
     &step_type_resource,

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TRIES = 5, OFFERS = 20, STALE_AT_ONCE = 64 };
+enum { TRIES = 5, OFFERS = 20 };
 
 void agents_roster(struct buf *b, const struct json *document)
 {
@@ -27,6 +27,29 @@ void agents_roster(struct buf *b, const struct json *document)
         .interval_s = json_int(json_path(document, S("config.heartbeatInterval")), CHOOSE_INTERVAL_S),
     };
     choose_write(b, &agent);
+}
+
+void agents_pulse(struct buf *b, int64_t now_ms, const struct json *usage)
+{
+    static const char *const names[] = {"cpuPercent", "diskPercent", "memoryPercent"};
+    struct json_out o;
+    char time[CLOCK_TEXT];
+    clock_text(now_ms, time);
+    buf_printf(b, "\"lastHeartbeat\":\"%s\",\"resourceUsage\":", time);
+    json_out_init(&o, b);
+    if (!json_is(usage, JSON_OBJECT)) {
+        json_put_null(&o);
+        return;
+    }
+    json_open(&o, '{');
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        double v = json_real(json_get(usage, names[i]), -1);
+        if (!(v >= 0 && v <= 100))
+            continue;
+        json_key(&o, str_z(names[i]));
+        json_put_real(&o, v);
+    }
+    json_close(&o, '}');
 }
 
 /* --- offers --- */
@@ -290,13 +313,13 @@ static bool is_change(const struct turning *t)
            (said != NULL && !json_equal(said, json_get(t->old, "capabilities")));
 }
 
-static void add_usage(struct turning *t)
+static void add_pulse(struct turning *t)
 {
     struct buf b;
     buf_init_arena(&b, &t->arena, 128);
-    json_write(&b, t->beat.usage);
+    agents_pulse(&b, t->now_ms, t->beat.usage);
     if (!b.failed)
-        commit_field(&t->commit, AGENT_KIND, t->agent, S(AGENT_USAGE), buf_view(&b));
+        commit_field(&t->commit, AGENT_KIND, t->agent, S(AGENT_PULSE), buf_view(&b));
 }
 
 static enum code turn_commit(struct turning *t)
@@ -316,8 +339,8 @@ static enum code turn_commit(struct turning *t)
         commit_beat(&t->commit, t->agent, true);
     else if (str_eqz(t->want, "offline"))
         commit_beat(&t->commit, t->agent, false);
-    if (t->beat.usage != NULL)
-        add_usage(t);
+    if (!t->silent)
+        add_pulse(t);
     return store_commit(t->worker->store, &t->commit, &t->worker->ops, turned, t);
 }
 
@@ -421,17 +444,15 @@ enum code agents_beat(struct worker *w, struct space space, struct str agent, co
 
 struct silence {
     struct worker *worker;
-    unsigned partition;
-    size_t n;
-    struct silent_agent {
-        char tenant[40], agent[40];
-        int64_t for_ms;
-    } list[STALE_AT_ONCE];
+    struct arena arena;
+    struct space space;
+    struct str agent;
+    int64_t for_ms;
 };
 
-static void turn_silent(struct silence *s, const struct silent_agent *one, struct str want)
+static void turn_silent(const struct silence *s, struct str want)
 {
-    struct turning *t = turn_new(s->worker, (struct space){s->partition, str_z(one->tenant)}, str_z(one->agent), NULL);
+    struct turning *t = turn_new(s->worker, s->space, s->agent, NULL);
     if (t == NULL)
         return;
     t->silent = true;
@@ -441,9 +462,9 @@ static void turn_silent(struct silence *s, const struct silent_agent *one, struc
 }
 
 /* Off the liveness record without a trace: there is no such agent any more. */
-static void unbeat(struct silence *s, const struct silent_agent *one)
+static void unbeat(const struct silence *s)
 {
-    struct turning *t = turn_new(s->worker, (struct space){s->partition, str_z(one->tenant)}, str_z(one->agent), NULL);
+    struct turning *t = turn_new(s->worker, s->space, s->agent, NULL);
     if (t == NULL)
         return;
     t->silent = true;
@@ -454,69 +475,40 @@ static void unbeat(struct silence *s, const struct silent_agent *one)
         turn_drop(t);
 }
 
-static void judge(struct silence *s, const struct silent_agent *one, struct str roster)
-{
-    struct arena arena;
-    struct choose_agent agent;
-    arena_init(&arena, 0);
-    if (roster.p == NULL || !choose_read(&arena, str_z(one->agent), roster, 0, &agent)) {
-        unbeat(s, one);
-    } else {
-        int64_t least = s->worker->settings->agent_heartbeat, interval = 1000 * agent.interval_s;
-        interval = interval > least ? interval : least;
-        struct str want = one->for_ms >= AGENT_OFFLINE * interval    ? S("offline")
-                          : one->for_ms >= AGENT_DEGRADED * interval ? S("degraded")
-                                                                     : agent.status;
-        if (!str_eq(want, agent.status))
-            turn_silent(s, one, want);
-    }
-    arena_fini(&arena);
-}
-
-static void rosters_read(void *arg, enum code c, const struct redis_value *v)
+static void roster_read(void *arg, enum code c, const struct redis_value *v)
 {
     struct silence *s = arg;
-    for (size_t i = 0; c == OK && i < s->n; i++)
-        judge(s, &s->list[i], redis_text(s->n == 1 ? v : redis_at(v, i)));
+    struct choose_agent agent;
+    int64_t least = s->worker->settings->agent_heartbeat;
+    if (c == OK && redis_is_nil(v)) {
+        unbeat(s);
+    } else if (c == OK && choose_read(&s->arena, s->agent, redis_text(v), 0, &agent)) {
+        int64_t interval = 1000 * agent.interval_s > least ? 1000 * agent.interval_s : least;
+        struct str want = agent.status;
+        if (s->for_ms >= AGENT_OFFLINE * interval)
+            want = S("offline");
+        else if (s->for_ms >= AGENT_DEGRADED * interval)
+            want = S("degraded");
+        if (!str_eq(want, agent.status))
+            turn_silent(s, want);
+    }
+    arena_fini(&s->arena);
     free(s);
 }
 
-static void note_silent(struct silence *s, struct str member, int64_t for_ms)
+void agents_silent(struct worker *w, struct space space, struct str agent, int64_t last_ms, int64_t now_ms)
 {
-    struct silent_agent *one = &s->list[s->n];
-    struct str tenant = str_cut(&member, ':');
-    if (tenant.n >= sizeof one->tenant || member.n >= sizeof one->agent || member.n == 0)
-        return;
-    *one = (struct silent_agent){.for_ms = for_ms};
-    memcpy(one->tenant, tenant.p, tenant.n);
-    memcpy(one->agent, member.p, member.n);
-    s->n++;
-}
-
-void agents_stale(struct worker *w, unsigned partition, const struct redis_value *stale, int64_t now_ms)
-{
-    struct store_command reads[STALE_AT_ONCE];
-    struct arena scratch;
-    struct silence *s = stale == NULL || stale->count == 0 ? NULL : calloc(1, sizeof *s);
+    struct silence *s = calloc(1, sizeof *s);
     if (s == NULL)
         return;
+    arena_init(&s->arena, 0);
     s->worker = w;
-    s->partition = partition;
-    for (size_t i = 0; i + 1 < stale->count && s->n < STALE_AT_ONCE; i += 2)
-        note_silent(s, redis_text(redis_at(stale, i)), now_ms - redis_int(redis_at(stale, i + 1), now_ms));
-    arena_init(&scratch, 0);
-    bool failed = s->n == 0;
-    for (size_t i = 0; i < s->n && !failed; i++) {
-        struct str *argv = arena_array(&scratch, 3, sizeof *argv);
-        failed = argv == NULL;
-        if (failed)
-            break;
-        argv[0] = S("HGET");
-        argv[1] = key_roster(&scratch, (struct space){partition, str_z(s->list[i].tenant)});
-        argv[2] = str_z(s->list[i].agent);
-        reads[i] = (struct store_command){3, argv};
-    }
-    if (failed || store_read(w->store, reads, s->n, &w->ops, rosters_read, s) != OK)
+    s->for_ms = now_ms - last_ms;
+    s->space = (struct space){space.partition, arena_str(&s->arena, space.tenant)};
+    s->agent = arena_str(&s->arena, agent);
+    const struct store_command read = STORE_COMMAND(S("HGET"), key_roster(&s->arena, s->space), s->agent);
+    if (s->agent.p == NULL || store_read(w->store, &read, 1, &w->ops, roster_read, s) != OK) {
+        arena_fini(&s->arena);
         free(s);
-    arena_fini(&scratch);
+    }
 }

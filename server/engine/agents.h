@@ -17,12 +17,14 @@ struct redis_value;
 struct worker;
 
 #define AGENT_KIND  "agent"
-#define AGENT_USAGE "usage" /* field of the document's hash: the last resourceUsage */
+#define AGENT_PULSE "pulse" /* field of the document's hash: live members, ready to be answered */
 
 enum { AGENT_DEGRADED = 2, AGENT_OFFLINE = 3 }; /* intervals */
 
 /* The roster's entry of an agent, from its document. */
 void agents_roster(struct buf *b, const struct json *document);
+/* What AGENT_PULSE holds: "lastHeartbeat":…,"resourceUsage":…; usage NULL: null. */
+void agents_pulse(struct buf *b, int64_t now_ms, const struct json *usage);
 
 struct beat {                        /* copied */
     const struct json *usage;        /* object; NULL: not said */
@@ -45,9 +47,9 @@ typedef void agents_then(void *arg, enum code c, const struct beaten *b);
 enum code agents_beat(struct worker *w, struct space space, struct str agent, const struct beat *beat,
                       struct ops *asker, agents_then *then, void *arg);
 
-/* What store_sweep answered as `stale`: agents that were silent for at least AGENT_DEGRADED times the setting
- * agent.heartbeat. Those whose own interval is longer are left alone. */
-void agents_stale(struct worker *w, unsigned partition, const struct redis_value *stale, int64_t now_ms);
+/* For drains_on_stale: an agent said nothing for AGENT_DEGRADED times the setting agent.heartbeat or longer. One whose own
+ * interval is longer is left alone. */
+void agents_silent(struct worker *w, struct space space, struct str agent, int64_t last_ms, int64_t now_ms);
 
 /* An agent may have become eligible, or has room again: the runs of steps that wait for one are told. */
 void agents_offer(struct worker *w, struct space space);

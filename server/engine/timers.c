@@ -5,6 +5,8 @@
  * anywhere, so that instances do not beat in step. */
 #include "server/engine/drain_private.h"
 
+#include "server/engine/agents.h"
+#include "server/settings.h"
 #include "server/store/lease.h"
 #include "server/worker.h"
 
@@ -13,7 +15,6 @@
 enum {
     SWEEP_MS = 1000,
     SWEEP_LEASE_MS = 5000,
-    SWEEP_STALE_MS = 60000, /* two heartbeats missed */
     SWEEP_MOST = 100,
     TICKS_MOST = 20000,
     TICK_LONGEST_MS = 3600 * 1000
@@ -114,7 +115,7 @@ static void sweep_next(void *arg)
     struct sweep_slot *slot = &ds->slots[(ds->sweep_next++ % mine * share + w->index) % ID_PARTITIONS];
     struct sweep in = {.partition = slot->partition,
                        .dirty_ms = SWEEP_MS,
-                       .stale_ms = SWEEP_STALE_MS,
+                       .stale_ms = AGENT_DEGRADED * w->settings->agent_heartbeat,
                        .lease_ms = SWEEP_LEASE_MS,
                        .most = SWEEP_MOST};
 
