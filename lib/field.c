@@ -316,9 +316,9 @@ static const struct field *row_named(const struct field *rows, struct str name)
     return NULL;
 }
 
-/* The member's value by its own name or by another. */
+/* The member's value by its own name or by another; faults in it are then told by that one. */
 static const struct json *find_value(struct check *c, const struct field *rows, const struct field *row,
-                                     const struct json *body, const struct place *at)
+                                     const struct json *body, struct place *at)
 {
     const struct json *value = json_get(body, row->name);
     for (const struct field *other = rows; other->name != NULL; other++) {
@@ -328,6 +328,8 @@ static const struct json *find_value(struct check *c, const struct field *rows, 
             continue;
         if (value != NULL && !json_equal(value, also))
             fault(c, at, "VAL_INVALID_FORMAT", "differs from %s, which is another name of it", other->name);
+        else if (value == NULL)
+            at->name = str_z(other->name);
         value = also;
     }
     return value;
@@ -386,7 +388,7 @@ static struct json *check_object(struct check *c, const struct field *rows, cons
         struct json *value = v == NULL               ? absent(c, rows, row, &here)
                              : json_is(v, JSON_NULL) ? check_null(c, row, &here)
                                                      : check_value(c, rows, row, v, &here);
-        if (value != NULL && !json_set(c->arena, out, here.name, value))
+        if (value != NULL && !json_set(c->arena, out, str_z(row->name), value))
             c->failed = true;
     }
     return out;

@@ -177,7 +177,7 @@ static void another_name_is_the_same_member(void **state)
     check(FIELD_CHANGE, "{\"sod\":true}", "{\"strict\":true}");
     check(FIELD_CHANGE, "{\"sod\":true,\"strict\":true}", "{\"strict\":true}");
     refuse(FIELD_CHANGE, "{\"sod\":true,\"strict\":false}", "strict VAL_INVALID_FORMAT;");
-    refuse(FIELD_CHANGE, "{\"sod\":1}", "strict VAL_INVALID_TYPE;");
+    refuse(FIELD_CHANGE, "{\"sod\":1}", "sod VAL_INVALID_TYPE;");
 }
 
 static void an_answer_must_be_whole_and_may_hold_nothing_else(void **state)

@@ -1,0 +1,283 @@
+// The contract sweep. It knows the served OpenAPI document, seed-operations.txt and how to make one of each resource; of the
+// rows in C it knows nothing. Every operation is called without a token, without the right, with exactly the right, as
+// another tenant, with every member of its body and every parameter broken in one way at a time, with too large a
+// body, with no JSON, with an unknown parameter and by a method it does not have. Every answer is judged by the
+// document on the way (test/lib/http.mjs).
+//
+// SWEEP=<regular expression> sweeps only the paths that match.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { Nest, ROOT } from '../lib/process.mjs';
+import { broken, brokenParameter, required, resolve } from '../lib/schema.mjs';
+import { start } from '../lib/slipway.mjs';
+
+const METHODS = ['get', 'post', 'put', 'patch', 'delete'];
+const only = new RegExp(process.env.SWEEP ?? '');
+const anonymous = (p) => p.replace(/\{[^}]*\}/g, '{}');
+
+/** Operations as the list has them. */
+const listed = fs.readFileSync(path.join(ROOT, 'test/api/seed-operations.txt'), 'utf8').split('\n')
+  .filter((line) => line.trim() && !line.startsWith('#'))
+  .map((line) => {
+    const [state, verb, at, permission, members] = line.split(/\s+/);
+    return { state, verb, method: verb === 'WS' ? 'GET' : verb, at, permission, members };
+  });
+
+// One of each resource: how to make it, by the path of its collection. What is not here is made with the smallest body.
+const serial = () => `sweep-${process.pid}-${(serial.n = (serial.n ?? 0) + 1)}`;
+const node = { id: 'first', type: 'wait', config: { seconds: 0 } };
+const MAKE = {
+  '/environments': () => ({ name: serial() }),
+  '/workflow-templates': () => ({ name: serial(), status: 'active', nodes: [node] }),
+  '/workflow-runs': async (make) => ({ templateId: (await make('/workflow-templates')).id }),
+};
+/** Bodies of actions that a schema alone does not give. */
+const BODY = {
+  validateWorkflowTemplate: () => ({ nodes: [node] }),
+};
+/** Parameters that are no ids. */
+const NAMES = { nodeId: 'first', type: 'wait' };
+
+let s, api, document;
+const operations = [];
+const keys = new Map();
+const made = new Map();
+
+/** A key with one permission and nothing else. */
+async function keyWith(permission) {
+  if (!keys.has(permission)) keys.set(permission, await s.makeKey('--permissions', permission, '--name', permission));
+  return keys.get(permission);
+}
+
+async function make(collection, fresh = false) {
+  if (fresh || !made.has(collection)) {
+    const body = await (MAKE[collection] ?? (() => ({})))(make);
+    made.set(collection, await api.want(201, 'POST', collection, body));
+  }
+  return made.get(collection);
+}
+
+/** The path with its parameters filled in by things that exist. */
+async function concrete(op, fresh = false) {
+  const parts = op.at.replace(/^\/api\/v1/, '').split('/');
+  for (let i = 0; i < parts.length; i++) {
+    const parameter = parts[i].match(/^\{(.*)\}$/)?.[1];
+    if (!parameter) continue;
+    parts[i] = NAMES[parameter] ?? (await make(parts.slice(0, i).join('/'), fresh && i === parts.length - 1)).id;
+  }
+  return parts.join('/');
+}
+
+const bodySchema = (op) => op.requestBody?.content?.['application/json']?.schema;
+const sample = async (op) => {
+  const from = BODY[op.operationId] ?? (op.method === 'POST' ? MAKE[op.at.replace(/^\/api\/v1/, '')] : undefined);
+  return from ? from(make) : {};
+};
+const send = async (op, { client = api, body, ...options } = {}) => {
+  const { at, ...rest } = options;
+  const payload = body !== undefined ? body : bodySchema(op) ? await sample(op) : undefined;
+  return client.request(op.method, at ?? await concrete(op), rest.raw === undefined ? payload : undefined, {
+    ...rest, absolute: !op.at.startsWith('/api/v1/'),
+  });
+};
+const each = (filter, fn) => async () => {
+  for (const op of operations.filter(filter)) {
+    try {
+      await fn(op);
+    } catch (error) {
+      error.message = `${op.method} ${op.at}: ${error.message}`;
+      throw error;
+    }
+  }
+};
+
+const guarded = (op) => op.permission !== undefined;
+const ours = (op) => op.at.startsWith('/api/v1/');
+const stream = (op) => '101' in op.responses;
+/** A stream refuses before it opens only those who ask for one. */
+const asking = (op) => (stream(op) ? { headers: { accept: 'text/event-stream' } } : {});
+const answersBefore = (op) => !stream(op) || '200' in op.responses;
+const hasBody = (op) => bodySchema(op) !== undefined;
+const places = (answer) => (answer.error?.validationErrors ?? []).map((f) => f.field);
+
+before(async () => {
+  s = await start({ name: 'sweep' });
+  api = s.api;
+  ({ document } = await s.server.openapi());
+  for (const [at, item] of Object.entries(document.paths))
+    for (const method of METHODS)
+      if (item[method] && only.test(at))
+        operations.push({
+          ...item[method], at, method: method.toUpperCase(), item, permission: item[method]['x-permission'],
+          parameters: (item[method].parameters ?? []).map((p) => resolve(document, p)),
+        });
+});
+after(() => s?.stop());
+
+describe('the list of operations', () => {
+  const find = ({ method, at }) => operations.find((op) => op.method === method && anonymous(op.at) === anonymous(at));
+  const mine = listed.filter((o) => only.test(o.at));
+
+  test('what is live is served, with its permission and its required members', () => {
+    for (const wanted of mine.filter((o) => o.state !== 'later')) {
+      const op = find(wanted);
+      assert.ok(op, `${wanted.verb} ${wanted.at} is not served`);
+      assert.equal(op.permission ?? '-', wanted.permission, `permission of ${wanted.verb} ${wanted.at}`);
+      assert.equal(required(document, bodySchema(op)).join(',') || '-', wanted.members, `required members of ${wanted.verb} ${wanted.at}`);
+      if (wanted.verb === 'WS') assert.ok(stream(op), `${wanted.at} is a stream`);
+    }
+  });
+
+  test('what is served is in the list, and marked so', () => {
+    for (const op of operations) {
+      const found = listed.find((o) => o.method === op.method && anonymous(o.at) === anonymous(op.at));
+      assert.ok(found, `${op.method} ${op.at} is not in seed-operations.txt`);
+      assert.notEqual(found.state, 'later', `${op.method} ${op.at} is served, but listed as later`);
+    }
+  });
+});
+
+describe('who may call', () => {
+  test('nobody without a token: 401', each(guarded, async (op) => {
+    const answer = await send(op, { client: api.as(undefined), body: hasBody(op) ? {} : undefined });
+    assert.equal(answer.status, 401);
+    assert.equal(answer.code, 'AUTH_TOKEN_MISSING');
+    assert.match(answer.headers['www-authenticate'], /^Bearer/);
+  }));
+
+  test('nobody with a token that is none: 401', each(guarded, async (op) => {
+    const answer = await send(op, { client: api.as('slp_garbage'), body: hasBody(op) ? {} : undefined });
+    assert.equal(answer.status, 401);
+  }));
+
+  test('nobody without the right: 403, which names it', each(guarded, async (op) => {
+    const other = op.permission === 'plugin:read' ? 'release:read' : 'plugin:read';
+    const answer = await send(op, { client: api.as(await keyWith(other)), body: hasBody(op) ? {} : undefined });
+    assert.equal(answer.status, 403);
+    assert.equal(answer.code, 'PERM_DENIED');
+    assert.equal(answer.error.details.required, op.permission);
+  }));
+
+  test('whoever has just that right', each((op) => guarded(op) && !stream(op) && op.method !== 'DELETE', async (op) => {
+    const answer = await send(op, { client: api.as(await keyWith(op.permission)) });
+    assert.ok(![401, 403, 404, 405].includes(answer.status), `${answer.status} ${answer.text}`);
+  }));
+
+  test('another tenant finds nothing', each((op) => guarded(op) && answersBefore(op) && /\{(id|envId)\}/.test(op.at), async (op) => {
+    keys.get('other') ?? keys.set('other', await s.makeKey('--tenant', 'another', '--role', 'admin', '--permissions', 'audit:read,agent:connect'));
+    const answer = await send(op, { client: api.as(keys.get('other')), ...asking(op) });
+    assert.ok(answer.status === 404 || (answer.status === 403 && op.permission === 'agent:connect'), `${answer.status} ${answer.text}`);
+  }));
+});
+
+describe('bodies', () => {
+  test('every member broken in every way is a fault at its place', each(hasBody, async (op) => {
+    const at = await concrete(op);
+    const change = op.method !== 'POST';
+    for (const { what, path: place, body, code } of broken(document, bodySchema(op), await sample(op), change)) {
+      if (JSON.stringify(body).length > 1_000_000) continue;
+      const answer = await send(op, { at, body });
+      const context = `${place} as ${what}: ${answer.status} ${answer.text.slice(0, 600)}`;
+      assert.equal(answer.status, 400, context);
+      assert.equal(answer.code, 'VAL_FAILED', context);
+      const fault = answer.error.validationErrors.find((f) => f.field === place);
+      assert.ok(fault, `no fault at ${context}`);
+      assert.match(fault.code, code, context);
+    }
+  }));
+
+  test('what is no JSON object is refused', each(hasBody, async (op) => {
+    const at = await concrete(op);
+    for (const raw of ['{"a":', '{"a":1,"a":2}', 'nonsense']) {
+      const answer = await send(op, { at, raw });
+      assert.deepEqual([answer.status, answer.code], [400, 'VAL_MALFORMED_JSON'], raw);
+    }
+    for (const raw of ['[]', '"text"', 'null', '1']) {
+      const answer = await send(op, { at, raw });
+      assert.deepEqual([answer.status, answer.code], [400, 'VAL_FAILED'], raw);
+    }
+    const answer = await send(op, { at, raw: 'a=b', headers: { 'content-type': 'application/x-www-form-urlencoded' } });
+    assert.deepEqual([answer.status, answer.code], [415, 'RES_UNSUPPORTED_MEDIA_TYPE']);
+  }));
+
+  test('more than the limit is 413', each(hasBody, async (op) => {
+    const raw = `{"name":"${'x'.repeat(1024 * 1024)}"}`;
+    const answer = await send(op, { raw });
+    assert.deepEqual([answer.status, answer.code], [413, 'RES_BODY_TOO_LARGE']);
+  }));
+});
+
+describe('parameters', () => {
+  const query = (op) => op.parameters.filter((p) => p.in === 'query');
+
+  test('an unknown one is a fault', each(ours, async (op) => {
+    const answer = await send(op, { query: { noSuchParameter: '1' }, body: hasBody(op) ? {} : undefined });
+    assert.equal(answer.status, 400, answer.text);
+    assert.ok(places(answer).includes('query.noSuchParameter'), answer.text);
+  }));
+
+  test('every one broken in every way is a fault at its place', each((op) => ours(op), async (op) => {
+    const at = await concrete(op);
+    for (const parameter of query(op))
+      for (const [what, text] of brokenParameter(document, parameter)) {
+        const answer = await send(op, { at, query: { [parameter.name]: text } });
+        assert.equal(answer.status, 400, `${parameter.name} as ${what}: ${answer.text.slice(0, 500)}`);
+        assert.ok(places(answer).includes(`query.${parameter.name}`), `${parameter.name} as ${what}: ${answer.text.slice(0, 500)}`);
+      }
+  }));
+
+  test('an id that is none finds nothing', each((op) => guarded(op) && answersBefore(op) && /\{id\}/.test(op.at), async (op) => {
+    for (const id of ['nothing', '0190a5b0-0000-7000-8000-0000000000ab']) {
+      const at = (await concrete(op)).replace(/[0-9a-f]{8}-[0-9a-f-]{27}/, id);
+      const answer = await send(op, { at, ...asking(op) });
+      assert.ok(answer.status === 404 || (answer.status === 403 && op.permission === 'agent:connect'), `${id}: ${answer.status} ${answer.text}`);
+    }
+  }));
+
+  test('every sort the document offers, and a filter by every field', each((op) => query(op).some((p) => p.name === 'sort'), async (op) => {
+    for (const sort of query(op).find((p) => p.name === 'sort').schema.items.enum) {
+      const answer = await send(op, { query: { sort } });
+      assert.equal(answer.status, 200, sort);
+    }
+    for (const { name, schema } of query(op).filter((p) => p.schema?.type === 'array' && p.name !== 'sort')) {
+      const item = resolve(document, schema.items);
+      const value = item.enum?.[0] ?? (item.format === 'uuid' ? '0190a5b0-0000-7000-8000-0000000000ab'
+        : item.format === 'date-time' ? '2026-01-01T00:00:00Z' : item.type === 'boolean' ? true : item.type === 'string' ? 'x' : 1);
+      const named = await send(op, { query: { [name]: String(value) } });
+      assert.equal(named.status, 200, `${name}=${value} ${named.text}`);
+      const filtered = await send(op, { query: { filter: JSON.stringify({ [name]: { $in: [value] } }) } });
+      assert.equal(filtered.status, 200, `${name} ${filtered.text}`);
+      assert.deepEqual(filtered.data, named.data);
+    }
+  }));
+});
+
+describe('methods', () => {
+  test('those a path does not have are 405 and say which it has', each(ours, async (op) => {
+    const at = await concrete(op);
+    const has = METHODS.filter((m) => op.item[m]).map((m) => m.toUpperCase());
+    for (const method of METHODS.map((m) => m.toUpperCase()).filter((m) => !has.includes(m))) {
+      const answer = await api.request(method, at, method === 'GET' || method === 'DELETE' ? undefined : {}, { judge: false });
+      assert.equal(answer.status, 405, `${method} ${answer.text}`);
+      const allowed = answer.headers.allow.split(', ');
+      for (const one of has) assert.ok(allowed.includes(one), answer.headers.allow);
+    }
+    const options = await api.request('OPTIONS', at, undefined, { judge: false });
+    assert.equal(options.status, 204);
+    assert.ok(has.every((m) => options.headers.allow.split(', ').includes(m)));
+  }));
+
+  test('HEAD is GET without the body', each((op) => op.method === 'GET' && !stream(op), async (op) => {
+    const answer = await api.request('HEAD', await concrete(op), undefined, { judge: false, absolute: !ours(op) });
+    assert.equal(answer.status, 200);
+    assert.equal(answer.text, '');
+    assert.ok(Number(answer.headers['content-length']) > 0);
+  }));
+});
+
+test('everything that can be deleted is', each((op) => op.method === 'DELETE', async (op) => {
+  const answer = await send(op, { at: await concrete(op, true) });
+  assert.equal(answer.status, 204, answer.text);
+}));
