@@ -103,7 +103,7 @@ export class Agent {
     }
     extra.push('--token-file', this.system.nest.file(`${this.name}.token`));
     const labels = Object.entries(this.labels).map(([k, v]) => `${k}=${v}`);
-    if (labels.length) extra.push('--labels', labels.join(','));
+    if (labels.length) extra.push('--label', labels.join(','));
     this.process = this.system.nest.start(`agent-${this.name}`, SLIPWAY, [
       'agent', '--url', server.url, '--data', this.data, '--name', this.name, ...extra, ...this.args,
     ], { env: this.env });
