@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 enum { FINGERPRINT_PARTITION = 0, LIST_MOST = 1000 };
@@ -72,7 +73,8 @@ struct task {
     credential_then *then;
     void *arg;
     char path[4096]; /* of admin.key */
-    bool wrote;
+    int file;        /* the same, open and locked; -1 */
+    bool fresh;      /* the key in it was made by this start */
 };
 
 static struct task *task_new(const struct settings *s, struct store *store, struct arena *a, struct ops *asker,
@@ -80,7 +82,8 @@ static struct task *task_new(const struct settings *s, struct store *store, stru
 {
     struct task *t = arena_new(a, struct task);
     if (t != NULL)
-        *t = (struct task){.settings = s, .store = store, .arena = a, .asker = asker, .then = then, .arg = arg};
+        *t = (struct task){
+            .settings = s, .store = store, .arena = a, .asker = asker, .then = then, .arg = arg, .file = -1};
     return t;
 }
 
@@ -310,31 +313,38 @@ enum code credential_list(struct store *store, struct arena *arena, struct str t
 
 static void finish(struct task *t, enum code c, const char *why)
 {
+    if (t->file >= 0)
+        close(t->file);
+    t->file = -1;
+    crypto_wipe(t->key.secret, sizeof t->key.secret);
     t->then(t->arg, c, str_z(why));
 }
 
-/* Our admin.key of a start that ended before its key was stored, or a fresh one. */
-static bool open_key_file(struct task *t)
+/* Two processes may start on one folder: the lock says whose turn it is to make its first key. */
+static bool lock_key_file(struct task *t)
+{
+    t->file = open(t->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    return t->file >= 0 && flock(t->file, LOCK_EX | LOCK_NB) == 0;
+}
+
+/* The key of a start that ended before it was stored, or a fresh one. */
+static bool read_or_write_key(struct task *t)
 {
     char text[ID_KEY_MAX + 1] = {0};
     unsigned partition;
     struct credential *k = &t->key;
-    int fd = open(t->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, ID_KEY_MAX);
-    struct str found = n <= 0 ? STR_NONE : str_trim((struct str){text, strcspn(text, "\r\n")});
-    bool ok = fd >= 0 && n >= 0;
-    if (ok && found.n > 0 && id_key_check(found, NULL, &partition) && partition == partition_of(str_z(k->tenant))) {
+    ssize_t n = pread(t->file, text, ID_KEY_MAX, 0);
+    struct str found = n <= 0 ? STR_NONE : (struct str){text, strcspn(text, "\r\n")};
+    bool ours = id_key_check(found, NULL, &partition) && partition == partition_of(str_z(k->tenant));
+    t->fresh = !ours;
+    if (ours)
         memcpy(k->secret, found.p, found.n);
-        k->secret[found.n] = '\0';
-    } else if (ok) {
-        credential_make(k, clock_wall_ms());
-        struct str line = arena_printf(t->arena, "%s\n", k->secret);
-        ok = ftruncate(fd, 0) == 0 && pwrite(fd, line.p, line.n, 0) == (ssize_t)line.n && fsync(fd) == 0;
-    }
-    if (k->id[0] == '\0')
-        credential_make(k, clock_wall_ms());
-    if (fd >= 0)
-        close(fd);
+    credential_make(k, clock_wall_ms());
+    struct str line = arena_printf(t->arena, "%s\n", k->secret);
+    bool ok = n >= 0 && line.p != NULL &&
+              (ours || (ftruncate(t->file, 0) == 0 && pwrite(t->file, line.p, line.n, 0) == (ssize_t)line.n &&
+                        fsync(t->file) == 0));
+    crypto_wipe(text, sizeof text);
     return ok;
 }
 
@@ -342,9 +352,8 @@ static void admin_stored(void *arg, enum code c, struct str text)
 {
     struct task *t = arg;
     (void)text;
-    if (c == RES_ALREADY_EXISTS) /* another instance was first: ours opens nothing */
+    if (c == RES_ALREADY_EXISTS && t->fresh) /* an instance with another folder was first: our key opens nothing */
         unlink(t->path);
-    crypto_wipe(t->key.secret, sizeof t->key.secret);
     finish(t, c == RES_ALREADY_EXISTS ? OK : c,
            c == OK || c == RES_ALREADY_EXISTS ? "" : "the admin key cannot be stored");
 }
@@ -361,9 +370,10 @@ static void default_looked_up(void *arg, enum code c, const struct redis_value *
     k->name = S("admin");
     k->roles = S("admin");
     k->first = true;
-    if (!open_key_file(t)) {
+    if (!lock_key_file(t) || !read_or_write_key(t)) {
+        bool busy = errno == EWOULDBLOCK;
         struct str why = arena_printf(t->arena, "%s: %s", t->path, strerror(errno));
-        finish(t, SYS_INTERNAL, why.p);
+        finish(t, busy ? SYS_STORAGE : SYS_INTERNAL, why.p);
         return;
     }
     c = credential_create(t->settings, t->store, t->arena, k, t->asker, admin_stored, t);

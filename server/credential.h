@@ -49,7 +49,8 @@ enum code credential_list(struct store *store, struct arena *arena, struct str t
                           credential_then *then, void *arg);
 
 /* Before a process serves: the keyring must be the one of the data set (its new keys are noted there), and a data set
- * without the tenant "default" gets it, with an admin key in DATA/admin.key (mode 0600). Not OK: `text` says why. */
+ * without the tenant "default" gets it, with an admin key in DATA/admin.key (mode 0600). Not OK: `text` says why;
+ * SYS_STORAGE and SYS_OVERLOADED are worth another try. */
 enum code credential_start(const struct settings *s, struct store *store, struct arena *arena, struct ops *asker,
                            credential_then *then, void *arg);
 

@@ -827,6 +827,59 @@ static void one_request(void *arg)
     free(r);
 }
 
+/* A known caller's read: the handler runs beside the admission. */
+static void one_read(void *arg)
+{
+    sent = (struct sent){0};
+    struct request *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return;
+    r->worker = &f->worker;
+    r->head = &f->parser.head;
+    r->address = S("192.0.2.7");
+    request_start(r);
+    if (asked.waiting)
+        answer(OK, *(struct admitted *)arg);
+    assert_int_equal(sent.count, 1);
+    if (sent.status != 200 && sent.status != 503)
+        print_message("%s\n", sent.body);
+    assert_true(sent.status == 200 || sent.status == 503);
+    if (!fault_fired())
+        assert_int_equal(sent.status, 200);
+    request_end(r);
+    free(r);
+}
+
+static void a_read_survives_every_failed_allocation(void **state)
+{
+    (void)state;
+    know("viewer");
+    start(with_key("GET /api/v1/things?depth=2"), NULL);
+    struct admitted a = admitted_as("viewer");
+    answer(OK, a);
+    assert_true(fault_each(one_read, &a) > 0);
+}
+
+static void a_token_survives_every_failed_allocation(void **state)
+{
+    (void)state;
+    struct buf token = {0};
+    char line[4096];
+    auth_agent_token(&f->settings, &token, S(TENANT), S("0192f7a0-0000-7000-8000-00000000000a"), S("agent one"),
+                     clock_wall_ms(), 60000);
+    snprintf(line, sizeof line, "POST /api/v1/beat HTTP/1.1\r\nAuthorization: Bearer " STR_FMT,
+             STR_ARG(buf_view(&token)));
+    start(line, NULL);
+    struct admitted a = admitted_as("");
+    a.credential = NULL;
+    answer(OK, a);
+    was(200, NULL);
+    principals_free(f->worker.principals);
+    f->worker.principals = principals_new();
+    assert_true(fault_each(one_read, &a) > 0);
+    buf_free(&token);
+}
+
 static void every_failed_allocation_is_answered_once(void **state)
 {
     (void)state;
@@ -864,6 +917,8 @@ int main(void)
         T(a_fault_below_the_steps_is_the_one_answer),
         T(a_token_is_verified_here_and_looked_up_for_its_revocation),
         T(every_failed_allocation_is_answered_once),
+        T(a_read_survives_every_failed_allocation),
+        T(a_token_survives_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
