@@ -171,7 +171,7 @@ static const struct route routes[] = {
     {GET, "/workflow-runs/{id}/steps/{nodeId}", get, "workflow:read", "getWorkflowStep", "Read one step of a run."},
     {GET, "/workflow-runs/{id}/steps/{nodeId}/logs", logs, "workflow:read", "getWorkflowStepLogs",
      "Read what a step printed: lines as JSON, or raw with `Accept: text/plain`. `seq` is the stream's `logSeq`.",
-     .query = workflow_step_log_query, .data = workflow_step_log_fields, .codes = {RES_NOT_FOUND}},
+     .query = workflow_step_log_query, .data = workflow_step_log_fields, .codes = {RES_NOT_FOUND}, .media = "text/plain"},
     ROUTE_END};
 
 static const struct route artifact_routes[] = {
