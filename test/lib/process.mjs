@@ -159,14 +159,14 @@ class Running {
 }
 
 /** Runs a program to its end; answers {code, stdout, stderr}. */
-export async function run(program, args, { env = {}, cwd, input } = {}) {
+export async function run(program, args, { env = {}, cwd, input, patience } = {}) {
   const child = spawn(program, args, { cwd, env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] });
   const out = { stdout: '', stderr: '' };
   for (const stream of ['stdout', 'stderr']) child[stream].setEncoding('utf8').on('data', (text) => (out[stream] += text));
   child.stdin.on('error', () => {}); // it may not read
   child.stdin.end(input ?? '');
   try {
-    const [code, signal] = await within(once(child, 'close'), `${program} ${args.join(' ')} to end`);
+    const [code, signal] = await within(once(child, 'close'), `${program} ${args.join(' ')} to end`, patience);
     return { code, signal, ...out };
   } catch (error) {
     child.kill('SIGKILL');
