@@ -228,6 +228,23 @@ test('revoking a key closes the streams that were opened with it, on every worke
   await s.api.want(200, 'POST', `/workflow-runs/${started.id}/cancel`, {});
 });
 
+test('an agent may be itself and nothing else, until it is revoked', async () => {
+  const join = async (name) => {
+    const { token: once } = await s.api.want(201, 'POST', '/admin/agent-tokens', {});
+    return s.server.client().want(201, 'POST', '/agents/register', { name, version: '1.0.0', capabilities: ['script'], labels: {} }, { headers: { 'x-agent-token': once } });
+  };
+  const [one, two] = [await join('auth-one'), await join('auth-two')];
+  const agent = s.server.client(one.token);
+  const beat = (id) => agent.post(`/agents/${id}/heartbeat`, { version: '1.0.0', status: 'online' });
+  assert.equal((await beat(one.agentId)).status, 200);
+  refused(await beat(two.agentId), 403, 'PERM_DENIED', 'another agent');
+  for (const path of ['/agents', '/environments', '/workflow-runs', `/agents/${one.agentId}`]) refused(await agent.get(path), 403, 'PERM_DENIED', path);
+  refused(await s.api.post(`/agents/${one.agentId}/heartbeat`, { version: '1.0.0', status: 'online' }), 403, 'PERM_DENIED', 'an admin is no agent');
+  await s.api.want(204, 'DELETE', `/agents/${one.agentId}`);
+  refused(await beat(one.agentId), 403, 'AGT_REVOKED', 'revoked');
+  assert.equal((await s.server.client(two.token).post(`/agents/${two.agentId}/heartbeat`, { version: '1.0.0', status: 'online' })).status, 200);
+});
+
 test('no token is ever in the log', async () => {
   const secret = token();
   await new WsStream(s.server, '/workflow-runs/0192f7a0-0000-7000-8000-0000000000ff/stream', { query: { token: secret } }).refusal();

@@ -93,3 +93,13 @@ test('malformed keys are faults', async () => {
   }
   assert.equal((await post('/environments', body('longest'), 'x'.repeat(255))).status, 201);
 });
+
+test('a secret in an answer is replayed, and never stored in the clear', async () => {
+  const first = await post('/admin/agent-tokens', {}, 'key-7');
+  assert.equal(first.status, 201);
+  replayed(await post('/admin/agent-tokens', {}, 'key-7'), first);
+  for (const key of await s.redis.keys('*:i:*')) {
+    const record = await s.redis.command('HGETALL', key);
+    assert.ok(!JSON.stringify(record).includes(first.data.token), key);
+  }
+});
