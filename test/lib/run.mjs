@@ -45,6 +45,16 @@ export async function reaches(api, r, ...states) {
   }, `run ${r.id} to be ${states.join(' or ')}`, { stopOn: Ended });
 }
 
+/** A run that goes on until it is released, without an agent. */
+export async function holding(api) {
+  const r = await run(api, [wait('hold', 3600)]);
+  r.release = async () => {
+    await api.want(200, 'POST', `/workflow-runs/${r.id}/cancel`, {});
+    await reaches(api, r, 'cancelled');
+  };
+  return r;
+}
+
 class Ended extends Unmet {}
 
 export class Gate {
