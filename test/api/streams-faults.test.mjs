@@ -20,7 +20,7 @@ describe('with a network that loses things', () => {
     behind = new Server(s, 'behind', { args: ['--workers', '2', '--redis', proxy.url] });
     s.servers.push(behind);
     await behind.start();
-    if (!process.env.NOAGENT) await s.addAgent();
+    await s.addAgent();
   });
   after(async () => {
     proxy?.stop();
@@ -94,7 +94,7 @@ describe('with little time', () => {
       args: ['--stream-heartbeat', '500ms', '--stream-comment', '300ms', '--stream-auth-timeout', '300ms', '--stream-expiry-warning', '60s',
         '--stream-queue', '64KiB', '--stream-per-caller', '40', '--stream-drain-window', '1s'],
     });
-    if (!process.env.NOAGENT) await s.addAgent();
+    await s.addAgent();
   });
   after(() => s?.stop());
 

@@ -11,7 +11,7 @@ let s, api;
 before(async () => {
   s = await start({ name: 'streams', instances: 2 });
   api = s.api;
-  if (!process.env.NOAGENT) await s.addAgent();
+  await s.addAgent();
 });
 after(() => s?.stop());
 
