@@ -305,17 +305,12 @@ static bool is_word(struct str text, const char *const *words)
 }
 
 /* The part of the frame that follows its numbers; members as the run's stream and logs show them. */
-static bool line_write(struct said *m, struct buf *b, const struct json *line)
+static struct str frame_write(struct said *m, int64_t at, struct str level, struct str stream, struct str text)
 {
-    static const char *const streams[] = {"stdout", "stderr", "system", NULL};
-    struct str level = json_str(json_get(line, "level")), stream = json_str(json_get(line, "stream"));
-    struct str text = json_str(json_get(line, "line"));
-    int64_t at;
-    if (!is_word(level, feed_levels) || !is_word(stream, streams) || text.p == NULL || text.n > PROTOCOL_LINE ||
-        !clock_parse(json_str(json_get(line, "timestamp")), &at))
-        return false;
+    struct buf b;
     struct json_out o;
-    json_out_init(&o, b);
+    buf_init_arena(&b, &m->arena, 192 + text.n);
+    json_out_init(&o, &b);
     json_open(&o, '{');
     json_key(&o, S("at"));
     json_put_time(&o, at);
@@ -332,7 +327,21 @@ static bool line_write(struct said *m, struct buf *b, const struct json *line)
     json_key(&o, S("type"));
     json_put_z(&o, "step_log");
     json_close(&o, '}');
-    return true;
+    return b.failed ? STR_NONE : str_slice(buf_view(&b), 1, b.n);
+}
+
+/* A sentence, or NULL and the frame. */
+static const char *read_line(struct said *m, const struct json *line, struct str *rest)
+{
+    static const char *const streams[] = {"stdout", "stderr", "system", NULL};
+    struct str level = json_str(json_get(line, "level")), stream = json_str(json_get(line, "stream"));
+    struct str text = json_str(json_get(line, "line"));
+    int64_t at;
+    if (!is_word(level, feed_levels) || !is_word(stream, streams) || text.p == NULL || text.n > PROTOCOL_LINE ||
+        !clock_parse(json_str(json_get(line, "timestamp")), &at))
+        return "a line is not {timestamp, level, stream, line} of at most 16 KiB";
+    *rest = frame_write(m, at, level, stream, text);
+    return rest->p == NULL ? "there is no memory for it" : NULL;
 }
 
 static const char *read_lines(struct said *m, const struct json *j)
@@ -345,16 +354,14 @@ static const char *read_lines(struct said *m, const struct json *j)
         return "seq, or lines: 1 to 100 of them, are missing";
     struct str *rests = arena_array(&m->arena, n, sizeof *rests);
     for (size_t i = 0; rests != NULL && i < n; i++) {
-        struct buf b;
-        buf_init_arena(&b, &m->arena, 192 + json_str(json_get(json_at(lines, i), "line")).n);
-        if (!line_write(m, &b, json_at(lines, i)))
-            return "a line is not {timestamp, level, stream, line} of at most 16 KiB";
-        if (b.failed)
-            return "there is no memory for it";
-        rests[i] = str_slice(buf_view(&b), 1, b.n);
+        const char *why = read_line(m, json_at(lines, i), &rests[i]);
+        if (why != NULL)
+            return why;
     }
     m->lines.lines = rests;
     m->lines.count = n;
+    m->lines.marker = frame_write(m, store_now_ms(worker_of(m)->store), S("warn"), S("system"),
+                                  S("the log has reached its limit; what follows is not kept"));
     return rests != NULL ? NULL : "there is no memory for it";
 }
 
