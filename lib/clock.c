@@ -18,6 +18,11 @@ int64_t clock_wall_ms(void)
     return fake >= 0 ? fake : (int64_t)(now_ns(CLOCK_REALTIME) / 1000000);
 }
 
+int64_t clock_wall_s(void)
+{
+    return fake >= 0 ? fake / 1000 : (int64_t)(now_ns(CLOCK_REALTIME_COARSE) / 1000000000u);
+}
+
 int64_t clock_mono_ms(void)
 {
     return (int64_t)(clock_mono_ns() / 1000000);

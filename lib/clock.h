@@ -6,6 +6,7 @@
 #include "lib/str.h"
 
 int64_t clock_wall_ms(void);
+int64_t clock_wall_s(void); /* cheaper, and a few milliseconds behind */
 int64_t clock_mono_ms(void);
 uint64_t clock_mono_ns(void);
 void clock_fake(int64_t wall_ms); /* negative: back to the real clock */

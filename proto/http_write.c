@@ -71,7 +71,7 @@ struct str http_date(void)
 {
     static _Thread_local char text[30];
     static _Thread_local int64_t second = -1;
-    int64_t now = clock_wall_ms() / 1000;
+    int64_t now = clock_wall_s();
     if (now != second) {
         write_date(now, text);
         second = now;

@@ -48,7 +48,6 @@ static void begin_request(struct conn *c)
     x->request.worker = c->conns->worker;
     x->request.conn = c;
     x->request.address = conn_address(c);
-    x->begun_ns = clock_mono_ns();
     x->started = true;
 }
 
@@ -89,7 +88,7 @@ static void note_answer(struct conn *c, int status)
     must(x != NULL && x->started && !x->answered);
     x->answered = true;
     x->since_ms = loop_now_ms(loop_of(c));
-    metrics_request(conn_metrics(c), status, (clock_mono_ns() - x->begun_ns) / 1000);
+    metrics_request(conn_metrics(c), status, (clock_mono_ns() - (uint64_t)x->request.started_ns) / 1000);
     if (!c->busy)
         loop_defer(loop_of(c), &c->task, conn_go_on, c);
 }

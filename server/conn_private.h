@@ -15,14 +15,13 @@ struct exchange {
     struct request request;
     struct buf body;
     int64_t since_ms; /* the first byte; the head; the whole body: where the present deadline counts from */
-    uint64_t begun_ns;
-    uint64_t unread; /* bytes dropped after the answer */
-    bool headed;     /* the head is complete */
-    bool started;    /* the request is alive */
-    bool wanted;     /* the steps want the body */
-    bool continued;  /* 100 Continue was sent */
-    bool whole;      /* the message was read to its end */
-    bool broken;     /* the parser takes no more */
+    uint64_t unread;  /* bytes dropped after the answer */
+    bool headed;      /* the head is complete */
+    bool started;     /* the request is alive */
+    bool wanted;      /* the steps want the body */
+    bool continued;   /* 100 Continue was sent */
+    bool whole;       /* the message was read to its end */
+    bool broken;      /* the parser takes no more */
     bool answered;
 };
 

@@ -67,7 +67,7 @@ bool limit_address(struct limit *l, struct str address, int64_t mono_ms, struct 
         .burst = l->burst,
         .left = left,
         .bucket = left,
-        .reset_s = clock_wall_ms() / 1000 + full_in_s,
+        .reset_s = clock_wall_s() + full_in_s,
         .reset_in_s = full_in_s,
         .retry_in_s = let ? 0 : (next_in_ms + 999) / 1000,
     };

@@ -127,7 +127,7 @@ static enum flow step_route(struct request *r)
     buf_init_arena(&path, &r->arena, r->head->path.n);
     r->dialect = dialect_of(r->head->path);
     /* What the process itself answers is as cheap as a refusal, and probes must get through. */
-    if (r->dialect != &dialect_system && !limit_address(w->limit, r->address, clock_mono_ms(), &r->rate))
+    if (r->dialect != &dialect_system && !limit_address(w->limit, r->address, r->started_ns / 1000000, &r->rate))
         return reply_error(r, RATE_LIMIT_EXCEEDED);
     if (str_eq(r->head->path, S("*")) && r->method == OPTIONS)
         return reply_options(r, GET | POST | PUT | PATCH | DELETE | HEAD | OPTIONS);

@@ -331,15 +331,14 @@ test('after an early 429 the unread body is not the next request', async () => {
     const wire = await Wire.open(s.server);
     let limited;
     for (let i = 0; i < 40 && !limited; i++) {
-      wire.send(post('/_test/http', EVIL));
+      wire.send(post('/api/v1/environments', EVIL));
       const answer = await wire.answer();
       if (answer.status === 429) limited = answer;
-      else assert.equal(answer.text, EVIL);
+      else assertRefusal(answer, 401);
     }
     assertRefusal(limited, 429, 'RATE_LIMIT_EXCEEDED');
     assert.ok(limited.headers['retry-after']);
-    wire.send(PING);
-    assertRefusal(await wire.answer(), 429);
+    assert.equal((await wire.send(PING).answer()).status, 200);
     assert.equal(wire.size, 0);
     wire.close();
   } finally {
