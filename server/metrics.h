@@ -50,6 +50,14 @@
     X(HUB_BATCHES,          M_COUNTER, "hub_batches_total",         NULL,               "Batches of events encoded.")      \
     X(HUB_DELIVERIES,       M_COUNTER, "hub_deliveries_total",      NULL,               "Batches handed to followers.")    \
     X(STORE_REFUSED,        M_COUNTER, "store_refused_total",       NULL,               "Store calls refused here.")       \
+    X(RUNS_SUCCEEDED,       M_COUNTER, "runs_ended_total",          "status=\"succeeded\"", "Workflow runs that ended.")    \
+    X(RUNS_FAILED,          M_COUNTER, "runs_ended_total",          "status=\"failed\"",  "Workflow runs that ended.")      \
+    X(RUNS_CANCELLED,       M_COUNTER, "runs_ended_total",          "status=\"cancelled\"", "Workflow runs that ended.")    \
+    X(DRAINS,               M_COUNTER, "drains_total",              NULL,               "Batches of a run's events that were committed.") \
+    X(DRAINS_FENCED,        M_COUNTER, "drains_fenced_total",       NULL,               "Batches that another holder of the lease was faster with.") \
+    X(DRAINS_RUNNING,       M_GAUGE,   "drains_running",            NULL,               "Runs being moved.")               \
+    X(TASKS_ASSIGNED,       M_COUNTER, "tasks_assigned_total",      NULL,               "Tasks given to agents.")          \
+    X(STEP_REQUESTS,        M_COUNTER, "step_requests_total",       NULL,               "Requests sent by steps.")         \
     X(OPS_ORPHANED,         M_COUNTER, "operations_orphaned_total", NULL,               "Operations that ended after their asker was gone.")
 // clang-format on
 

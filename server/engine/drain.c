@@ -102,6 +102,7 @@ static struct drain *drain_new(struct drains *ds, const struct place *p)
         return NULL;
     }
     *at = d;
+    metrics_set(&ds->worker->metrics, METRIC_DRAINS_RUNNING, ds->running.n);
     d->drains = ds;
     place_copy(&d->place, p);
     arena_init(&d->arena, DRAIN_MEMORY);
@@ -120,6 +121,7 @@ void drain_end(struct drain *d, enum code c)
     if (d->r != NULL)
         drained.status = d->r->status;
     map_remove(&ds->running, str_z(d->place.key));
+    metrics_set(&ds->worker->metrics, METRIC_DRAINS_RUNNING, ds->running.n);
     timer_stop(&d->timer);
     ops_detach(&d->ops);
     while (!list_empty(&d->waiters)) /* who is told may go away, and take others along */
@@ -156,6 +158,7 @@ static void committed(void *arg, const struct commit_result *result);
 
 static void fenced_out(struct drain *d)
 {
+    metrics_add(&d->drains->worker->metrics, METRIC_DRAINS_FENCED, 1);
     if (++d->fences > FENCES_MOST) {
         drain_end(d, SYS_STORAGE);
         return;
@@ -177,6 +180,7 @@ static void committed(void *arg, const struct commit_result *result)
         return;
     }
     d->now_ms = result->now_ms;
+    metrics_add(&d->drains->worker->metrics, METRIC_DRAINS, 1);
     if (d->r == NULL || d->removed) { /* the run is gone, and its inbox empty */
         drain_end(d, RES_NOT_FOUND);
         return;

@@ -161,11 +161,26 @@ void drain_write(struct drain *d, struct commit *c)
         write_end(d, c);
 }
 
+static void count(struct drain *d, const struct effect *e)
+{
+    struct metrics *m = &d->drains->worker->metrics;
+
+    if (e->type == EFFECT_ASSIGN)
+        metrics_add(m, METRIC_TASKS_ASSIGNED, 1);
+    if (e->type == EFFECT_FINISHED)
+        metrics_add(m,
+                    d->r->status == RUN_SUCCEEDED ? METRIC_RUNS_SUCCEEDED
+                    : d->r->status == RUN_FAILED  ? METRIC_RUNS_FAILED
+                                                  : METRIC_RUNS_CANCELLED,
+                    1);
+}
+
 void drain_committed_effects(struct drain *d)
 {
     for (size_t i = 0; i < d->fx.n; i++) {
         const struct effect *e = &d->fx.list[i];
 
+        count(d, e);
         if (e->type == EFFECT_WORK && d->r->steps[e->step].status == STEP_RUNNING) {
             struct work *w = work_new(d->drains, &d->place, d->r, e->step);
 

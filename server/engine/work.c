@@ -277,6 +277,8 @@ void work_begin(struct work *w)
     if (w->request.url.n == 0 || w->request.fields.p == NULL ||
         !fetch_start(w->drains->fetcher, &w->request, &w->ops, answered, w))
         work_free(w); /* no memory now: the sweep comes back to it */
+    else
+        metrics_add(&w->drains->worker->metrics, METRIC_STEP_REQUESTS, 1);
 }
 
 /* --- work that others left --- */
