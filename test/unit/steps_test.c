@@ -5,6 +5,7 @@
 #include "lib/clock.h"
 #include "lib/id.h"
 #include "lib/keyring.h"
+#include "lib/must.h"
 #include "proto/http.h"
 #include "server/audit.h"
 #include "server/auth.h"
@@ -177,7 +178,7 @@ static const struct redis_value *hash(const char *const *texts, size_t n)
 {
     struct redis_value *v = arena_new(&replies, struct redis_value);
     const struct redis_value **items = arena_array(&replies, n, sizeof *items);
-    assert_true(v != NULL && items != NULL);
+    must(v != NULL && items != NULL);
     for (size_t i = 0; i < n; i++)
         items[i] = value(&replies, texts[i]);
     *v = (struct redis_value){.type = REDIS_ARRAY, .count = n, .items = items};
