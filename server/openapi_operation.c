@@ -239,10 +239,10 @@ static void put_list_parameters(struct json_out *o, const struct operation *op)
     put_filter_parameters(o, op, op->resource->fields, "");
 }
 
-static void put_query_parameters(struct json_out *o, const struct field *rows)
+static void put_row_parameters(struct json_out *o, const char *in, const struct field *rows)
 {
     for (const struct field *row = rows; row != NULL && row->name != NULL; row++) {
-        put_parameter(o, "query", str_z(row->name), (row->flags & FIELD_REQUIRED) != 0, row->doc);
+        put_parameter(o, in, str_z(row->name), (row->flags & FIELD_REQUIRED) != 0, row->doc);
         if (row->type == FIELD_LIST) {
             put_raw(o, "style", "\"form\"");
             put_raw(o, "explode", "false");
@@ -261,7 +261,8 @@ static void put_parameters(struct json_out *o, const struct operation *op)
     put_path_parameters(o, op->route->path);
     if (is_list(op))
         put_list_parameters(o, op);
-    put_query_parameters(o, op->route->query);
+    put_row_parameters(o, "query", op->route->query);
+    put_row_parameters(o, "header", op->route->headers);
     if ((op->route->flags & ROUTE_STREAM) != 0)
         put_reference(o, "parameters", "Token");
     put_reference(o, "parameters", "RequestId");

@@ -44,12 +44,13 @@ struct route {
     const char *id;         /* operationId */
     const char *doc;        /* one or two sentences */
     unsigned flags;
-    int status;                /* of success; 0: 200 */
-    const struct field *body;  /* NULL with a body method: the resource's own writable fields */
-    const struct field *query; /* beyond page, sort, filter and the filterable fields of a list */
-    const struct field *data;  /* fields of `data`, when not the resource's */
-    const char *action;        /* audit action, "environment.created"; NULL: <kind>.<verb> */
-    enum code codes[8];        /* beyond what follows from the rows; ends with OK */
+    int status;                  /* of success; 0: 200 */
+    const struct field *body;    /* NULL with a body method: the resource's own writable fields */
+    const struct field *query;   /* beyond page, sort, filter and the filterable fields of a list */
+    const struct field *data;    /* fields of `data`, when not the resource's */
+    const struct field *headers; /* of its own, for the documents: the handler reads and checks them */
+    const char *action;          /* audit action, "environment.created"; NULL: <kind>.<verb> */
+    enum code codes[8];          /* beyond what follows from the rows; ends with OK */
     const char *media; /* type of answers outside the envelope: instead of it (ROUTE_ENVELOPE_NONE) or beside it */
 };
 

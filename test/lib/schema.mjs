@@ -24,8 +24,8 @@ export function required(document, schema, path = '') {
 
 const json = (v) => JSON.parse(JSON.stringify(v));
 
-/** The smallest value that fits, as far as members below it have to be reached. */
-function minimal(document, schema) {
+/** The smallest value that fits. */
+export function minimal(document, schema) {
   schema = resolve(document, schema) ?? {};
   if (schema.default !== undefined) return json(schema.default);
   if (schema.enum) return schema.enum[0];

@@ -108,6 +108,10 @@ static const struct field delete_query[] = {
     {"force", FIELD_BOOL, .preset = "false", .doc = "Also while it has tasks: they fail."},
     {0}};
 
+static const struct field register_headers[] = {
+    {"X-Agent-Token", FIELD_STRING, FIELD_REQUIRED, .min = 1, .max = 64, .doc = "A registration token."},
+    {0}};
+
 static enum flow agent_register(struct request *r);
 static enum flow agent_list(struct request *r);
 static enum flow agent_update(struct request *r);
@@ -117,7 +121,7 @@ static enum flow agent_heartbeat(struct request *r);
 static const struct route routes[] = {
     {POST, "/agents/register", agent_register, NULL, "registerAgent",
      "Register an agent with a one-time registration token in the header X-Agent-Token.", ROUTE_PUBLIC | ROUTE_SECRET,
-     .status = 201, .body = register_fields, .data = registered_fields, .action = "agent.registered",
+     .status = 201, .body = register_fields, .data = registered_fields, .headers = register_headers, .action = "agent.registered",
      .codes = {AUTH_TOKEN_MISSING, AUTH_TOKEN_INVALID, AUTH_TOKEN_EXPIRED, AGT_TOKEN_USED, RES_ALREADY_EXISTS}},
     {POST, "/agents/token", agent_token_renew, NULL, "renewAgentToken",
      "Exchange a refresh token for a fresh access token and the next refresh token. The old one is good until the next one was used.",
