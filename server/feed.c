@@ -356,24 +356,37 @@ static void say_synced(struct feed *f)
     say_send(&s);
 }
 
-static void on_batch(struct follower *follower, const struct hub_batch *batch)
+/* A reader is too slow when what it did not take in earlier turns leaves no room. What comes at once in one turn, however
+ * much it is, is no fault of the reader's: it goes behind and is served at its own pace. */
+static bool take(struct feed *f, const struct hub_batch *batch)
+{
+    enum room room = batch->bytes == NULL ? ROOM_ENOUGH : feed_room_for(f, batch->bytes->n);
+    if (room == ROOM_NONE)
+        feed_close(f, FEED_SLOW, slow_reader);
+    if (room != ROOM_ENOUGH)
+        return false;
+    if (batch->bytes == NULL)
+        return true;
+    feed_wrote(f, batch->bytes->n);
+    return conn_write_shared(f->conn, batch->bytes);
+}
+
+static bool on_batch(struct follower *follower, const struct hub_batch *batch)
 {
     struct feed *f = feed_of(follower);
-    size_t queue = (size_t)f->feeds->worker->settings->stream_queue, queued = conn_queued(f->conn);
-    if (batch->bytes != NULL) {
-        bool fits = queued == 0 || queued + batch->bytes->n + FEED_RESERVE <= queue;
-        if (!fits || !conn_write_shared(f->conn, batch->bytes)) {
-            feed_close(f, FEED_SLOW, "the reader is too slow; resume behind the last event seen");
-            return;
-        }
+    if (!take(f, batch)) {
+        if (f->stage != FEED_CLOSING)
+            feed_want(f);
+        return false;
     }
     if (batch->ended) {
         if (!f->synced)
             say_synced(f);
         over(f);
-    } else if (f->stage == FEED_BEHIND) {
+    } else if (!follower->live) {
         feed_want(f);
     }
+    return true;
 }
 
 static void on_live(struct follower *follower)

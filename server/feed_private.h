@@ -42,6 +42,8 @@ struct feed {
     int64_t since, since_epoch; /* -1: not given; 0: any */
     int64_t beat_ms, close_ms;  /* on the loop's clock */
     uint64_t stamp;             /* when it was opened, for spec->one */
+    uint64_t turn;              /* of feeds->turn, in which `fresh` bytes were written */
+    size_t fresh;
     char id[ID_UUID];
     uint8_t stage, unanswered;
     bool sse, synced, over, again, warned, stalled;
@@ -59,7 +61,8 @@ struct feeds {
     struct list all, wanting;
     size_t count;
     struct list wheel[FEED_WHEEL];
-    int64_t slot; /* the next to be looked at: time in units of FEED_SLOT_MS */
+    uint64_t turn; /* counts flushes */
+    int64_t slot;  /* the next to be looked at: time in units of FEED_SLOT_MS */
     struct timer timer;
     struct loop_hook hook;
     struct loop_task task;
@@ -80,6 +83,14 @@ enum code feed_room(const struct feeds *feeds, const struct caller *caller); /* 
 extern const struct conn_protocol feed_protocol;
 
 /* feed_say.c */
+enum room {
+    ROOM_ENOUGH,
+    ROOM_LATER, /* once the socket has taken what this turn brought */
+    ROOM_NONE   /* the reader is too slow */
+};
+enum room feed_room_for(const struct feed *f, size_t n);
+void feed_wrote(struct feed *f, size_t n);
+extern const char slow_reader[];
 struct say { /* messages that leave in one write */
     struct feed *feed;
     struct buf out;  /* encoded */

@@ -67,25 +67,56 @@ void say_close(struct say *s)
     event_encode_control(&s->out, encoding_of(s->feed), buf_view(&s->text));
 }
 
-/* False when nothing was queued. */
-static bool put(struct feed *f, struct buf *out, bool last)
+const char slow_reader[] = "the reader is too slow; resume behind the last event seen";
+
+void feed_wrote(struct feed *f, size_t n)
 {
-    size_t queue = (size_t)f->feeds->worker->settings->stream_queue, queued = conn_queued(f->conn);
-    bool fits = last || queued == 0 || queued + out->n + FEED_RESERVE <= queue;
-    return !out->failed && fits && conn_write(f->conn, buf_view(out));
+    if (f->turn != f->feeds->turn)
+        f->fresh = 0;
+    f->turn = f->feeds->turn;
+    f->fresh += n;
+}
+
+/* What the socket did not take in earlier turns. */
+static size_t stale(const struct feed *f)
+{
+    size_t queued = conn_queued(f->conn), fresh = f->turn == f->feeds->turn ? f->fresh : 0;
+    return queued > fresh ? queued - fresh : 0;
+}
+
+enum room feed_room_for(const struct feed *f, size_t n)
+{
+    size_t queue = (size_t)f->feeds->worker->settings->stream_queue - FEED_RESERVE, queued = conn_queued(f->conn);
+    if (queued == 0)
+        return ROOM_ENOUGH;
+    if (f->follower.view != NULL && !f->follower.live)
+        return stale(f) == 0 && queued + n <= queue ? ROOM_ENOUGH : ROOM_LATER;
+    if (queued + n <= queue)
+        return ROOM_ENOUGH;
+    return stale(f) + n <= queue ? ROOM_LATER : ROOM_NONE;
+}
+
+/* False when nothing was queued. */
+static bool put(struct feed *f, struct buf *out)
+{
+    if (out->failed)
+        return false;
+    feed_wrote(f, out->n);
+    return conn_write(f->conn, buf_view(out));
 }
 
 void say_send(struct say *s)
 {
     struct feed *f = s->feed;
     bool failed = s->out.failed;
-    bool sent = f->stage == FEED_CLOSING || put(f, &s->out, false);
+    bool fits = f->stage == FEED_CLOSING || stale(f) + s->out.n <= (size_t)f->feeds->worker->settings->stream_queue;
+    bool sent = f->stage == FEED_CLOSING || (fits && put(f, &s->out));
     buf_free(&s->out);
     buf_free(&s->text);
-    if (!sent && failed)
+    if (failed)
         feed_close(f, FEED_LATER, "out of memory");
     else if (!sent)
-        feed_close(f, FEED_SLOW, "the reader is too slow; resume behind the last event seen");
+        feed_close(f, FEED_SLOW, slow_reader);
 }
 
 void feed_send(struct feed *f, struct str message)
@@ -120,7 +151,7 @@ void feed_close_with(struct feed *f, enum feed_close code, enum code error, cons
     put_error(&s, row, error, why);
     if (!f->sse)
         ws_write_close(&s.out, WS_SERVER, (int)code, str_z(row->reason));
-    bool sent = put(f, &s.out, true);
+    bool sent = put(f, &s.out);
     if (code == FEED_SLOW)
         metrics_add(&f->feeds->worker->metrics, METRIC_STREAMS_SLOW, 1);
     buf_free(&s.out);

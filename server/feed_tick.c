@@ -173,6 +173,7 @@ static void after_flush(void *arg)
 static void before_flush(void *arg)
 {
     struct feeds *feeds = arg;
+    feeds->turn++;
     if (!list_empty(&feeds->wanting))
         loop_defer(&feeds->worker->loop, &feeds->task, after_flush, feeds);
 }

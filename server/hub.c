@@ -292,16 +292,21 @@ static bool batch_make(struct hub *hub, struct hub_batch *batch, struct buf *out
     return made;
 }
 
-/* True when the follower is still there. */
-static bool deliver(struct hub *hub, struct follower *f, const struct hub_batch *batch)
+/* One that has no room goes behind, and waits to be asked. */
+static void deliver(struct hub_view *v, struct follower *f, const struct hub_batch *batch)
 {
+    struct hub *hub = v->channel->hub;
     f->seq = batch->last;
     hub->calling = f;
     hub->figures.deliveries++;
-    f->type->on_batch(f, batch);
-    bool there = hub->calling == f;
+    bool taken = f->type->on_batch(f, batch);
+    if (hub->calling == f && !taken) {
+        f->seq = batch->first - 1;
+        f->live = f->wants = false;
+        list_remove(&f->link);
+        list_append(&f->view->behind, &f->link);
+    }
     hub->calling = NULL;
-    return there;
 }
 
 /* What the live followers of a view lack, up to `upto`. */
@@ -320,7 +325,7 @@ static void flush_view(struct hub_view *v, int64_t from, int64_t upto)
         list_remove(&f->link);
         if (made) {
             list_append(&v->live, &f->link);
-            deliver(hub, f, &batch);
+            deliver(v, f, &batch);
         } else { /* it reads these again, as one that is behind */
             f->live = false;
             f->wants = true;
@@ -394,8 +399,8 @@ static void serve_follower(struct hub_channel *c, struct hub_view *v, struct fol
         if (!memo_make(memo, v, f->seq))
             return;
         f->wants = false;
-        if (!deliver(c->hub, f, &memo->batch) || f->view != v || f->seq != c->flushed)
-            return;
+        deliver(v, f, &memo->batch);
+        return; /* it asks again when that has left, and is live with nothing queued */
     }
     go_live(v, f);
 }
@@ -455,7 +460,7 @@ static void slice_view(struct hub_view *v, int64_t from, const struct redis_valu
             doom(f);
         } else if (made) {
             f->wants = false;
-            deliver(hub, f, &batch);
+            deliver(v, f, &batch);
         }
     }
     if (tried)

@@ -37,7 +37,7 @@ struct worker;
 
 enum {
     HUB_TAIL = 256 * 1024,  /* bytes of events kept per followed channel */
-    HUB_SLICE = 256 * 1024, /* bytes of events from which on a slice of the past is handed over */
+    HUB_SLICE = 128 * 1024, /* bytes of events from which on a slice of the past is handed over */
     HUB_BATCH = 64 * 1024   /* the same for what comes live: more in one go would cost latency */
 };
 
@@ -56,7 +56,9 @@ struct hub_batch {        /* events handed over at once; valid during the callba
 };
 
 struct follower_type {
-    void (*on_batch)(struct follower *f, const struct hub_batch *batch);
+    /* False: there is no room, nothing of it was taken. The follower is behind then, and is handed these events again
+     * once it has called hub_next. (Not looked at when the callback unfollowed.) */
+    bool (*on_batch)(struct follower *f, const struct hub_batch *batch);
     /* Caught up: f->seq is the present end of the channel. From here batches come unasked. */
     void (*on_live)(struct follower *f);
     /* What was followed cannot be continued from f->seq: the data was restored from a backup, or the stream was trimmed

@@ -128,7 +128,7 @@ const struct config_row settings_rows[] = {
      .doc = "How long before its token expires a stream is told so."},
     {"stream.drain-window", CONFIG_DURATION, AT(stream_drain_window), "5s", 0, 600000,
      .doc = "When the server goes away each stream is told to come back after a random part of this."},
-    {"stream.queue", CONFIG_SIZE, AT(stream_queue), "1MiB", 16384, 256 * MIB, .code = "RATE_LIMIT_EXCEEDED",
+    {"stream.queue", CONFIG_SIZE, AT(stream_queue), "1MiB", 262144, 256 * MIB, .code = "RATE_LIMIT_EXCEEDED",
      .doc = "Bytes that may wait for a reader of a stream; one that is slower is cut (close code 4429) and can resume."},
     {"stream.message-max", CONFIG_SIZE, AT(stream_message_max), "256KiB", 1024, 16 * MIB, .code = "RES_BODY_TOO_LARGE",
      .doc = "The longest message a client may send on a stream (close code 4413)."},

@@ -92,7 +92,7 @@ describe('with little time', () => {
     s = await start({
       name: 'hasty',
       args: ['--stream-heartbeat', '500ms', '--stream-comment', '300ms', '--stream-auth-timeout', '300ms', '--stream-expiry-warning', '60s',
-        '--stream-queue', '64KiB', '--stream-per-caller', '40', '--stream-drain-window', '1s'],
+        '--stream-queue', '256KiB', '--stream-per-caller', '40', '--stream-drain-window', '1s'],
     });
     await s.addAgent();
   });

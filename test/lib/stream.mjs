@@ -122,7 +122,7 @@ export class WsStream extends Frames {
         request.destroy();
       });
     });
-    if (pauseReading) this.socket.on('open', () => this.socket._socket.pause());
+    if (pauseReading) this.socket.on('open', () => this.socket.pause());
     server.streams?.push(this);
   }
 
@@ -148,11 +148,11 @@ export class WsStream extends Frames {
   }
 
   stopReading() {
-    this.socket._socket.pause();
+    this.socket.pause();
   }
 
   readOn() {
-    this.socket._socket.resume();
+    this.socket.resume();
   }
 
   close() {

@@ -427,10 +427,11 @@ static void open_ws(const char *parameters)
 
 static void live(void)
 {
+    t.follower->live = true;
     t.follower->type->on_live(t.follower);
 }
 
-static void batch(const char *text, int64_t last, bool ended)
+static bool batch(const char *text, int64_t last, bool ended)
 {
     struct buf out = {0};
     event_encode_control(&out, t.encoding, str_z(text));
@@ -438,9 +439,10 @@ static void batch(const char *text, int64_t last, bool ended)
         .bytes = shared_copy(buf_view(&out)), .first = t.follower->seq + 1, .last = last, .ended = ended};
     assert_non_null(b.bytes);
     t.follower->seq = last;
-    t.follower->type->on_batch(t.follower, &b);
+    bool taken = t.follower->type->on_batch(t.follower, &b);
     shared_drop(b.bytes);
     buf_free(&out);
+    return taken;
 }
 
 /* What was sent since the last call, one word a frame: types of messages, "ping", and "close:<code>:<reason>". */
@@ -743,10 +745,32 @@ static void a_reader_too_slow_is_told_so(void **state)
     open_ws("{}");
     live();
     told();
+    before_flush(t.worker.feeds);
     t.queued = t.room - FEED_RESERVE;
-    batch("{\"seq\":10,\"type\":\"a\"}", 10, false);
+    assert_false(batch("{\"seq\":10,\"type\":\"a\"}", 10, false));
     assert_string_equal(told(), "error:RATE_LIMIT_EXCEEDED close:4429:slow_consumer");
     assert_false(t.aborted);
+}
+
+static void what_one_turn_brings_is_no_fault_of_the_reader(void **state)
+{
+    (void)state;
+    open_ws("{}");
+    live();
+    told();
+    struct feed *f = t.state;
+    t.queued = t.room - FEED_RESERVE;
+    feed_wrote(f, t.queued - 100); /* all but 100 bytes of it in this turn */
+    assert_false(batch("{\"seq\":10,\"type\":\"a\"}", 10, false));
+    assert_string_equal(told(), "");
+    assert_int_equal(f->stage, FEED_LIVE);
+    t.queued = 0;
+    before_flush(t.worker.feeds);
+    loop_turn(&t.worker.loop, false);
+    assert_int_equal(t.nexts, 1);
+    t.follower->seq = 9;
+    assert_true(batch("{\"seq\":10,\"type\":\"a\"}", 10, false));
+    assert_string_equal(told(), "a");
 }
 
 static void a_reset_is_a_gap_and_a_fresh_start(void **state)
@@ -923,6 +947,7 @@ int main(void)
         T(what_has_ended_before_ends_once_all_is_sent),
         T(the_past_comes_as_fast_as_the_socket_takes_it),
         T(a_reader_too_slow_is_told_so),
+        T(what_one_turn_brings_is_no_fault_of_the_reader),
         T(a_reset_is_a_gap_and_a_fresh_start),
         T(a_revoked_caller_is_closed),
         T(drain_says_when_to_come_back),

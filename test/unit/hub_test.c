@@ -223,7 +223,7 @@ static struct entry *append(unsigned count)
 struct watcher {
     struct follower follower;
     int64_t seq, epoch;
-    bool resets, notes, once; /* was told to start over; unfollow in the next batch */
+    bool resets, notes, once, full; /* was told to start over; unfollow in the next batch; has no room */
     unsigned lives;
 };
 
@@ -234,12 +234,14 @@ static int64_t number(struct str text)
     return n;
 }
 
-static void on_batch(struct follower *f, const struct hub_batch *batch)
+static bool on_batch(struct follower *f, const struct hub_batch *batch)
 {
     struct watcher *w = list_entry(f, struct watcher, follower);
     struct str rest = shared_str(batch->bytes), event;
     int64_t seq;
     assert_int_equal(batch->first, w->seq + 1);
+    if (w->full)
+        return false;
     while (event_next(&rest, &event, &seq)) {
         assert_int_equal(seq, w->seq + 1);
         assert_int_equal(number(event_member(event, "e")), w->epoch);
@@ -251,6 +253,7 @@ static void on_batch(struct follower *f, const struct hub_batch *batch)
         hub_unfollow(f);
         w->once = false;
     }
+    return true;
 }
 
 static void on_live(struct follower *f)
@@ -330,6 +333,8 @@ static int teardown(void **state)
 /* Everything that is under way comes to its end, and a tick or two pass. */
 static void settle(void)
 {
+    for (size_t i = 0; i < FOLLOWERS; i++)
+        watchers[i].full = false;
     for (unsigned round = 0; round < 400; round++) {
         if (round % 100 == 50)
             on_tick(hub);
@@ -501,6 +506,37 @@ static void a_note_reaches_all_followers(void **state)
     assert_true(watchers[0].notes && watchers[1].notes);
 }
 
+static void one_without_room_goes_behind_and_comes_back(void **state)
+{
+    (void)state;
+    follow(&watchers[0], 0);
+    follow(&watchers[1], 0);
+    loop_turn(&worker.loop, false);
+    confirm();
+    settle();
+    watchers[1].full = true;
+    for (int i = 0; i < 5; i++) {
+        hint(append(1));
+        loop_turn(&worker.loop, false);
+    }
+    assert_int_equal(watchers[0].seq, 5);
+    assert_int_equal(watchers[1].seq, 0);
+    watchers[1].full = false;
+    loop_turn(&worker.loop, false);
+    assert_int_equal(watchers[1].seq, 0); /* not unasked */
+    hub_next(&watchers[1].follower);
+    loop_turn(&worker.loop, false);
+    assert_int_equal(watchers[1].seq, 5);
+    hub_next(&watchers[1].follower);
+    loop_turn(&worker.loop, false);
+    for (int i = 0; i < 2; i++) {
+        hint(append(1));
+        loop_turn(&worker.loop, false);
+    }
+    assert_int_equal(watchers[1].seq, 7);
+    assert_int_equal(watchers[1].lives, 1);
+}
+
 static void a_follower_may_leave_in_its_own_batch(void **state)
 {
     (void)state;
@@ -556,7 +592,7 @@ static void act(void)
 {
     struct watcher *w = &watchers[chance(FOLLOWERS)];
     size_t i = pending_n > 0 ? chance((uint32_t)pending_n) : 0;
-    switch (chance(14)) {
+    switch (chance(15)) {
     case 0:
     case 1:
     case 2:
@@ -600,6 +636,9 @@ static void act(void)
     case 12:
         if (pending_n < PENDING / 2)
             on_tick(hub);
+        break;
+    case 14:
+        w->full = chance(3) == 0;
         break;
     case 13:
         if (w->resets)
@@ -653,6 +692,7 @@ int main(void)
         T(a_trimmed_stream_makes_the_follower_start_over),
         T(a_new_epoch_makes_every_follower_start_over),
         T(a_note_reaches_all_followers),
+        T(one_without_room_goes_behind_and_comes_back),
         T(a_follower_may_leave_in_its_own_batch),
         T(every_follower_sees_everything_whatever_happens),
     };
