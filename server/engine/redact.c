@@ -57,3 +57,21 @@ void redact_write(struct json_out *o, const struct json *j)
         json_put(o, j);
     }
 }
+
+static void collect(const struct json *j, bool secret, struct str *out, size_t most, size_t *n)
+{
+    if (json_is(j, JSON_STRING)) {
+        if (secret && *n < most && json_str(j).n > 0)
+            out[(*n)++] = json_str(j);
+        return;
+    }
+    for (struct json_iter it = json_members(j); json_next(&it);)
+        collect(it.value, secret || redact_name(it.name), out, most, n);
+    for (size_t i = 0; json_is(j, JSON_ARRAY) && i < json_count(j); i++)
+        collect(json_at(j, i), secret, out, most, n);
+}
+
+void redact_collect(const struct json *j, struct str *out, size_t most, size_t *n)
+{
+    collect(j, false, out, most, n);
+}

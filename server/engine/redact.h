@@ -12,4 +12,7 @@ bool redact_name(struct str name);
 /* The tree with every value under such a name replaced by "***", nulls and booleans excepted. */
 void redact_write(struct json_out *o, const struct json *j);
 
+/* The texts below such names, at most `most`; `n` counts on. They are borrowed from the tree. */
+void redact_collect(const struct json *j, struct str *out, size_t most, size_t *n);
+
 #endif

@@ -11,6 +11,8 @@
 
 #include "lib/cidr.h"
 #include "lib/log.h"
+#include "server/agent/mask.h"
+#include "server/engine/redact.h"
 #include "server/settings.h"
 #include "server/store/lease.h"
 #include "server/worker.h"
@@ -40,6 +42,7 @@ struct work {
     struct fetch_request request;
     const struct json *expect; /* statuses; NULL: 2xx */
     bool notify;
+    struct mask *mask; /* takes the run's secrets out of answers that repeat them; NULL: there are none */
     struct run_event result;
     unsigned tries;
 };
@@ -67,6 +70,7 @@ void work_free(struct work *w)
     w->drains->work_count--;
     timer_stop(&w->timer);
     ops_detach(&w->ops);
+    mask_free(w->mask);
     arena_fini(&w->arena);
     free(w);
 }
@@ -163,6 +167,21 @@ static void build_request(struct work *w, const struct run *r, int step, const s
     w->expect = json_get(config, "expectStatus");
 }
 
+/* False: no memory, or more secrets than can be looked for. */
+static bool know_secrets(struct work *w, const struct run *r, const struct json *config)
+{
+    struct str *secrets = arena_array(&w->arena, MASK_SECRETS, sizeof *secrets);
+    size_t n = 0;
+
+    if (secrets == NULL)
+        return false;
+    redact_collect(r->origin.inputs, secrets, MASK_SECRETS, &n);
+    redact_collect(config, secrets, MASK_SECRETS, &n);
+    if (n > 0)
+        w->mask = mask_new(secrets, n);
+    return n == 0 || w->mask != NULL;
+}
+
 static void prepare(struct work *w, const struct run *r, int step)
 {
     struct str why;
@@ -172,7 +191,7 @@ static void prepare(struct work *w, const struct run *r, int step)
     w->attempt = r->steps[step].attempt;
     w->task = run_task_id(&w->arena, r, step);
     config = run_step_config(&w->arena, r, step, false, &why);
-    if (config != NULL)
+    if (config != NULL && know_secrets(w, r, config))
         build_request(w, r, step, config);
 }
 
@@ -218,15 +237,32 @@ static bool expected(const struct work *w, int status)
     return false;
 }
 
+static struct str masked(struct work *w, struct str body)
+{
+    struct mask_stream stream;
+    struct buf b;
+
+    if (w->mask == NULL)
+        return body;
+    buf_init_arena(&b, &w->arena, body.n + 64);
+    if (!mask_stream_init(&stream, w->mask))
+        return S("");
+    mask_feed(&stream, body, &b);
+    mask_end(&stream, &b);
+    mask_stream_fini(&stream);
+    return b.failed ? S("") : buf_view(&b);
+}
+
 /* The body as JSON when it is, else as text; what is no UTF-8 or too long is cut. */
 static void put_body(struct work *w, struct json_out *o, const struct fetch_answer *answer)
 {
-    struct json *j = answer->body.n > WORK_BODY_KEPT ? NULL : json_parse(&w->arena, answer->body, NULL, NULL);
+    struct str body = masked(w, answer->body);
+    struct json *j = body.n > WORK_BODY_KEPT ? NULL : json_parse(&w->arena, body, NULL, NULL);
 
     if (j != NULL && str_find(answer->type, S("json")) >= 0)
         json_put(o, j);
     else
-        json_put_str(o, str_slice(answer->body, 0, WORK_BODY_KEPT));
+        json_put_str(o, str_slice(body, 0, WORK_BODY_KEPT));
 }
 
 static struct json *outputs_of(struct work *w, const struct fetch_answer *answer)

@@ -14,7 +14,8 @@ const wait = (id, seconds, more = {}) => ({ id, type: 'wait', config: { seconds 
 const call = (id, path, more = {}, config = {}) => ({ id, type: 'http-request', config: { url: receiver.url(path), ...config }, ...more });
 const edge = (from, to, more = {}) => ({ from, to, ...more });
 
-/** A receiver of what steps send. It answers /status/N with N, /flaky/N with 500 until asked N times, /hang never. */
+/** A receiver of what steps send. It answers /status/N with N, /flaky/N with 500 until asked N times, /repeat
+ * with the headers it got, /hang never. */
 async function receive() {
   const seen = [];
   const held = [];
@@ -27,6 +28,11 @@ async function receive() {
       const times = seen.filter((one) => one.url === request.url).length;
       if (what === 'hang') {
         held.push(response);
+        return;
+      }
+      if (what === 'repeat') {
+        response.writeHead(200, { 'content-type': 'application/json' });
+        response.end(JSON.stringify(request.headers));
         return;
       }
       const status = what === 'status' ? Number(n) : what === 'flaky' && times < Number(n.split('-')[0]) ? 500 : 200;
@@ -171,13 +177,13 @@ test('the same key starts one run', async () => {
 test('what is named like a secret is masked in runs and steps', async () => {
   const t = await template({
     inputs: [{ name: 'apiToken', type: 'string' }, { name: 'db', type: 'object' }],
-    nodes: [call('a', '/secret', {}, { headers: { Authorization: 'Bearer ${{ inputs.apiToken }}', 'X-Db': '${{ inputs.db.password }}' } })],
+    nodes: [call('a', '/repeat/secret', {}, { headers: { Authorization: 'Bearer ${{ inputs.apiToken }}', 'X-Db': '${{ inputs.db.password }}' } })],
   });
   const r = await until(await run(t, { inputs: { apiToken: 'hunter22', db: { user: 'me', password: 'hunter33' } } }), 'succeeded');
   assert.deepEqual(r.inputs, { apiToken: '***', db: { password: '***', user: 'me' } });
   assert.doesNotMatch(JSON.stringify(await steps(r)), /hunter/);
-  assert.equal(receiver.at('/secret')[0].headers.authorization, 'Bearer hunter22');
-  assert.equal(receiver.at('/secret')[0].headers['x-db'], 'hunter33');
+  assert.equal(receiver.at('/repeat/secret')[0].headers.authorization, 'Bearer hunter22');
+  assert.equal(receiver.at('/repeat/secret')[0].headers['x-db'], 'hunter33');
 });
 
 // --- what may be done in which state ---

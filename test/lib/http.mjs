@@ -94,7 +94,7 @@ export class Client {
     if (method === 'HEAD') return;
     if (type === 'application/json' && url.startsWith('/api/')) checkEnvelope(method, url, status, headers, body);
     const openapi = await this.server.openapi?.();
-    openapi?.check(method, url, status, type, type === 'application/json' ? body : text || undefined);
+    openapi?.check(method, url, status, type, type === 'application/json' ? body : type ? text : undefined);
   }
 }
 
