@@ -36,6 +36,13 @@ struct lookup {
     struct str used, next, prev; /* of the record */
 };
 
+/* A copy of what the record has under the name; STR_NONE when it has nothing. */
+static struct str kept(struct request *r, const struct redis_value *record, struct str name)
+{
+    struct str text = redis_text(redis_field(record, name));
+    return text.p != NULL ? arena_str(&r->arena, text) : STR_NONE;
+}
+
 static enum code judge(struct lookup *l, const struct redis_value *record)
 {
     struct request *r = l->r;
@@ -46,13 +53,13 @@ static enum code judge(struct lookup *l, const struct redis_value *record)
         return AGT_TOKEN_USED;
     if (expires_ms <= store_now_ms(r->worker->store))
         return AUTH_TOKEN_EXPIRED;
-    l->next = arena_str(&r->arena, redis_text(redis_field(record, S("next"))));
-    l->prev = arena_str(&r->arena, redis_text(redis_field(record, S("prev"))));
+    l->next = kept(r, record, S("next"));
+    l->prev = kept(r, record, S("prev"));
     r->caller = (struct caller){
         .type = CALLER_SYSTEM,
-        .id = arena_str(&r->arena, redis_text(redis_field(record, S("id")))),
-        .name = arena_str(&r->arena, redis_text(redis_field(record, S("name")))),
-        .tenant = arena_str(&r->arena, redis_text(redis_field(record, S("tenant")))),
+        .id = kept(r, record, S("id")),
+        .name = kept(r, record, S("name")),
+        .tenant = kept(r, record, S("tenant")),
         .partition = l->partition,
     };
     return r->caller.id.p != NULL && r->caller.tenant.p != NULL ? OK : SYS_OVERLOADED;
@@ -217,7 +224,7 @@ static void agent_read(void *arg, enum code c, const struct redis_value *v)
     struct document d = {.json = arena_str(&r->arena, redis_text(redis_at(v, 0))),
                          .schema = redis_int(redis_at(v, 1), 1)};
     const struct json *agent = NULL;
-    if (c == OK && d.json.p == NULL)
+    if (c == OK && redis_is_nil(redis_at(v, 0)))
         c = AGT_REVOKED; /* it was deleted */
     if (c == OK)
         agent = document_parse(&r->arena, &agent_resource, &d, &c);
