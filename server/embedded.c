@@ -132,7 +132,7 @@ static void on_redis_down(void *arg, enum redis_error error, const char *what)
 
     (void)error;
     down(e, what);
-    if (!e->holds && !e->failed && !timer_running(&e->retry))
+    if (!e->holds && !e->failed && !e->closing && !timer_running(&e->retry))
         timer_start(&e->retry, e->loop, ADOPT_MS, start_or_adopt, e);
 }
 

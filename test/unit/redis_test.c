@@ -266,7 +266,7 @@ static void replies_come_in_the_order_of_the_calls(void **state)
     assert_int_equal(redis_call(c->redis, &c->ops, 1, (struct str[]){S("GET")}, on_done, c), REDIS_DOWN);
     turn_until(c, &c->ready, 1);
     for (int i = 0; i < 50; i++) {
-        char text[8];
+        char text[16];
 
         snprintf(text, sizeof text, "%d", i);
         call(c, "ECHO", text);
