@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "server/api/orchestrator/resources.h"
 #include "server/asyncapi_message.h"
 #include "server/feed.h"
 #include "server/request.h"
@@ -70,11 +71,31 @@ static void all_rows(const struct message *m, const char *const *type, struct fi
     out[n] = (struct field){0};
 }
 
+/* The state of a run is told in the words of its resources. */
+static void snapshot_rows(struct field out[3])
+{
+    out[0] = (struct field){"run", FIELD_OBJECT, FIELD_REQUIRED, .fields = workflow_run_resource.fields,
+                            .doc = "As GET /workflow-runs/{id} answers it."};
+    out[1] = (struct field){"steps",
+                            FIELD_LIST,
+                            FIELD_REQUIRED,
+                            .item = FIELD_OBJECT,
+                            .fields = workflow_step_resource.fields,
+                            .doc = "As GET /workflow-runs/{id}/steps answers them."};
+    out[2] = (struct field){0};
+}
+
 static void put_message(struct json_out *o, const struct message *m)
 {
     const char *const type[] = {m->type, NULL};
-    struct field rows[ROWS];
+    struct field rows[ROWS], state[3];
     all_rows(m, type, rows);
+    if (strcmp(m->type, "snapshot") == 0) {
+        snapshot_rows(state);
+        for (struct field *row = rows; row->name != NULL; row++)
+            if (strcmp(row->name, "data") == 0)
+                row->fields = state;
+    }
     open_member(o, name_of(m));
     put(o, "name", m->type);
     put(o, "title", m->type);

@@ -124,7 +124,7 @@ static const struct field ready[] = {
 };
 static const struct field snapshot[] = {
     SEQ("The state includes everything up to this event."),
-    {"data", FIELD_OBJECT, NEED, .doc = "The run, and its steps in the order of the template, as the API answers them."},
+    {"data", FIELD_OBJECT, NEED, .doc = "The run, and its steps in the order of their layers."},
     {0},
 };
 static const struct field synced[] = {SEQ("Everything up to here was sent; from here events come as they happen."), {0}};
