@@ -171,16 +171,20 @@ static const struct field subscribe[] = {
 
 /* --- agents --- */
 
+#define OWN_SEQ {"seq", FIELD_INT, .min = 1, .max = INT64_MAX, .doc = "Of the channel; not there in what is said of the present state after a connect."}
 static const struct field task_assigned[] = {
+    OWN_SEQ,
     {"task", FIELD_OBJECT, NEED, .doc = "The task's envelope: id, type, payload, credentials, timeout, priority, idempotencyKey, assignedAt, expiresAt."},
     {0},
 };
 static const struct field task_cancel[] = {
+    OWN_SEQ,
     TASK, REASON,
     {"graceSeconds", FIELD_NUMBER, .doc = "From the signal to the kill."},
     {0},
 };
 static const struct field config_update[] = {
+    OWN_SEQ,
     {"config", FIELD_OBJECT, NEED, .fields = agent_config, .doc = "From now on."},
     {0},
 };
@@ -265,9 +269,9 @@ const struct message messages[] = {
     {"subscribed",     MESSAGE_ALL, MESSAGE_CONTROL, subscribed, "Answers `subscribe`."},
     {"pong",           MESSAGE_ALL, MESSAGE_CONTROL, NULL, "Answers `ping`."},
 
-    {"task_assigned",  MESSAGE_AGENT, MESSAGE_EVENT, task_assigned, "A task to be carried out; also each open task after a connect."},
-    {"task_cancel",    MESSAGE_AGENT, MESSAGE_EVENT, task_cancel, "The task is to be stopped."},
-    {"config_update",  MESSAGE_AGENT, MESSAGE_EVENT, config_update, "The agent's settings changed."},
+    {"task_assigned",  MESSAGE_AGENT, MESSAGE_CONTROL, task_assigned, "A task to be carried out; also each open task after a connect."},
+    {"task_cancel",    MESSAGE_AGENT, MESSAGE_CONTROL, task_cancel, "The task is to be stopped."},
+    {"config_update",  MESSAGE_AGENT, MESSAGE_CONTROL, config_update, "The agent's settings changed."},
     {"ack",            MESSAGE_AGENT, MESSAGE_CONTROL, ack, "A message of the agent is stored."},
     {"nack",           MESSAGE_AGENT, MESSAGE_CONTROL, nack, "A message of the agent is not stored: it is to be said again a second later."},
 
