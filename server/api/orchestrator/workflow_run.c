@@ -1,6 +1,6 @@
-#include "server/api/orchestrator/resources.h"
-
 #include "server/api/orchestrator/workflow_run.h"
+
+#include "server/api/orchestrator/resources.h"
 #include "server/crud.h"
 #include "server/engine/drain.h"
 
