@@ -242,6 +242,7 @@ export class Watcher {
     this.events = [];
     this.seq = 0;
     this.cuts = 0;
+    server.streams?.push(this);
     this.done = this.follow();
     this.done.catch(() => {}); // awaited by the test
   }
@@ -276,8 +277,7 @@ export class Watcher {
         }, `the ${this.kind} watcher's stream to go on`)
         .finally(() => stream.close());
       if (stream.fault) throw stream.fault;
-      if (ended) return this;
-      if (this.stopped) return this;
+      if (ended || this.stopped) return this;
       this.cuts++;
       await new Promise((resolve) => setTimeout(resolve, 25)); // a client's back-off, not a synchronisation
     }
@@ -295,7 +295,8 @@ export class Watcher {
     ]);
   }
 
-  stop() {
+  /** Ends it, also when its test failed: it would come back for ever. */
+  close() {
     this.stopped = true;
     this.stream?.close();
   }
