@@ -145,6 +145,8 @@ static void upgrade(struct feed *f)
         reply_header(r, "Cache-Control", S("no-store, no-transform"));
     } else {
         ws_write_accept(&fields, r->head);
+        if (http_has_token(r->head, S("sec-websocket-protocol"), S(FEED_SUBPROTOCOL)))
+            http_write_field(&fields, S("Sec-WebSocket-Protocol"), S(FEED_SUBPROTOCOL));
     }
     int status = f->sse ? 200 : 101;
     f->conn = r->conn;
@@ -181,7 +183,7 @@ static void say_ready(struct say *s, const struct feed_state *state)
     json_key(&s->json, S("currentSeq"));
     json_put_int(&s->json, state->seq);
     json_key(&s->json, S("heartbeatInterval"));
-    json_put_int(&s->json, f->feeds->worker->settings->stream_heartbeat / 1000);
+    json_put_real(&s->json, (double)feed_interval(f) / 1000);
     say_close(s);
 }
 
@@ -237,6 +239,8 @@ static void begin(struct feed *f, const struct feed_state *state)
     int64_t from = gap || f->since < 0 ? state->seq : f->since;
     struct say s;
     say_begin(&s, f);
+    if (f->sse && !f->again)
+        sse_write_retry(&s.out, FEED_RETRY_MS);
     if (!f->again)
         say_ready(&s, state);
     if (gap)
@@ -262,11 +266,10 @@ static void begin(struct feed *f, const struct feed_state *state)
 /* The first time: the request is answered by the upgrade. */
 static void enter(struct feed *f, const struct feed_state *state)
 {
-    const struct settings *s = f->feeds->worker->settings;
     if (f->stage == FEED_OPENING)
         upgrade(f);
     feed_watch(f);
-    int64_t interval = f->sse ? s->stream_comment : s->stream_heartbeat;
+    int64_t interval = feed_interval(f);
     f->beat_ms = feed_now_ms(f) + interval / 2 + random_below((uint32_t)interval / 2 + 1); /* not all at once */
     f->stage = FEED_READING;
     feed_schedule(f);

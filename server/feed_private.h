@@ -52,6 +52,7 @@ struct feed {
 enum {
     FEED_WHEEL = 256,
     FEED_SLOT_MS = 250,
+    FEED_RETRY_MS = 2000,  /* how long an EventSource waits before it comes again */
     FEED_LINGER_MS = 2000, /* from our close frame to the end, when the client sends none */
     FEED_RESERVE = 4096    /* what stays free in the queue for the last words to a reader that is too slow */
 };
@@ -69,6 +70,14 @@ struct feeds {
     struct ws_limits ws_limits;
 };
 
+/* Offered by a browser that cannot leave it out, and then chosen. */
+#define FEED_SUBPROTOCOL "slipway.v1.json"
+
+static inline int64_t feed_interval(const struct feed *f)
+{
+    const struct settings *s = f->feeds->worker->settings;
+    return f->sse ? s->stream_comment : s->stream_heartbeat;
+}
 static inline int64_t feed_now_ms(const struct feed *f)
 {
     return loop_now_ms(&f->feeds->worker->loop);

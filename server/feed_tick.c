@@ -75,13 +75,12 @@ static void say_comment(struct feed *f)
 
 static void beat(struct feed *f)
 {
-    const struct settings *s = f->feeds->worker->settings;
     if (f->unanswered >= 2) {
         feed_close(f, FEED_GOING, "two pings were not answered");
         conn_abort(f->conn);
         return;
     }
-    f->beat_ms = feed_now_ms(f) + (f->sse ? s->stream_comment : s->stream_heartbeat);
+    f->beat_ms = feed_now_ms(f) + feed_interval(f);
     if (f->stage != FEED_BEHIND && f->stage != FEED_LIVE)
         return;
     if (f->sse) {

@@ -68,6 +68,7 @@ describe('from the first event to the last', () => {
     assert.match(events.response.headers['content-type'], /^text\/event-stream/);
     assert.match(events.response.headers['cache-control'], /no-store/);
     assert.equal(events.response.headers['x-accel-buffering'], 'no');
+    assert.ok(events.retry > 0);
     assert.ok(events.response.headers['x-request-id']);
   });
 
@@ -283,6 +284,9 @@ describe('who may follow', () => {
     assert.equal(made.code, 0, made.stderr);
     const stream = new WsStream(s.server, streamOf(r), { query: { token: made.stdout.trim() } });
     assert.equal((await stream.ended()).code, 1000);
+    const events = new SseStream(s.server, streamOf(r), { query: { token: made.stdout.trim() } });
+    await events.ended();
+    assert.equal(events.frames.at(-1).type, 'end');
     const refused = new WsStream(s.server, streamOf(r), { query: { token: s.key } });
     const { status, code } = await refused.refusal();
     assert.equal(status, 401);
@@ -419,6 +423,9 @@ describe('the handshake', () => {
     }
     const good = await raw(s.server, head(key, 'Sec-WebSocket-Version: 13'), { until: (t) => t.includes('"ready"') });
     assert.match(good.text, /^HTTP\/1\.1 101 /);
+    assert.doesNotMatch(good.text, /sec-websocket-protocol/i);
+    const chosen = await raw(s.server, head(key, 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Protocol: other, slipway.v1.json'), { until: (t) => t.includes('"ready"') });
+    assert.match(chosen.text, /sec-websocket-protocol: slipway\.v1\.json/i);
     assert.match(good.text, /sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK\+xOo=/i);
   });
 });

@@ -92,6 +92,8 @@ export function state(pid) {
 
 export const alive = (pid) => ![undefined, 'Z', 'X'].includes(state(pid));
 
+// A runner that is told to stop takes along what it started.
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.once(signal, () => process.exit(1));
 process.on('exit', () => {
   for (const nest of nests) {
     nest.killAll();

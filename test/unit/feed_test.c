@@ -537,7 +537,7 @@ static void an_event_stream_resumes_by_its_last_id(void **state)
     assert_int_equal(t.since, 5);
     assert_int_equal(t.encoding, ENCODE_SSE);
     buf_char(&t.sent, '\0');
-    assert_true(str_starts(buf_view(&t.sent), S("data: {\"type\":\"ready\"")));
+    assert_true(str_starts(buf_view(&t.sent), S("retry: 2000\n\ndata: {\"type\":\"ready\"")));
 }
 
 static void filters_become_one_text(void **state)
