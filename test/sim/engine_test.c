@@ -5,12 +5,14 @@
  * --seed plays that one run only. */
 #include "test/sim/sim.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { RUNS = 100000, BUG_RUNS = 10000, PER_TEMPLATE = 8 };
+enum { RUNS = 100000, BUG_RUNS = 10000, PER_TEMPLATE = 8, THREADS = 4 };
 
 static const char *const bug_names[SIM_BUGS] = {"none", "a second result counts", "resuming forgets the timers",
                                                 "a change is not written"};
@@ -120,23 +122,74 @@ static int play_one(struct player *p, const char *program, uint64_t seed, enum s
     return fine ? 0 : 1;
 }
 
-static int play_all(struct player *p, const char *program, uint64_t runs)
-{
-    clock_t start = clock();
-    unsigned empty;
+struct share { /* of the runs, played by one thread */
+    struct player player;
+    pthread_t thread;
+    uint64_t first, step, last, failed; /* failed: a seed, or 0 */
+};
 
-    for (uint64_t seed = 1; seed <= runs; seed++)
-        if (!play(p, seed, BUG_NONE)) {
-            report(p, program, seed, BUG_NONE);
-            return 1;
-        }
-    empty = tables(&p->coverage);
-    printf("%.1f s\n", (double)(clock() - start) / CLOCKS_PER_SEC);
-    if (p->invalid > 0)
-        printf("%lu random templates were refused\n", p->invalid);
+/* Blocks of seeds that have a template in common. */
+static void *play_share(void *arg)
+{
+    struct share *s = arg;
+
+    for (uint64_t block = s->first; block <= s->last && s->failed == 0; block += s->step)
+        for (uint64_t seed = block; seed < block + PER_TEMPLATE && seed <= s->last && s->failed == 0; seed++)
+            if (seed > 0 && !play(&s->player, seed, BUG_NONE))
+                s->failed = seed;
+    return NULL;
+}
+
+static void add_coverage(struct sim_coverage *sum, const struct sim_coverage *one)
+{
+    const uint64_t *from = (const uint64_t *)(const void *)one;
+    uint64_t *to = (uint64_t *)(void *)sum;
+
+    for (size_t i = 0; i < sizeof *sum / sizeof *to; i++)
+        to[i] += from[i];
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static int play_all(const char *program, uint64_t runs)
+{
+    static struct share shares[THREADS];
+    static struct sim_coverage sum;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int threads = cores < 1 ? 1 : cores > THREADS ? THREADS : (int)cores, status = 0;
+    unsigned long invalid = 0;
+    double start = seconds();
+
+    for (int i = 0; i < threads; i++) {
+        player_init(&shares[i].player);
+        shares[i].first = (uint64_t)i * PER_TEMPLATE;
+        shares[i].step = (uint64_t)threads * PER_TEMPLATE;
+        shares[i].last = runs;
+        if (pthread_create(&shares[i].thread, NULL, play_share, &shares[i]) != 0)
+            abort();
+    }
+    for (int i = 0; i < threads; i++) {
+        pthread_join(shares[i].thread, NULL);
+        if (shares[i].failed > 0)
+            report(&shares[i].player, program, shares[i].failed, BUG_NONE);
+        status = status || shares[i].failed > 0;
+        invalid += shares[i].player.invalid;
+        add_coverage(&sum, &shares[i].player.coverage);
+        player_fini(&shares[i].player);
+    }
+    unsigned empty = tables(&sum);
+    printf("%.1f s with %d threads\n", seconds() - start, threads);
+    if (invalid > 0)
+        printf("%lu random templates were refused\n", invalid);
     if (empty > 0 && runs >= RUNS)
         printf("%u cells were never reached\n", empty);
-    return p->invalid > 0 || (empty > 0 && runs >= RUNS);
+    return status || invalid > 0 || (empty > 0 && runs >= RUNS);
 }
 
 static int catch_bugs(const char *program)
@@ -176,11 +229,10 @@ int main(int argc, char **argv)
     struct player p;
     int status;
 
+    if (seed == 0)
+        return play_all(argv[0], runs) || catch_bugs(argv[0]);
     player_init(&p);
-    if (seed > 0)
-        status = play_one(&p, argv[0], seed, bug);
-    else
-        status = play_all(&p, argv[0], runs) || catch_bugs(argv[0]);
+    status = play_one(&p, argv[0], seed, bug);
     player_fini(&p);
     return status;
 }
