@@ -204,7 +204,7 @@ static bool call_to_json(struct evaluation *ev, const struct expression *e, cons
     value_write(&o, &args[0], ev->scope->redact);
     if (b.failed)
         return expression_fault_at(ev->fault, e->offset, "out of memory");
-    *out = (struct value){.type = JSON_STRING, .text = buf_view(&b), .secret = args[0].secret};
+    *out = (struct value){.type = JSON_STRING, .text = buf_view(&b)};
     return true;
 }
 
@@ -227,18 +227,15 @@ const struct function *function_find(struct str name)
     return NULL;
 }
 
-/* Follows the parts from `from` on; `secret` is set when one of them is named like a secret. */
-static const struct json *follow(const struct json *j, const struct expression_path *path, unsigned from, bool *secret)
+static const struct json *follow(const struct json *j, const struct expression_path *path, unsigned from)
 {
     for (unsigned i = from; i < path->n && j != NULL; i++) {
         const struct expression_part *part = &path->parts[i];
 
-        if (part->name.p == NULL) {
+        if (part->name.p == NULL)
             j = json_is(j, JSON_ARRAY) ? json_at(j, (size_t)part->index) : NULL;
-            continue;
-        }
-        *secret = *secret || redact_name(part->name);
-        j = json_is(j, JSON_OBJECT) ? json_get_str(j, part->name) : NULL;
+        else
+            j = json_is(j, JSON_OBJECT) ? json_get_str(j, part->name) : NULL;
     }
     return j;
 }
@@ -247,26 +244,19 @@ static struct value step_value(const struct scope *s, const struct expression_pa
 {
     struct str status = STR_NONE;
     const struct json *outputs = NULL;
-    bool secret = false;
 
     if (path->n < 3 || s->step == NULL || !s->step(s->arg, path->parts[1].name, &status, &outputs))
         return null_value;
     if (str_eqz(path->parts[2].name, "status") && path->n == 3)
         return (struct value){.type = JSON_STRING, .text = status};
-    return str_eqz(path->parts[2].name, "outputs") ? value_of(follow(outputs, path, 3, &secret)) : null_value;
+    return str_eqz(path->parts[2].name, "outputs") ? value_of(follow(outputs, path, 3)) : null_value;
 }
 
 static struct value path_value(const struct scope *s, const struct expression_path *path)
 {
-    bool inputs = str_eqz(path->parts[0].name, "inputs"), secret = false;
-    const struct json *j;
-
     if (str_eqz(path->parts[0].name, "steps"))
         return step_value(s, path);
-    j = follow(inputs ? s->inputs : s->context, path, 1, &secret);
-    if (inputs && secret && s->redact && j != NULL)
-        return (struct value){.type = JSON_STRING, .text = S(REDACTED), .secret = true};
-    return value_of(j);
+    return value_of(follow(str_eqz(path->parts[0].name, "inputs") ? s->inputs : s->context, path, 1));
 }
 
 static bool ordered(struct evaluation *ev, const struct expression *e, const struct value *v, struct value *out)
@@ -281,8 +271,6 @@ static bool ordered(struct evaluation *ev, const struct expression *e, const str
             order = (v[0].integer > v[1].integer) - (v[0].integer < v[1].integer);
     } else if (v[0].type == JSON_STRING && v[1].type == JSON_STRING) {
         order = str_cmp(v[0].text, v[1].text);
-    } else if (v[0].secret || v[1].secret) {
-        order = 0;
     } else {
         return expression_fault_at(ev->fault, e->offset, "only two numbers or two texts have an order");
     }

@@ -34,7 +34,6 @@ struct value {
     double real;
     struct str text;         /* JSON_STRING */
     const struct json *tree; /* JSON_ARRAY, JSON_OBJECT */
-    bool secret;             /* came from an input that is to be masked; only under scope.redact */
 };
 
 struct expression_part {
@@ -52,7 +51,7 @@ struct scope {
     const struct json *inputs, *context;
     bool (*step)(const void *arg, struct str node, struct str *status, const struct json **outputs);
     const void *arg;
-    bool redact; /* inputs named like secrets read as "***": for what is shown (server/engine/redact.h) */
+    bool redact; /* for what is shown: what is named like a secret is written as "***" (server/engine/redact.h) */
 };
 
 /* `text` is the bare expression or the whole `${{ ... }}`. NULL and a fault when it is none. */

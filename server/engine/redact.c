@@ -29,14 +29,17 @@ bool redact_name(struct str name)
     return false;
 }
 
+static bool is_secret(struct str name, const struct json *value)
+{
+    return !json_is(value, JSON_NULL) && !json_is(value, JSON_BOOL) && redact_name(name);
+}
+
 static void write_object(struct json_out *o, const struct json *j)
 {
     json_open(o, '{');
     for (struct json_iter it = json_members(j); json_next(&it);) {
-        enum json_type type = json_type(it.value);
-
         json_key(o, it.name);
-        if (redact_name(it.name) && type != JSON_NULL && type != JSON_BOOL)
+        if (is_secret(it.name, it.value))
             json_put_str(o, S(REDACTED));
         else
             redact_write(o, it.value);
@@ -56,6 +59,27 @@ void redact_write(struct json_out *o, const struct json *j)
     } else {
         json_put(o, j);
     }
+}
+
+static bool declared_secret(const struct json *declared, struct str name)
+{
+    for (size_t i = 0; i < json_count(declared); i++)
+        if (str_eq(json_str(json_get(json_at(declared, i), "name")), name))
+            return str_eqz(json_str(json_get(json_at(declared, i), "type")), "secret-ref");
+    return false;
+}
+
+void redact_inputs_write(struct json_out *o, const struct json *inputs, const struct json *declared)
+{
+    json_open(o, '{');
+    for (struct json_iter it = json_members(inputs); json_next(&it);) {
+        json_key(o, it.name);
+        if (is_secret(it.name, it.value) || declared_secret(declared, it.name))
+            json_put_str(o, S(REDACTED));
+        else
+            redact_write(o, it.value);
+    }
+    json_close(o, '}');
 }
 
 static void collect(const struct json *j, bool secret, struct str *out, size_t most, size_t *n)

@@ -12,6 +12,8 @@ bool redact_name(struct str name);
 /* The tree with every value under such a name replaced by "***", nulls and booleans excepted. */
 void redact_write(struct json_out *o, const struct json *j);
 
+/* A run's inputs: also those that the template declares as secret-ref. */
+void redact_inputs_write(struct json_out *o, const struct json *inputs, const struct json *declared);
 /* The texts below such names, at most `most`; `n` counts on. They are borrowed from the tree. */
 void redact_collect(const struct json *j, struct str *out, size_t most, size_t *n);
 

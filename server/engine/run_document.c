@@ -78,13 +78,11 @@ static void put_run_error(struct json_out *o, const struct run *r)
     json_close(o, '}');
 }
 
-static void put_tree(struct json_out *o, const char *name, const struct json *j, bool mask)
+static void put_tree(struct json_out *o, const char *name, const struct json *j)
 {
     json_key(o, str_z(name));
     if (j == NULL)
         json_put_raw(o, S("{}"));
-    else if (mask)
-        redact_write(o, j);
     else
         json_put(o, j);
 }
@@ -98,15 +96,16 @@ void run_document_write(struct buf *b, const struct run *r, int64_t revision, in
     put_active(&o, r);
     put_text(&o, "cancelReason", r->cancel_reason);
     put_text(&o, "cancelledBy", r->cancelled_by);
-    put_tree(&o, "context", r->origin.context, false);
+    put_tree(&o, "context", r->origin.context);
     put_time(&o, "createdAt", r->origin.created_ms);
     put_duration(&o, r->started_ms, r->finished_ms);
     put_text(&o, "environmentId", json_str(json_get(r->origin.context, "environmentId")));
     put_run_error(&o, r);
     put_time(&o, "finishedAt", r->finished_ms);
     put_text(&o, "id", r->origin.id);
-    put_tree(&o, "inputs", r->origin.inputs, true);
-    put_tree(&o, "labels", r->origin.labels, false);
+    json_key(&o, S("inputs"));
+    redact_inputs_write(&o, r->origin.inputs, r->template->inputs);
+    put_tree(&o, "labels", r->origin.labels);
     put_raw(&o, "outputs", r->outputs);
     put_text(&o, "pauseReason", r->pause_reason);
     put_text(&o, "pausedBy", r->paused_by);

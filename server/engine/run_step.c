@@ -2,6 +2,7 @@
 #include "server/engine/run_parts.h"
 
 #include "lib/clock.h"
+#include "server/engine/redact.h"
 #include "server/engine/text.h"
 
 #include <string.h>
@@ -14,6 +15,17 @@ void step_touch(struct move *m, int i)
 
 /* --- configuration --- */
 
+static const struct json *masked_inputs(struct arena *a, const struct run *r)
+{
+    struct json_out o;
+    struct buf b;
+
+    buf_init_arena(&b, a, 256);
+    json_out_init(&o, &b);
+    redact_inputs_write(&o, r->origin.inputs, r->template->inputs);
+    return b.failed ? NULL : json_parse(a, buf_view(&b), NULL, NULL);
+}
+
 const struct json *run_step_config(struct arena *a, const struct run *r, int step, bool redact, struct str *why)
 {
     const struct template_node *node = &r->template->nodes[step];
@@ -25,6 +37,8 @@ const struct json *run_step_config(struct arena *a, const struct run *r, int ste
     struct buf b;
 
     *why = S("out of memory");
+    if (redact)
+        scope.inputs = masked_inputs(a, r);
     buf_init_arena(&b, a, 512);
     json_out_init(&o, &b);
     if (node->config == NULL)

@@ -1,4 +1,5 @@
 #include "server/engine/expression.h"
+#include "server/engine/redact.h"
 #include "server/engine/text.h"
 
 #include <setjmp.h>
@@ -244,8 +245,10 @@ static void secrets_are_masked_where_they_would_be_shown(void **state)
     struct buf b;
 
     f->scope.redact = true;
-    assert_string_equal(rendered(f, "x ${{ inputs.apiToken }} y"), "\"x *** y\"");
-    assert_string_equal(rendered(f, "${{ toJson(inputs.apiToken) }}"), "\"\\\"***\\\"\"");
+    assert_string_equal(
+        rendered(f, "${{ inputs }}"),
+        "{\"version\":\"1.2.3\",\"count\":3,\"ratio\":0.5,\"on\":true,\"none\":null,\"list\":[1,\"two\",{\"x\":9}],"
+        "\"object\":{\"a\":{\"b\":\"deep\"}},\"empty\":\"\",\"apiToken\":\"***\",\"a-b\":7}");
     buf_init_arena(&b, &f->arena, 64);
     json_out_init(&o, &b);
     assert_true(text_render_tree(&f->arena, &o,
@@ -253,6 +256,21 @@ static void secrets_are_masked_where_they_would_be_shown(void **state)
                                  &f->scope, &fault));
     buf_char(&b, '\0');
     assert_string_equal(b.p, "{\"env\":{\"DB_PASSWORD\":\"***\",\"A\":3}}");
+}
+
+static void a_runs_inputs_are_masked_by_name_and_by_declaration(void **state)
+{
+    struct fixture *f = *state;
+    struct json_out o;
+    struct buf b;
+
+    buf_init_arena(&b, &f->arena, 64);
+    json_out_init(&o, &b);
+    redact_inputs_write(
+        &o, parse(&f->arena, "{\"db\":\"vault/db\",\"user\":\"me\",\"apiKey\":{\"a\":1},\"keepSecret\":true}"),
+        parse(&f->arena, "[{\"name\":\"db\",\"type\":\"secret-ref\"},{\"name\":\"user\",\"type\":\"string\"}]"));
+    buf_char(&b, '\0');
+    assert_string_equal(b.p, "{\"db\":\"***\",\"user\":\"me\",\"apiKey\":\"***\",\"keepSecret\":true}");
 }
 
 static void a_rendered_tree_is_bounded(void **state)
@@ -297,6 +315,7 @@ int main(void)
         TEST(braces_in_quotes_and_escaped_braces_are_text),
         TEST(faults_name_the_place_in_the_text),
         TEST(secrets_are_masked_where_they_would_be_shown),
+        TEST(a_runs_inputs_are_masked_by_name_and_by_declaration),
         TEST(a_rendered_tree_is_bounded),
     };
 

@@ -206,6 +206,26 @@ static enum flow make_run(struct start *s)
     return s->run == NULL ? reply_error(r, SYS_OVERLOADED) : commit_run(s);
 }
 
+/* names: "a, b" */
+static enum flow refuse_missing(struct request *r, struct str names)
+{
+    struct str rest = names;
+    struct json_out o;
+    struct buf b;
+
+    buf_init_arena(&b, &r->arena, 128);
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    json_key(&o, S("missing"));
+    json_open(&o, '[');
+    while (rest.n > 0)
+        json_put_str(&o, str_trim(str_cut(&rest, ',')));
+    json_close(&o, ']');
+    json_close(&o, '}');
+    r->details = b.failed ? STR_NONE : buf_view(&b);
+    return reply_error(r, request_refuse(r, WF_INPUT_MISSING, "missing: " STR_FMT, STR_ARG(names)));
+}
+
 static enum flow check_inputs(struct start *s)
 {
     struct request *r = s->r;
@@ -225,7 +245,7 @@ static enum flow check_inputs(struct start *s)
                                              STR_ARG(faults->list[0].message)));
     }
     if (missing.n > 0)
-        return reply_error(r, request_refuse(r, WF_INPUT_MISSING, "missing: " STR_FMT, STR_ARG(buf_view(&missing))));
+        return refuse_missing(r, buf_view(&missing));
     return make_run(s);
 }
 
