@@ -242,7 +242,7 @@ static void expect_references(struct request *r, struct attempt *a)
 {
     for (size_t i = 0; i < a->refs.n; i++) {
         const struct reference *ref = &a->refs.list[i];
-        bool parent = a->change.resource->parent_field != NULL && str_eqz(ref->path, a->change.resource->parent_field);
+        bool parent = a->change.resource->parent != NULL && str_eqz(ref->path, a->change.resource->parent_field);
         if (references_has(&a->old_refs, ref))
             continue;
         commit_expect_exists(a->change.commit, parent ? RES_NOT_FOUND : RES_REFERENCE_UNKNOWN, ref->path.p,
@@ -359,7 +359,7 @@ static void set_common(struct request *r, struct change *c)
     overlay_str(&c->set, "id", c->id);
     if (field_find(rows, S("tenantId")) != NULL)
         overlay_str(&c->set, "tenantId", r->caller.tenant);
-    if (create && c->resource->parent_field != NULL)
+    if (create && c->resource->parent != NULL)
         overlay_str(&c->set, c->resource->parent_field, str_z(((struct attempt *)r->state)->parent));
     if (create && field_find(rows, S("createdAt")) != NULL)
         overlay_time(&c->set, "createdAt", c->now_ms);
@@ -377,7 +377,7 @@ static void set_common(struct request *r, struct change *c)
 static void add_parent(struct attempt *a)
 {
     const struct resource *of = a->change.resource;
-    if (of->parent_field == NULL || a->change.verb != CHANGE_CREATE)
+    if (of->parent == NULL || a->change.verb != CHANGE_CREATE)
         return;
     const struct field *row = field_find(of->fields, str_z(of->parent_field));
     a->refs.list[a->refs.n++] = (struct reference){.row = row, .path = str_z(of->parent_field), .id = str_z(a->parent)};

@@ -65,7 +65,7 @@ struct resource {
     const struct field *fields;
     const struct route *routes;
     const char *parent;       /* kind whose id is in the path, for nested resources: "environment" */
-    const char *parent_field; /* field that holds it: "environmentId" */
+    const char *parent_field; /* field that holds it, or, without `parent`, within which names are unique: "environmentId" */
     const char *sort;         /* default order; NULL: "-createdAt" */
     int64_t schema;           /* number of the present schema; 0: 1 */
 

@@ -5,9 +5,12 @@
 // clang-format off
 const struct resource *const resources[] = {
     &environment_resource,
+    &target_resource,
     &agent_resource,
     &agent_token_resource,
     &audit_event_resource,
+    &component_resource,
+    &version_resource,
     &workflow_template_resource,
     &step_type_resource,
     &workflow_run_resource,

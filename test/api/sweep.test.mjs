@@ -36,6 +36,11 @@ const BODY = {
   '/workflow-templates/{id}/validate': () => ({ nodes: [node] }),
   '/workflow-runs': async () => ({ templateId: (await make('/workflow-templates')).id }),
   '/agents/register': agentBody,
+  '/targets': async () => ({
+    environmentId: (await make('/environments', true)).id, name: serial(), type: 'host', connection: { path: '/srv/site' },
+  }),
+  '/components': () => ({ name: serial() }),
+  '/components/{id}/versions': () => ({ tag: serial(), digest: `sha256:${'0'.repeat(64)}` }),
 };
 /** Those that are not made by a POST to their collection. */
 const MAKE = {
