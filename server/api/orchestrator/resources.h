@@ -4,8 +4,18 @@
 
 #include "server/resource.h"
 
-extern const struct resource agent_resource, agent_token_resource, audit_event_resource, component_resource,
-    environment_resource, step_type_resource, target_resource, version_resource, workflow_artifact_resource,
-    workflow_run_resource, workflow_run_stream_resource, workflow_step_resource, workflow_template_resource;
+extern const struct resource agent_resource;
+extern const struct resource agent_token_resource;
+extern const struct resource audit_event_resource;
+extern const struct resource component_resource;
+extern const struct resource environment_resource;
+extern const struct resource step_type_resource;
+extern const struct resource target_resource;
+extern const struct resource version_resource;
+extern const struct resource workflow_artifact_resource;
+extern const struct resource workflow_run_resource;
+extern const struct resource workflow_run_stream_resource;
+extern const struct resource workflow_step_resource;
+extern const struct resource workflow_template_resource;
 
 #endif
