@@ -39,6 +39,8 @@
 
 #include <cmocka.h>
 
+#include "test/lib/fault.h"
+
 #define ID     "01900000-0000-7000-8000-000000000001"
 #define TENANT "01900000-0000-7000-8000-000000000009"
 
@@ -79,6 +81,7 @@ static struct {
     bool finished; /* over() */
     unsigned opens, closes, greetings;
     char heard[64];
+    unsigned fail_at; /* which allocation fails, from feed_open on; 0: none */
 } t;
 
 /* --- fakes --- */
@@ -393,6 +396,7 @@ static enum flow ask_as(const struct feed_spec *s, const char *fields, const cha
     if (!nobody)
         r->caller =
             (struct caller){.type = CALLER_KEY, .id = S("k1"), .name = S("key"), .tenant = S(TENANT), .partition = 5};
+    fault_arm(t.fail_at, false);
     return feed_open(r, s);
 }
 
@@ -923,6 +927,58 @@ static void an_agent_is_greeted_and_heard_and_replaced_by_a_newer_one(void **sta
     assert_string_equal(told(), "error:RES_INVALID_STATE close:4409:replaced");
 }
 
+/* --- allocations that fail --- */
+
+static void life(const char *ping, const char *subscribe, struct shared *event)
+{
+    if (ask_as(&run_spec, ws_head, "{\"since\":\"0\"}", false) == WAIT)
+        answer_as(OK);
+    if (t.upgraded == 0)
+        return;
+    const char *frames[] = {ping, subscribe};
+    for (size_t i = 0; i < ARRAY_LEN(frames) && !t.aborted; i++)
+        t.protocol->on_read(t.state, (struct str){frames[i], 6 + (size_t)(frames[i][1] & 0x7f)});
+    if (t.follower != NULL) {
+        struct hub_batch b = {.bytes = event, .first = 1, .last = 1};
+        t.follower->seq = 1;
+        t.follower->type->on_batch(t.follower, &b);
+    }
+    if (t.follower != NULL)
+        live();
+    if (t.follower != NULL) {
+        t.follower->view = NULL;
+        t.follower->type->on_reset(t.follower);
+        answer_as(OK);
+    }
+    t.protocol->on_stop(t.state);
+}
+
+static void any_allocation_may_fail(void **state)
+{
+    struct buf ping = {0}, subscribe = {0};
+    struct shared *event = shared_copy(S("event"));
+    assert_non_null(event);
+    ws_write(&ping, WS_CLIENT, WS_TEXT, S("{\"type\":\"ping\"}"));
+    ws_write(&subscribe, WS_CLIENT, WS_TEXT, S("{\"type\":\"subscribe\",\"filters\":{\"types\":[\"a\"]}}"));
+    for (unsigned n = 1;; n++) {
+        t.fail_at = n;
+        life(ping.p, subscribe.p, event);
+        bool fired = fault_fired();
+        fault_arm(0, false);
+        if (t.upgraded == 0)
+            assert_true(fired && t.refused == SYS_OVERLOADED);
+        else
+            assert_true(((struct feed *)t.state)->stage == FEED_CLOSING || t.aborted);
+        assert_int_equal(teardown(state) + setup(state), 0);
+        if (!fired)
+            break;
+        assert_true(n < 200);
+    }
+    shared_drop(event);
+    buf_free(&ping);
+    buf_free(&subscribe);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -956,6 +1012,7 @@ int main(void)
         T(pings_are_answered),
         T(what_is_no_message_is_4400),
         T(a_close_is_answered_and_ends_the_connection),
+        T(any_allocation_may_fail),
         T(an_agent_is_greeted_and_heard_and_replaced_by_a_newer_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,6 +20,8 @@
 
 #include <cmocka.h>
 
+#include "test/lib/fault.h"
+
 #define TENANT  "01900000-0000-7000-8000-000000000001"
 #define CHANNEL "run:01900000-0000-7000-8000-000000000002"
 
@@ -71,6 +73,7 @@ struct fake_op { /* a command: done at one time, answered at another */
         *value_items[4 * HUB_ENTRIES];
     struct entry copies[HUB_ENTRIES];
 };
+static struct fake_op pool[PENDING]; /* not allocated: only the hub is to meet a failure */
 static struct fake_op *pending[PENDING];
 static size_t pending_n;
 
@@ -135,8 +138,10 @@ enum code fake_read(struct store *s, const struct store_command *commands, size_
         return OK;
     }
     assert_true(pending_n < PENDING);
-    struct fake_op *f = calloc(1, sizeof(*f));
-    assert_non_null(f);
+    struct fake_op *f = pool;
+    while (f->then != NULL)
+        f++;
+    memset(f, 0, sizeof(*f));
     f->then = then;
     f->arg = arg;
     f->range = str_eqz(commands[0].argv[0], "XRANGE");
@@ -155,7 +160,7 @@ static void fake_answer(size_t i)
     pending[i] = pending[--pending_n];
     if (op_finish(&f->op))
         f->then(f->arg, model.broken ? SYS_STORAGE : OK, model.broken ? NULL : &f->reply);
-    free(f);
+    f->then = NULL;
 }
 
 struct redis *fake_open(struct loop *loop, const struct redis_target *target, const struct redis_limits *limits,
@@ -291,7 +296,10 @@ static void follow(struct watcher *w, int64_t since)
     w->epoch = model.epoch;
     w->lives = 0;
     w->resets = false;
-    assert_true(hub_follow(hub, &source, STR_NONE, ENCODE_JSON, since, &w->follower));
+    if (!hub_follow(hub, &source, STR_NONE, ENCODE_JSON, since, &w->follower)) {
+        assert_true(fault_fired());
+        w->resets = true; /* tries again */
+    }
 }
 
 static int setup(void **state)
@@ -644,7 +652,7 @@ static void act(void)
         if (w->resets)
             follow(w, model.seq);
         else if (w->follower.view != NULL)
-            assert_true(hub_refilter(&w->follower, chance(2) ? S("||") : S("||debug")));
+            assert_true(hub_refilter(&w->follower, chance(2) ? S("||") : S("||debug")) || fault_fired());
         break;
     }
 }
@@ -656,12 +664,15 @@ static void every_follower_sees_everything_whatever_happens(void **state)
         if (run > 1)
             assert_int_equal(setup(state), 0);
         for (unsigned step = 0; step < 1500; step++) {
+            if (run % 3 == 0)
+                fault_arm(chance(8) == 0 ? 1 + chance(3) : 0, false);
             act();
             if (chance(3) == 0)
                 loop_turn(&worker.loop, false);
             if (run % 4 == 0 && chance(300) == 0)
                 restore();
         }
+        fault_arm(0, false);
         settle();
         for (size_t i = 0; i < FOLLOWERS; i++) {
             struct watcher *w = &watchers[i];
