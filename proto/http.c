@@ -193,7 +193,6 @@ static struct http_refusal weigh(struct http_parser *p, struct str name, struct 
     p->seen |= 1u << k;
     switch (k) {
     case KNOWN_HOST:
-        h->host = value;
         if (p->role == HTTP_SERVER && !http_line_host(value))
             return (struct http_refusal){400, "Host is not a valid host"};
         break;
@@ -357,10 +356,11 @@ static enum http_event feed_data(struct http_parser *p, struct str *in, uint64_t
 {
     if (in->n == 0)
         return HTTP_MORE;
+    if (p->body_n == p->body_max)
+        return fault(p, 413, "the body is larger than the limit");
+    most = most < p->body_max - p->body_n ? most : p->body_max - p->body_n;
     size_t n = in->n < most ? in->n : (size_t)most;
     p->data = STR_NONE;
-    if (n > p->body_max - p->body_n)
-        return fault(p, 413, "the body is larger than the limit");
     if (!show(p, in->p, n))
         return disagree(p);
     must(p->data.n == n);

@@ -300,6 +300,14 @@ describe('a server with room for few', () => {
   });
   after(() => s?.stop());
 
+  test('without --test-endpoints there are none', async () => {
+    const wire = await talk(server, post('/_test/http', EVIL));
+    assertRefusal(await wire.answer(), 404, 'RES_ROUTE_NOT_FOUND');
+    const answer = await wire.upgrade('/_test/echo');
+    assertRefusal(answer, 404, 'RES_ROUTE_NOT_FOUND');
+    wire.close();
+  });
+
   test('one address has a limit of connections, and gets room again', async () => {
     const wires = [];
     let refusal;
