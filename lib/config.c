@@ -1,39 +1,29 @@
 #include "lib/config.h"
 
-#include "lib/json.h"
+#include "lib/config_internal.h"
 
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_MAX_LENGTH = 64, FILE_MAX_BYTES = 1 << 20 };
-
-static const char *const type_args[] = {
-    [CONFIG_STRING] = "TEXT", [CONFIG_INT] = "N",      [CONFIG_BOOL] = "BOOL",   [CONFIG_DURATION] = "TIME",
-    [CONFIG_SIZE] = "SIZE",   [CONFIG_LIST] = "A,B,…", [CONFIG_CHOICE] = "WORD", [CONFIG_PATH] = "PATH",
-};
+enum { FILE_MAX_BYTES = 1 << 20 };
 
 /* Names: `outbound.allow` is --outbound-allow and SLIPWAY_OUTBOUND_ALLOW. */
 
-static void flag_name(const char *name, char out[NAME_MAX_LENGTH])
+void config_flag_name(const char *name, char out[CONFIG_NAME])
 {
-    snprintf(out, NAME_MAX_LENGTH, "--%s", name);
+    snprintf(out, CONFIG_NAME, "--%s", name);
     for (char *p = out; *p != '\0'; p++)
         if (*p == '.')
             *p = '-';
 }
 
-static void environment_name(const char *name, char out[NAME_MAX_LENGTH])
+void config_environment_name(const char *name, char out[CONFIG_NAME])
 {
-    snprintf(out, NAME_MAX_LENGTH, "SLIPWAY_%s", name);
+    snprintf(out, CONFIG_NAME, "SLIPWAY_%s", name);
     for (char *p = out; *p != '\0'; p++)
         *p = *p == '.' || *p == '-' ? '_' : (char)toupper((unsigned char)*p);
-}
-
-static bool is_local(const struct config_row *row)
-{
-    return (row->flags & CONFIG_LOCAL) != 0;
 }
 
 static struct config_value *find(struct config *c, struct str name)
@@ -46,35 +36,40 @@ static struct config_value *find(struct config *c, struct str name)
 
 static struct config_value *find_flag(struct config *c, struct str flag)
 {
-    char name[NAME_MAX_LENGTH];
+    char name[CONFIG_NAME];
     for (size_t i = 0; i < c->value_count; i++) {
-        flag_name(c->values[i].row->name, name);
+        config_flag_name(c->values[i].row->name, name);
         if (str_eqz(flag, name + 2))
             return &c->values[i];
     }
     return NULL;
 }
 
-/* Messages. */
+/* Messages name the command alone, without what its arguments look like. */
+
+static int name_length(const struct config *c)
+{
+    return (int)strcspn(c->command, " ");
+}
 
 int config_usage(const struct config *c, const char *fmt, ...)
 {
     va_list args;
-    fprintf(c->messages, "slipway %s: ", c->command);
+    fprintf(c->messages, "slipway %.*s: ", name_length(c), c->command);
     va_start(args, fmt);
     vfprintf(c->messages, fmt, args);
     va_end(args);
-    fprintf(c->messages, "\nTry `slipway %s --help`.\n", c->command);
+    fprintf(c->messages, "\nTry `slipway %.*s --help`.\n", name_length(c), c->command);
     return CONFIG_BAD;
 }
 
 static int no_memory(const struct config *c)
 {
-    fprintf(c->messages, "slipway %s: out of memory\n", c->command);
+    fprintf(c->messages, "slipway %.*s: out of memory\n", name_length(c), c->command);
     return CONFIG_BAD;
 }
 
-static void print_number(const struct config_row *row, int64_t v, char out[32])
+void config_number(const struct config_row *row, int64_t v, char out[32])
 {
     static const struct {
         int64_t size;
@@ -115,8 +110,8 @@ static void print_allowed(const struct config_row *row, FILE *out)
     }
     fputs(words[row->type], out);
     if (row->min != 0 || row->max != 0) {
-        print_number(row, row->min, low);
-        print_number(row, row->max, high);
+        config_number(row, row->min, low);
+        config_number(row, row->max, high);
         fprintf(out, " from %s to %s", low, high);
     } else if ((row->flags & CONFIG_REQUIRED) != 0) {
         fputs(", not empty", out);
@@ -125,7 +120,7 @@ static void print_allowed(const struct config_row *row, FILE *out)
 
 static int refuse_value(const struct config *c, const struct config_value *v)
 {
-    fprintf(c->messages, "slipway %s: %s: ", c->command, v->source);
+    fprintf(c->messages, "slipway %.*s: %s: ", name_length(c), c->command, v->source);
     if ((v->row->flags & (CONFIG_SECRET | CONFIG_URL)) != 0)
         fputs("the value is not allowed; ", c->messages);
     else
@@ -298,7 +293,7 @@ static int read_line(struct config *c, const char *path, unsigned number, struct
         return config_usage(c, "%s%s: a line is `name = value`", path, place);
     struct str name = str_trim(str_slice(line, 0, (size_t)equals));
     struct config_value *v = find(c, name);
-    if (v == NULL || is_local(v->row))
+    if (v == NULL || config_is_local(v->row))
         return config_usage(c, "%s%s: there is no setting '" STR_FMT "'", path, place, STR_ARG(name));
     if (v->source != NULL)
         return config_usage(c, "%s%s: '%s' was set before, at %s", path, place, v->row->name, v->source);
@@ -331,10 +326,10 @@ static int read_file(struct config *c, const char *path)
 
 static int read_environment(struct config *c)
 {
-    char name[NAME_MAX_LENGTH];
+    char name[CONFIG_NAME];
     for (size_t i = 0; i < c->value_count; i++) {
-        environment_name(c->values[i].row->name, name);
-        const char *text = is_local(c->values[i].row) ? NULL : getenv(name);
+        config_environment_name(c->values[i].row->name, name);
+        const char *text = config_is_local(c->values[i].row) ? NULL : getenv(name);
         if (text != NULL && !set(c, &c->values[i], str_z(text), "environment ", name))
             return no_memory(c);
     }
@@ -343,8 +338,8 @@ static int read_environment(struct config *c)
 
 static bool set_flag(struct config *c, struct config_value *v, struct str value)
 {
-    char name[NAME_MAX_LENGTH];
-    flag_name(v->row->name, name);
+    char name[CONFIG_NAME];
+    config_flag_name(v->row->name, name);
     return set(c, v, value, "flag ", name);
 }
 
@@ -409,9 +404,18 @@ void config_init(struct config *c, const char *command, const char *summary, FIL
 
 void config_table(struct config *c, const struct config_row *rows, void *into)
 {
+    config_table_of_others(c, rows, into, NULL);
+}
+
+void config_table_of_others(struct config *c, const struct config_row *rows, void *into, const char *others)
+{
+    if (c->table_count == CONFIG_TABLES)
+        abort();
+    c->tables[c->table_count].rows = rows;
+    c->tables[c->table_count++].others = others;
     for (; rows->name != NULL; rows++) {
         if (c->value_count == CONFIG_ROWS || find(c, str_z(rows->name)) != NULL ||
-            strlen(rows->name) > NAME_MAX_LENGTH - sizeof "SLIPWAY_")
+            strlen(rows->name) > CONFIG_NAME - sizeof "SLIPWAY_")
             abort();
         c->values[c->value_count++] = (struct config_value){.row = rows, .at = (char *)into + rows->at};
     }
@@ -445,143 +449,4 @@ int config_parse(struct config *c, int argc, char **argv)
 void config_fini(struct config *c)
 {
     arena_fini(&c->arena);
-}
-
-/* What people read. */
-
-static void print_wrapped(FILE *out, const char *text, size_t indent, size_t width)
-{
-    size_t column = 0;
-    while (*text != '\0') {
-        size_t n = strcspn(text, " ");
-        if (column != 0 && column + 1 + n > width) {
-            fputc('\n', out);
-            column = 0;
-        }
-        column += (size_t)fprintf(out, "%*s%.*s", column == 0 ? (int)indent : 1, "", (int)n, text);
-        text += n + (text[n] == ' ');
-    }
-    fputc('\n', out);
-}
-
-static void help_row(FILE *out, const struct config_row *row)
-{
-    char name[NAME_MAX_LENGTH];
-    flag_name(row->name, name);
-    fprintf(out, "\n  %s", name);
-    if (row->type != CONFIG_BOOL)
-        fprintf(out, " %s", row->arg != NULL ? row->arg : type_args[row->type]);
-    fputc('\n', out);
-    print_wrapped(out, row->doc, 6, 96);
-    fputs("      ", out);
-    if (row->preset != NULL && row->preset[0] != '\0')
-        fprintf(out, "Default %s. ", row->preset);
-    if (row->type != CONFIG_STRING && row->type != CONFIG_PATH) {
-        fputs("Takes ", out);
-        print_allowed(row, out);
-        fputs(". ", out);
-    }
-    if (row->code != NULL)
-        fprintf(out, "At the limit: %s. ", row->code);
-    environment_name(row->name, name);
-    fprintf(out, is_local(row) ? "\n" : "[%s]\n", name);
-}
-
-void config_help(const struct config *c, FILE *out)
-{
-    fprintf(out, "usage: slipway %s [OPTION...]\n\n", c->command);
-    print_wrapped(out, c->summary, 0, 96);
-    fputs(
-        "\nA value comes from the command line, else from the environment, else from the file, else it is the "
-        "default.\n"
-        "\n  --config FILE\n"
-        "      Read `name = value` lines from FILE; names are those of the options, as `slipway config` prints them.\n"
-        "      [SLIPWAY_CONFIG]\n"
-        "\n  --help\n      Print this.\n",
-        out);
-    for (size_t i = 0; i < c->value_count; i++)
-        help_row(out, c->values[i].row);
-}
-
-/* The value as it may be shown: secrets not at all, a URL without its user and password. */
-static struct str shown(const struct config_value *v, char out[512])
-{
-    const char *text = v->text == NULL ? "" : v->text;
-    const char *from = strstr(text, "://"), *at = strrchr(text, '@');
-    if ((v->row->flags & CONFIG_SECRET) != 0 && text[0] != '\0')
-        return S("(secret)");
-    if ((v->row->flags & CONFIG_URL) == 0 || from == NULL || at == NULL || at < from)
-        return str_z(text);
-    snprintf(out, 512, "%.*s(secret)%s", (int)(from + 3 - text), text, at);
-    return str_z(out);
-}
-
-void config_print(const struct config *c, FILE *out, bool json)
-{
-    struct buf b = {0};
-    struct json_out o;
-    char masked[512];
-    json_out_init(&o, &b);
-    json_open(&o, '[');
-    for (size_t i = 0; i < c->value_count; i++) {
-        const struct config_value *v = &c->values[i];
-        struct str text = shown(v, masked);
-        if (is_local(v->row))
-            continue;
-        if (!json) {
-            fprintf(out, "%-28s %-32.*s %s\n", v->row->name, STR_ARG(text), v->source);
-            continue;
-        }
-        json_open(&o, '{');
-        json_key(&o, S("name"));
-        json_put_z(&o, v->row->name);
-        json_key(&o, S("source"));
-        json_put_z(&o, v->source);
-        json_key(&o, S("value"));
-        json_put_str(&o, text);
-        json_close(&o, '}');
-    }
-    json_close(&o, ']');
-    if (json)
-        fprintf(out, STR_FMT "\n", STR_ARG(buf_view(&b)));
-    buf_free(&b);
-}
-
-void config_limits(const struct config *c, FILE *out, bool json)
-{
-    struct buf b = {0};
-    struct json_out o;
-    json_out_init(&o, &b);
-    json_open(&o, '[');
-    for (size_t i = 0; i < c->value_count; i++) {
-        const struct config_row *row = c->values[i].row;
-        if (row->code == NULL)
-            continue;
-        if (!json) {
-            fprintf(out, "%-28s %-12s %s\n", row->name, row->preset, row->code);
-            continue;
-        }
-        json_open(&o, '{');
-        json_key(&o, S("code"));
-        json_put_z(&o, row->code);
-        json_key(&o, S("default"));
-        json_put_z(&o, row->preset);
-        json_key(&o, S("doc"));
-        json_put_z(&o, row->doc);
-        json_key(&o, S("name"));
-        json_put_z(&o, row->name);
-        json_close(&o, '}');
-    }
-    json_close(&o, ']');
-    if (json)
-        fprintf(out, STR_FMT "\n", STR_ARG(buf_view(&b)));
-    buf_free(&b);
-}
-
-const char *config_source(const struct config *c, const char *name)
-{
-    for (size_t i = 0; i < c->value_count; i++)
-        if (strcmp(c->values[i].row->name, name) == 0)
-            return c->values[i].source;
-    return NULL;
 }

@@ -67,7 +67,7 @@ struct config { /* private but for rest */
     FILE *messages;
     struct {
         const struct config_row *rows;
-        void *into;
+        const char *others;
     } tables[CONFIG_TABLES];
     size_t table_count;
     struct config_value {
@@ -82,9 +82,12 @@ struct config { /* private but for rest */
     const char **rest;
 };
 
+/* `command` may go on, behind a space, with what its arguments look like: "key create | list". */
 void config_init(struct config *c, const char *command, const char *summary, FILE *messages);
 /* Rows end with {0}. A name that is already there aborts: tables of one command may not overlap. */
 void config_table(struct config *c, const struct config_row *rows, void *into);
+/* The same for rows that another command explains: the help says `others` instead. */
+void config_table_of_others(struct config *c, const struct config_row *rows, void *into, const char *others);
 /* CONFIG_READ, or what the process is to exit with: CONFIG_DONE after --help, CONFIG_BAD after a message that names the
  * source, the value and what is allowed. `--` ends the options. */
 int config_parse(struct config *c, int argc, char **argv);

@@ -343,7 +343,8 @@ int key_main(int argc, char **argv)
     struct call *c = calloc(1, sizeof *c);
     if (c == NULL)
         return 1;
-    int status = settings_read(&c->settings, "key", summary, rows, &c->options, argc, argv);
+    int status = settings_read(&c->settings, "key create | list | revoke ID | jwt | rotate", summary, rows, &c->options,
+                               argc, argv);
     if (status == CONFIG_READ)
         status = run(c);
     settings_fini(&c->settings);

@@ -158,7 +158,13 @@ int settings_read(struct settings *s, const char *command, const char *summary, 
     config_init(&s->config, command, summary, stderr);
     if (own != NULL)
         config_table(&s->config, own, into);
-    config_table(&s->config, settings_rows, s);
+    if (own == NULL)
+        config_table(&s->config, settings_rows, s);
+    else
+        config_table_of_others(
+            &s->config, settings_rows, s,
+            "It takes the options of `slipway serve` as well, so that it finds the same data: --data, "
+            "--redis, --keyring and the others that `slipway serve --help` explains.");
     return config_parse(&s->config, argc, argv);
 }
 
