@@ -139,6 +139,23 @@ test('a template with an active run stays', async () => {
   assert.equal((await read(r)).status, 'cancelled');
 });
 
+test('a template that an environment deploys with stays', async () => {
+  const t = await template({ nodes: [wait('a', 0)] });
+  const e = await s.api.want(201, 'POST', '/environments', { name: unique('env'), config: { deploymentTemplate: t.name } });
+  const refused = await s.api.delete(`/workflow-templates/${t.id}`);
+  assert.deepEqual([refused.code, refused.error.details.usedBy], ['RES_IN_USE', [{ id: e.id, kind: 'environment' }]]);
+  await s.api.want(200, 'PUT', `/environments/${e.id}`, { config: { deploymentTemplate: null } });
+  assert.equal((await s.api.delete(`/workflow-templates/${t.id}`)).status, 204);
+});
+
+test('a run may be about an environment, and expressions see it', async () => {
+  const e = await s.api.want(201, 'POST', '/environments', { name: unique('env') });
+  const t = await template({ nodes: [wait('a', 0)], outputs: { name: 'context.environment.name' } });
+  const r = await until(await run(t, { context: { environmentId: e.id } }), 'succeeded');
+  assert.deepEqual([r.outputs, r.environmentId, r.context], [{ name: e.name }, e.id, { environmentId: e.id }]);
+  assert.deepEqual((await s.api.get('/workflow-runs', { query: { environmentId: e.id } })).data.map((one) => one.id), [r.id]);
+});
+
 // --- starting ---
 
 test('a run needs an active template and fitting inputs', async () => {

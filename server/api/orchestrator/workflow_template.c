@@ -126,9 +126,65 @@ static enum code template_prepare(struct request *r, struct change *c)
     return OK;
 }
 
-/* --- a template with active runs stays --- */
+/* --- a template stays while runs of it are active, or an environment deploys with it --- */
+
+enum { ENVIRONMENTS = 500, USERS_NAMED = 10 };
 
 static const char *const active_states[] = {"pending", "running", "waiting", "paused", "cancelling"};
+
+static void refuse_used(struct request *r, struct str users, const char *why)
+{
+    r->details = arena_printf(&r->arena, "{\"usedBy\":" STR_FMT "}", STR_ARG(users));
+    reply_error(r, request_refuse(r, RES_IN_USE, "%s", why));
+}
+
+/* Environments whose config names the template. */
+static void got_environments(void *arg, enum code c, const struct page_result *result)
+{
+    struct request *r = arg;
+    struct str name = json_str(json_get(change_current(r)->old, "name"));
+    struct page_item item;
+    struct json_out o;
+    struct buf b;
+    int users = 0;
+
+    if (c != OK) {
+        reply_error(r, c);
+        return;
+    }
+    buf_init_arena(&b, &r->arena, 256);
+    json_out_init(&o, &b);
+    json_open(&o, '[');
+    for (size_t i = 0; page_item(result, i, &item); i++) {
+        const struct json *e = item.json.p == NULL ? NULL : json_parse(&r->arena, item.json, NULL, NULL);
+
+        if (!str_eq(json_str(json_path(e, S("config.deploymentTemplate"))), name) || users++ >= USERS_NAMED)
+            continue;
+        json_open(&o, '{');
+        json_key(&o, S("id"));
+        json_put_str(&o, item.id);
+        json_key(&o, S("kind"));
+        json_put_z(&o, environment_resource.kind);
+        json_close(&o, '}');
+    }
+    json_close(&o, ']');
+    if (users > 0)
+        refuse_used(r, buf_view(&b), "environments deploy with this template");
+    else
+        change_gathered(r);
+}
+
+static void read_environments(struct request *r)
+{
+    struct page_query q = {.space = {r->caller.partition, r->caller.tenant},
+                           .kind = environment_resource.kind,
+                           .source = PAGE_CREATED,
+                           .count = ENVIRONMENTS};
+    enum code c = store_page(r->worker->store, &r->arena, &q, &r->ops, got_environments, r);
+
+    if (c != OK)
+        reply_error(r, c);
+}
 
 static void got_runs(void *arg, enum code c, const struct page_result *result)
 {
@@ -141,14 +197,12 @@ static void got_runs(void *arg, enum code c, const struct page_result *result)
         for (size_t k = 0; fine && k < of_template.n && k < in_state.n; k++)
             used = used || (of_template.words[k] & in_state.words[k]) != 0;
     }
-    if (c != OK || !fine) {
+    if (c != OK || !fine)
         reply_error(r, c != OK ? c : SYS_OVERLOADED);
-    } else if (used) {
-        r->details = S("{\"usedBy\":[{\"kind\":\"run\"}]}");
-        reply_error(r, request_refuse(r, RES_IN_USE, "runs of this template are active"));
-    } else {
-        change_gathered(r);
-    }
+    else if (used)
+        refuse_used(r, S("[{\"kind\":\"run\"}]"), "runs of this template are active");
+    else
+        read_environments(r);
 }
 
 static enum flow template_gather(struct request *r, struct change *c)
