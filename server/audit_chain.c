@@ -26,7 +26,7 @@ struct json *audit_event(struct arena *a, const struct audit_link *link, const u
 {
     char time[CLOCK_TEXT];
     struct json_fault fault = {0};
-    const struct json_limits limits = {.depth = 64, .nodes = 200000};
+    const struct json_limits limits = {.depth = 1024, .nodes = 10000000};
     struct json *event = json_parse(a, link->entry, &limits, &fault);
     *broken = (event == NULL && !fault.exhausted) || (event != NULL && !json_is(event, JSON_OBJECT));
     if (event == NULL || *broken)

@@ -190,9 +190,32 @@ static void got_slice(void *arg, enum code c, const struct redis_value *reply)
         next_slice(v);
 }
 
+static void got_tail(void *arg, enum code c, const struct redis_value *reply)
+{
+    struct verification *v = arg;
+    if (c == OK && reply->count == 0)
+        break_at(v, v->sealed + 1, "missing");
+    if (c != OK)
+        reply_error(v->r, c);
+    else
+        answer(v);
+}
+
+/* The chain cannot be sealed over a hole, so it would stay unsealed for ever. */
+static enum flow check_tail(struct verification *v)
+{
+    struct arena *a = &v->scratch;
+    arena_reset(a);
+    const struct store_command command =
+        STORE_COMMAND(S("XRANGE"), key_audit(a, v->space), number(v, v->sealed + 1), number(v, v->sealed + 1));
+    return ask(v, &command, 1, got_tail);
+}
+
 static enum flow next_slice(struct verification *v)
 {
     struct arena *a = &v->scratch;
+    if (v->broken == 0 && v->next > v->sealed && v->sealed < v->last)
+        return check_tail(v);
     if (v->broken > 0 || v->next > v->sealed || v->checked >= AUDIT_VERIFY_MAX)
         return answer(v);
     int64_t to = v->next + AUDIT_SLICE - 1 < v->sealed ? v->next + AUDIT_SLICE - 1 : v->sealed;
@@ -310,7 +333,7 @@ static void got_ends(void *arg, enum code c, const struct redis_value *reply)
     if (v->sealed == 0 && v->last > 0 && v->first > 1)
         break_at(v, 1, "missing");
     if (v->sealed == 0)
-        answer(v);
+        next_slice(v);
     else
         ask(v, &command, 1, got_checkpoints);
 }

@@ -208,7 +208,7 @@ static const struct json *put(struct request *r, struct attempt *a)
     struct change *c = &a->change;
     bool failed;
     c->after = document_render(&r->arena, c->resource->fields, c->whole, c->old, &c->set);
-    const struct json *json = c->after.p == NULL ? NULL : json_parse(&r->arena, c->after, NULL, NULL);
+    const struct json *json = c->after.p == NULL ? NULL : document_json(&r->arena, c->after, NULL);
     struct str sealed = document_seal(&r->arena, r->worker->settings->keyring, space_of(r), c->resource, c->id,
                                       c->before == NULL ? STR_NONE : c->before->sealed,
                                       c->verb == CHANGE_ACTION ? NULL : c->patch, &failed);

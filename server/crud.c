@@ -24,6 +24,7 @@ struct reading {
     const struct resource *of;
     struct document d;
     document_then *then;
+    bool parse; /* somebody looks into it */
     char id[ID_UUID];
 };
 
@@ -70,7 +71,8 @@ static void read_one(void *arg, enum code c, const struct redis_value *v)
         x->then(r, &x->d, parsed);
 }
 
-enum flow crud_read(struct request *r, const struct resource *of, struct str id, document_then *then)
+static enum flow read_document(struct request *r, const struct resource *of, struct str id, bool parse,
+                               document_then *then)
 {
     struct reading *x = arena_new(&r->arena, struct reading);
     if (x == NULL)
@@ -80,11 +82,17 @@ enum flow crud_read(struct request *r, const struct resource *of, struct str id,
     x->r = r;
     x->of = of;
     x->then = then;
+    x->parse = parse;
     x->d.id = str_z(x->id);
     struct str key = key_document(&r->arena, (struct space){r->caller.partition, r->caller.tenant}, of->kind, x->d.id);
     const struct store_command command = STORE_COMMAND(S("HMGET"), key, S("j"), S("r"), S("sv"), S("o"), S("s"));
     enum code c = store_read(r->worker->store, &command, 1, &r->ops, read_one, x);
     return c == OK ? WAIT : reply_error(r, c);
+}
+
+enum flow crud_read(struct request *r, const struct resource *of, struct str id, document_then *then)
+{
+    return read_document(r, of, id, true, then);
 }
 
 /* Answering. */
@@ -162,7 +170,7 @@ static enum flow got(struct request *r, struct document *d, const struct json *p
 
 enum flow crud_get(struct request *r)
 {
-    return crud_read(r, r->resource, crud_id(r), got);
+    return read_document(r, r->resource, crud_id(r), false, got); /* spliced into its envelope as it is */
 }
 
 enum flow crud_list(struct request *r)

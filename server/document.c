@@ -279,6 +279,12 @@ unsigned document_schema(const struct resource *of)
     return of->schema == 0 ? 1 : (unsigned)of->schema;
 }
 
+struct json *document_json(struct arena *a, struct str text, struct json_fault *fault)
+{
+    const struct json_limits limits = {.depth = 1024, .nodes = 10000000};
+    return json_parse(a, text, &limits, fault);
+}
+
 static struct json *unreadable(const struct resource *of, const struct document *d, const char *why, enum code *code)
 {
     log_error("document.unreadable", "kind=%s id=" STR_FMT " schema=%lld why=%s", of->kind, STR_ARG(d->id),
@@ -289,7 +295,6 @@ static struct json *unreadable(const struct resource *of, const struct document 
 
 struct json *document_parse(struct arena *a, const struct resource *of, struct document *d, enum code *why)
 {
-    const struct json_limits limits = {.depth = DOCUMENT_DEPTH, .nodes = 1000000};
     struct json_fault fault;
 
     if (d->schema > document_schema(of))
@@ -297,7 +302,7 @@ struct json *document_parse(struct arena *a, const struct resource *of, struct d
     for (; d->schema < document_schema(of); d->schema++)
         if (of->upcast == NULL || !of->upcast(a, d))
             return unreadable(of, d, "no way up from its schema", why);
-    struct json *json = json_parse(a, d->json, &limits, &fault);
+    struct json *json = document_json(a, d->json, &fault);
     if (json == NULL && !fault.exhausted)
         return unreadable(of, d, fault.message, why);
     if (json == NULL)

@@ -16,8 +16,6 @@
 #include "server/resource.h"
 #include "server/store/commit.h"
 
-enum { DOCUMENT_DEPTH = 64 }; /* of a stored document: more than a body may have, so that it can always be read */
-
 struct document {
     struct str id;
     struct str json;  /* as stored */
@@ -72,6 +70,9 @@ struct str document_seal(struct arena *a, const struct keyring *k, struct space 
 /* NULL: memory ran out, or it cannot be opened (logged). An empty object without secrets. */
 struct json *document_unseal(struct arena *a, const struct keyring *k, struct space s, const struct resource *of,
                              struct str id, struct str sealed);
+
+/* Stored JSON, parsed. Its limits are wider than those of a body, so that what was taken can always be read. */
+struct json *document_json(struct arena *a, struct str text, struct json_fault *fault);
 
 unsigned document_schema(const struct resource *of);
 /* The resource of `kind`, of any dialect; NULL when there is none. */

@@ -184,6 +184,14 @@ describe('the chain', () => {
     await brokenAt(last.client, 4, 'missing');
   });
 
+  test('tells an entry that was removed before it was sealed', async () => {
+    const { client, stream } = await tenant(3);
+    const [hashes] = await s.redis.keys(`*}:as:${client.tenant}`);
+    await s.redis.command('DEL', hashes);
+    await s.redis.command('XDEL', stream, '1-0');
+    await brokenAt(client, 1, 'missing');
+  });
+
   test('tells entries that changed places', async () => {
     const { client, stream } = await tenant(6);
     const entries = await stored(stream);
@@ -201,6 +209,18 @@ describe('the chain', () => {
     assert.equal(found.valid, true);
     assert.equal(found.checked, found.lastSequence);
   });
+});
+
+test('failed authentications are counted by address, in the first tenant\'s trail', async () => {
+  const guarded = await s.addServer({ name: 'guarded', args: ['--workers', '1'] });
+  for (let i = 0; i < 5; i++) assert.equal((await guarded.client('slp_nonsense').get('/environments')).status, 401);
+  await guarded.stop(); // what was counted is written at the latest then
+  const entry = await eventually(() => newest({ action: 'authentication.failed' }), 'the count to be recorded');
+  assert.equal(entry.actorType, 'system');
+  assert.equal(entry.actorIp, '127.0.0.1');
+  assert.equal(entry.metadata.count, 5);
+  assert.match(entry.metadata.code, /^AUTH_/);
+  assert.equal((await events({ action: 'authentication.failed' })).meta.pagination.totalItems, 1);
 });
 
 describe('reading', () => {

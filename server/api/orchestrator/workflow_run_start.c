@@ -282,9 +282,7 @@ static struct json *document_of(struct start *s, const struct redis_value *text)
 {
     struct str copy = arena_str(&s->r->arena, redis_text(text));
 
-    return redis_is_nil(text)
-               ? NULL
-               : json_parse(&s->r->arena, copy, &(struct json_limits){.depth = DOCUMENT_DEPTH, .nodes = 400000}, NULL);
+    return redis_is_nil(text) ? NULL : document_json(&s->r->arena, copy, NULL);
 }
 
 static void found(void *arg, enum code c, const struct redis_value *v)
