@@ -524,6 +524,8 @@ static struct feed *feed_new(struct request *r, const struct feed_spec *spec, bo
 
 void feed_free(struct feed *f)
 {
+    if (f->own != NULL)
+        *f->own = NULL;
     hub_unfollow(&f->follower);
     ops_detach(&f->ops);
     feed_client_fini(f);
@@ -541,10 +543,12 @@ void feed_free(struct feed *f)
 static void request_ended(void *arg)
 {
     struct feed *f = *(struct feed **)arg;
+    if (f == NULL)
+        return;
+    f->request = NULL;
+    f->own = NULL;
     if (f->stage == FEED_OPENING)
         feed_free(f);
-    else
-        f->request = NULL;
 }
 
 static enum flow take_parameters(struct feed *f, struct request *r)
@@ -575,6 +579,7 @@ enum flow feed_open(struct request *r, const struct feed_spec *spec)
     if (f == NULL)
         return reply_error(r, SYS_OVERLOADED);
     *own = f;
+    f->own = own;
     if (!arena_defer(&r->arena, request_ended, own) ||
         (r->caller.type != CALLER_NONE && !feed_take_caller(f, &r->caller)))
         return reply_error(r, SYS_OVERLOADED);

@@ -28,7 +28,8 @@ struct feed {
     struct list want;  /* in feeds->wanting: has room for a slice once the queue was flushed */
     struct feeds *feeds;
     const struct feed_spec *spec;
-    struct request *request; /* while FEED_OPENING */
+    struct request *request; /* while it lives */
+    struct feed **own;       /* in the request's arena: what it will free, or let go */
     struct conn *conn;       /* once upgraded */
     struct ws *ws;           /* while a frame of the client is under way */
     struct login *login;     /* while a token is being checked */
