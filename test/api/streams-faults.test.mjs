@@ -86,6 +86,61 @@ describe('with a network that loses things', () => {
   });
 });
 
+describe('with data from a backup', () => {
+  let s;
+  before(async () => (s = await start({ name: 'restored', instances: 2 })));
+  after(() => s?.stop());
+
+  test('every stream is told so, and starts over from the state that is there', async () => {
+    const r = await holding(s.api);
+    const act = (action) => s.api.want(200, 'POST', `/workflow-runs/${r.id}/${action}`, {});
+    // A 503 may or may not have been done, so the state decides.
+    const resume = () =>
+      eventually(async () => {
+        if ((await s.api.want(200, 'GET', `/workflow-runs/${r.id}`)).status !== 'paused') return true;
+        await act('resume');
+        return false;
+      }, 'the run to be resumed');
+    await act('pause');
+    const streams = [
+      ...s.servers.map((server) => new WsStream(server, streamOf(r), { token: s.key, query: { since: '0' } })),
+      new SseStream(s.server, streamOf(r), { token: s.key, query: { since: '0' } }),
+    ];
+    for (const stream of streams) await stream.frame('workflow_paused');
+    await s.redis.kill();
+    s.redis.backup();
+    await s.redis.start();
+    await resume();
+    await act('pause');
+    const last = await streams[0].until((x) => x.events.filter((e) => e.type === 'workflow_paused')[1], 'the second pause');
+    for (const stream of streams) await stream.until((x) => x.events.at(-1).seq === last.seq, 'the second pause');
+    const { epoch } = streams[0].frames[0];
+
+    await s.redis.kill();
+    s.redis.restore();
+    await s.redis.start();
+    for (const stream of streams) {
+      const gap = await stream.frame('gap');
+      const snapshot = await stream.frame('snapshot', (f) => stream.frames.indexOf(f) > stream.frames.indexOf(gap));
+      assert.equal(gap.reason, 'reset');
+      assert.ok(snapshot.seq < last.seq, `${snapshot.seq} is behind ${last.seq}`);
+      assert.equal(gap.toSeq, snapshot.seq);
+      assert.equal(snapshot.data.run.status, 'paused');
+    }
+    await resume();
+    for (const stream of streams) {
+      const at = stream.types.indexOf('gap');
+      await stream.until((x) => x.frames.slice(at).some((f) => f.type === 'workflow_resumed'), 'the resume');
+      const snapshot = stream.frames.slice(at).find((f) => f.type === 'snapshot');
+      const behind = stream.frames.slice(at).filter((f) => f.type.startsWith('workflow_')).map((f) => f.seq);
+      assert.deepEqual(behind, behind.map((_, i) => snapshot.seq + 1 + i));
+    }
+    const late = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: `${epoch}:2` } });
+    assert.equal((await late.frame('gap')).reason, 'epoch');
+    assert.notEqual(late.frames[0].epoch, epoch);
+  });
+});
+
 describe('with little time', () => {
   let s;
   before(async () => {

@@ -1,4 +1,5 @@
 // A private redis-server on a unix socket, with an append-only file so that it survives its own kill -9.
+import fs from 'node:fs';
 import net from 'node:net';
 import { eventually, within } from './wait.mjs';
 
@@ -26,6 +27,16 @@ export class Redis {
 
   stop() {
     return this.process.stop();
+  }
+
+  /** Puts the data of a Redis that is not running aside, and back: a backup and its restore. */
+  backup(to = 'backup') {
+    fs.cpSync(this.nest.file(`${this.name}-aof`), this.nest.file(`${this.name}-${to}`), { recursive: true });
+  }
+
+  restore(from = 'backup') {
+    fs.rmSync(this.nest.file(`${this.name}-aof`), { recursive: true });
+    fs.cpSync(this.nest.file(`${this.name}-${from}`), this.nest.file(`${this.name}-aof`), { recursive: true });
   }
 
   /** One command on a connection of its own. Bulk strings are answered as text, errors are thrown. */
