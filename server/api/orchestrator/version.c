@@ -13,7 +13,7 @@ static const struct field fields[] = {
     {"componentId",  FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER, .ref = "component"},
     {"tag",          FIELD_STRING, FIELD_REQUIRED | FIELD_FILTER, .min = 1, .max = 128,
      .pattern = "^[A-Za-z0-9_][A-Za-z0-9._+-]*$", .doc = "As people call it. A tag that moves to another digest is a version of its own."},
-    {"digest",       FIELD_STRING, FIELD_REQUIRED | FIELD_FILTER, .pattern = DIGEST, .doc = "What the tag stands for."},
+    {"digest",       FIELD_STRING, FIELD_REQUIRED | FIELD_FILTER, .max = 71, .pattern = DIGEST, .doc = "What the tag stands for."},
     {"reference",    FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED | FIELD_UNIQUE | FIELD_PER_PARENT, .max = 255,
      .doc = "<tag>@<digest>, unique in the component."},
     {"semver",       FIELD_STRING, FIELD_READONLY | FIELD_NULLABLE | FIELD_FILTER, .max = 128, .doc = "The tag as a semantic version, when it is one."},
