@@ -71,10 +71,12 @@ async function bodyFor(at) {
   return known ? known() : minimal(document, bodySchema(route?.item.post ?? {}));
 }
 
+/** The one of its collection, or another one that nobody else will see. */
 async function make(collection, fresh = false) {
-  if (fresh || !made.has(collection))
-    made.set(collection, await (MAKE[collection]?.() ?? api.want(201, 'POST', collection, await bodyFor(collection))));
-  return made.get(collection);
+  if (!fresh && made.has(collection)) return made.get(collection);
+  const one = await (MAKE[collection]?.() ?? api.want(201, 'POST', collection, await bodyFor(collection)));
+  if (!fresh) made.set(collection, one);
+  return one;
 }
 
 /** The path with its parameters filled in by things that exist. */
