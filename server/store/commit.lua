@@ -9,44 +9,45 @@ local CHUNK = 2048
 local function document(x, kind, id)
   local name = kind .. ':' .. id
   local d = x.documents[name]
-  if not d then
-    local key = x.p .. 'd:' .. x.tenant .. ':' .. name
-    local refusal = typed(x.part, 'hash', key)
-    if refusal then
-      return nil, refusal
-    end
-    local h = call('HMGET', key, 'r', 'o', 'x')
-    d = { key = key, kind = kind, id = id, revision = tonumber(h[1] or 0), ordinal = tonumber(h[2] or 0) }
-    d.index = h[3] and cmsgpack.unpack(h[3]) or { {}, {}, {}, {} }
-    x.documents[name] = d
+  if d then
+    return d
   end
+  local key = x.p .. 'd:' .. x.tenant .. ':' .. name
+  local h, refusal = read('HMGET', key, 'r', 'o', 'x')
+  if refusal then
+    return nil, refusal
+  end
+  d = { key = key, kind = kind, id = id, revision = tonumber(h[1] or 0), ordinal = tonumber(h[2] or 0) }
+  d.index = h[3] and cmsgpack.unpack(h[3]) or { {}, {}, {}, {} }
+  x.documents[name] = d
   return d
 end
 
--- The chunk of a facet that holds the ordinal, read once and written once.
-local function chunk_of(x, key, ordinal)
-  local facet = x.facets[key]
-  local number = floor(ordinal / CHUNK)
-  if not facet then
-    facet = {}
-    x.facets[key] = facet
-  end
-  local c = facet[number]
-  if not c then
-    c = { bits = call('HGET', key, number) or '' }
-    facet[number] = c
-  end
-  return c
+-- The index of a document is {facets, numbers, texts, uniques}. Its change is worked out while checking, in x.facets,
+-- x.sorted and x.uniques, and only what differs is looked at and written.
+
+local function index_key(x, letter, kind, name)
+  return x.p .. letter .. ':' .. x.tenant .. ':' .. kind .. ':' .. name
 end
 
+-- Sets or clears the ordinal's bit in a facet; each chunk is read once and written once. A refusal or nil.
 local function set_bit(x, key, ordinal, on)
-  local c = chunk_of(x, key, ordinal)
-  local bit_number = ordinal % CHUNK
+  local number, bit_number = floor(ordinal / CHUNK), ordinal % CHUNK
+  local name = number .. key
+  local c = x.facets[name]
+  if not c then
+    local bits, refusal = read('HGET', key, number)
+    if refusal then
+      return refusal
+    end
+    c = { key = key, number = number, bits = bits or '' }
+    x.facets[name] = c
+  end
   local at, mask = floor(bit_number / 8), 2 ^ (bit_number % 8)
   local old = byte(c.bits, at + 1) or 0
   local new = on and bit.bor(old, mask) or bit.band(old, bit.bnot(mask))
   if new == old then
-    return
+    return nil
   end
   if at >= #c.bits then
     c.bits = c.bits .. rep('\0', at - #c.bits) .. char(new)
@@ -60,80 +61,13 @@ local function set_bit(x, key, ordinal, on)
 end
 
 local function write_facets(x)
-  for key, facet in pairs(x.facets) do
-    for number, c in pairs(facet) do
-      if c.changed and c.bits == '' then
-        call('HDEL', key, number)
-      elseif c.changed then
-        call('HSET', key, number, c.bits)
-      end
+  for _, c in pairs(x.facets) do
+    if c.changed and c.bits == '' then
+      call('HDEL', c.key, c.number)
+    elseif c.changed then
+      call('HSET', c.key, c.number, c.bits)
     end
   end
-end
-
--- Who has a unique value, as this commit sees it so far: {is, was}, with false for nobody.
-local function holder(x, key, value)
-  local claims = x.uniques[key]
-  if not claims then
-    claims = {}
-    x.uniques[key] = claims
-  end
-  local claim_of = claims[value]
-  if not claim_of then
-    local id = call('HGET', key, value)
-    claim_of = { is = id, was = id }
-    claims[value] = claim_of
-  end
-  return claim_of
-end
-
-local function facet_key(x, kind, facet)
-  return x.p .. 'f:' .. x.tenant .. ':' .. kind .. ':' .. facet
-end
-
-local function sorted_key(x, kind, field)
-  return x.p .. 'z:' .. x.tenant .. ':' .. kind .. ':' .. field
-end
-
-local function unique_key(x, kind, suffix)
-  return x.p .. 'u:' .. x.tenant .. ':' .. kind .. ':' .. suffix
-end
-
--- The types of all keys an index names.
-local function check_index(x, kind, index)
-  local part = x.part
-  local refusal
-  for _, facet in ipairs(index[1]) do
-    refusal = refusal or typed(part, 'hash', facet_key(x, kind, facet))
-  end
-  for _, pair in ipairs(index[2]) do
-    refusal = refusal or typed(part, 'zset', sorted_key(x, kind, pair[1]))
-  end
-  for _, pair in ipairs(index[3]) do
-    refusal = refusal or typed(part, 'zset', sorted_key(x, kind, pair[1]))
-  end
-  for _, unique in ipairs(index[4]) do
-    refusal = refusal or typed(part, 'hash', unique_key(x, kind, unique[1]))
-  end
-  return refusal
-end
-
--- Unique values: the old ones become free, the new ones must be. An entry is {suffix, value, code, label}.
-local function claim_uniques(x, d, index)
-  for _, unique in ipairs(d.index[4]) do
-    local held = holder(x, unique_key(x, d.kind, unique[1]), unique[2])
-    if held.is == d.id then
-      held.is = false
-    end
-  end
-  for _, unique in ipairs(index[4]) do
-    local held = holder(x, unique_key(x, d.kind, unique[1]), unique[2])
-    if held.is and held.is ~= d.id then
-      return { unique[3], unique[4], held.is }
-    end
-    held.is = d.id
-  end
-  return nil
 end
 
 local function set_of(list)
@@ -144,57 +78,118 @@ local function set_of(list)
   return set
 end
 
-local function text_member(pair, id)
-  return pair[2] .. '\0' .. id
+local function change_facets(x, d, ordinal, new)
+  local was, is = set_of(d.index[1]), set_of(new[1])
+  local refusal
+  for _, facet in ipairs(d.index[1]) do
+    if not is[facet] then
+      refusal = refusal or set_bit(x, index_key(x, 'f', d.kind, facet), ordinal, false)
+    end
+  end
+  for _, facet in ipairs(new[1]) do
+    if not was[facet] then
+      refusal = refusal or set_bit(x, index_key(x, 'f', d.kind, facet), ordinal, true)
+    end
+  end
+  return refusal
 end
 
--- Moves the stored index of a document from `old` to `new`.
-local function write_index(x, d, ordinal, old, new)
-  local was, is = set_of(old[1]), set_of(new[1])
-  for facet in pairs(was) do
-    if not is[facet] then
-      set_bit(x, facet_key(x, d.kind, facet), ordinal, false)
+-- The sorted sets as {field, member, score} by field: a number is the score of the id, a text is part of the member.
+local function sorted_of(d, index)
+  local set = {}
+  for _, pair in ipairs(index[2]) do
+    set[pair[1]] = { pair[1], d.id, pair[2] }
+  end
+  for _, pair in ipairs(index[3]) do
+    set[pair[1]] = { pair[1], pair[2] .. '\0' .. d.id, 0 }
+  end
+  return set
+end
+
+local function change_sorted(x, d, new)
+  local was, is = sorted_of(d, d.index), sorted_of(d, new)
+  for field, old in pairs(was) do
+    if not is[field] or is[field][2] ~= old[2] then
+      local key = index_key(x, 'z', d.kind, field)
+      local refusal = typed(x.part, 'zset', key)
+      if refusal then
+        return refusal
+      end
+      x.sorted[#x.sorted + 1] = { 'ZREM', key, old[2] }
     end
   end
-  for facet in pairs(is) do
-    if not was[facet] then
-      set_bit(x, facet_key(x, d.kind, facet), ordinal, true)
+  for field, entry in pairs(is) do
+    local old = was[field]
+    if not old or old[2] ~= entry[2] or old[3] ~= entry[3] then
+      local key = index_key(x, 'z', d.kind, field)
+      local refusal = typed(x.part, 'zset', key)
+      if refusal then
+        return refusal
+      end
+      x.sorted[#x.sorted + 1] = { 'ZADD', key, entry[3], entry[2] }
     end
   end
-  local kept = {}
-  for _, pair in ipairs(new[2]) do
-    kept[pair[1]] = true
-    call('ZADD', sorted_key(x, d.kind, pair[1]), pair[2], d.id)
+end
+
+local function write_sorted(x)
+  for _, command in ipairs(x.sorted) do
+    call(unpack(command))
   end
-  for _, pair in ipairs(old[2]) do
-    if not kept[pair[1]] then
-      call('ZREM', sorted_key(x, d.kind, pair[1]), d.id)
+end
+
+-- Who has a unique value, as this commit sees it so far: {is, was}, with false for nobody; or nil and a refusal.
+local function holder(x, key, value)
+  local name = key .. '\0' .. value
+  local held = x.uniques[name]
+  if held then
+    return held
+  end
+  local id, refusal = read('HGET', key, value)
+  if refusal then
+    return nil, refusal
+  end
+  held = { key = key, value = value, is = id, was = id }
+  x.uniques[name] = held
+  return held
+end
+
+-- The old values become free, the new ones must be. An entry is {name, value, code, label}.
+local function change_uniques(x, d, new)
+  for _, unique in ipairs(d.index[4]) do
+    local held, refusal = holder(x, index_key(x, 'u', d.kind, unique[1]), unique[2])
+    if refusal then
+      return refusal
+    end
+    if held.is == d.id then
+      held.is = false
     end
   end
-  kept = {}
-  for _, pair in ipairs(new[3]) do
-    kept[pair[1]] = text_member(pair, d.id)
-  end
-  for _, pair in ipairs(old[3]) do
-    if kept[pair[1]] ~= text_member(pair, d.id) then
-      call('ZREM', sorted_key(x, d.kind, pair[1]), text_member(pair, d.id))
+  for _, unique in ipairs(new[4]) do
+    local held, refusal = holder(x, index_key(x, 'u', d.kind, unique[1]), unique[2])
+    if refusal then
+      return refusal
     end
-  end
-  for _, pair in ipairs(new[3]) do
-    call('ZADD', sorted_key(x, d.kind, pair[1]), 0, text_member(pair, d.id))
+    if held.is and held.is ~= d.id then
+      return { unique[3], unique[4], held.is }
+    end
+    held.is = d.id
   end
 end
 
 local function write_uniques(x)
-  for key, claims in pairs(x.uniques) do
-    for value, held in pairs(claims) do
-      if held.is and held.is ~= held.was then
-        call('HSET', key, value, held.is)
-      elseif held.was and not held.is then
-        call('HDEL', key, value)
-      end
+  for _, held in pairs(x.uniques) do
+    if held.is and held.is ~= held.was then
+      call('HSET', held.key, held.value, held.is)
+    elseif held.was and not held.is then
+      call('HDEL', held.key, held.value)
     end
   end
+end
+
+local function change_index(x, d, new)
+  local refusal = change_uniques(x, d, new) or change_facets(x, d, d.ordinal, new) or change_sorted(x, d, new)
+  d.index = new
+  return refusal
 end
 
 local function same_slot(x, key)
@@ -284,6 +279,21 @@ end
 -- Each verb: what it needs checked, and how it is written once nothing can fail any more.
 local needs, writes = {}, {}
 
+-- The ordinal for a new document of a kind.
+local function next_ordinal(x, w, kind)
+  w.last_key, w.order_key = x.p .. 'n:' .. x.tenant .. ':' .. kind, x.p .. 'o:' .. x.tenant .. ':' .. kind
+  local last, refusal = x.ordinals[w.last_key], nil
+  if not last then
+    last, refusal = counter(w.last_key)
+    refusal = refusal or typed(x.part, 'zset', w.order_key)
+    if refusal then
+      return nil, refusal
+    end
+  end
+  x.ordinals[w.last_key] = last + 1
+  return last + 1
+end
+
 -- {put, kind, id, revision, schema, json, index or false, sealed or false}
 function needs.put(x, w)
   local d, refusal = document(x, w[2], w[3])
@@ -296,45 +306,31 @@ function needs.put(x, w)
     end
     return { CONFLICT, 'revision', d.revision }
   end
-  w.d, w.old = d, d.index
-  w.new = w[7] and cmsgpack.unpack(w[7]) or d.index
-  refusal = check_index(x, d.kind, w.old) or check_index(x, d.kind, w.new) or claim_uniques(x, d, w.new)
-  if refusal then
-    return refusal
-  end
   if d.revision == 0 then
-    local last_key, order_key = x.p .. 'n:' .. x.tenant .. ':' .. d.kind, x.p .. 'o:' .. x.tenant .. ':' .. d.kind
-    if not x.ordinals[last_key] then
-      x.ordinals[last_key], refusal = counter(x.part, last_key)
-      refusal = refusal or typed(x.part, 'zset', order_key)
-      if refusal then
-        return refusal
-      end
-    end
-    x.ordinals[last_key] = x.ordinals[last_key] + 1
-    d.ordinal = x.ordinals[last_key]
-    w.last_key, w.order_key = last_key, order_key
+    d.ordinal, refusal = next_ordinal(x, w, d.kind)
   end
-  w.ordinal = d.ordinal
-  d.revision, d.index = w[4], w.new
+  w.d, w.ordinal = d, d.ordinal
+  d.revision = w[4]
+  if w[7] then
+    refusal = refusal or change_index(x, d, cmsgpack.unpack(w[7]))
+  end
+  return refusal
 end
 
-function writes.put(x, w)
-  local d = w.d
-  if w.order_key then
-    call('SET', w.last_key, w.ordinal)
-    call('ZADD', w.order_key, w.ordinal, d.id)
-    call('HSET', d.key, 'j', w[6], 'r', w[4], 'sv', w[5], 'o', w.ordinal)
-  else
-    call('HSET', d.key, 'j', w[6], 'r', w[4], 'sv', w[5])
-  end
+function writes.put(_, w)
+  local key, id = w.d.key, w.d.id
   if w[7] then
-    call('HSET', d.key, 'x', w[7])
+    call('HSET', key, 'j', w[6], 'r', w[4], 'sv', w[5], 'o', w.ordinal, 'x', w[7])
+  else
+    call('HSET', key, 'j', w[6], 'r', w[4], 'sv', w[5], 'o', w.ordinal)
   end
   if w[8] then
-    call('HSET', d.key, 's', w[8])
+    call('HSET', key, 's', w[8])
   end
-  write_index(x, d, w.ordinal, w.old, w.new)
+  if w.order_key then
+    call('SET', w.last_key, w.ordinal)
+    call('ZADD', w.order_key, w.ordinal, id)
+  end
 end
 
 -- {field, kind, id, field, value or false}
@@ -369,18 +365,14 @@ function needs.delete(x, w)
   if w[4] ~= 0 and w[4] ~= d.revision then
     return { CONFLICT, 'revision', d.revision }
   end
-  w.d, w.old, w.ordinal = d, d.index, d.ordinal
-  w.order_key = x.p .. 'o:' .. x.tenant .. ':' .. d.kind
-  refusal = check_index(x, d.kind, w.old) or typed(x.part, 'zset', w.order_key)
-    or claim_uniques(x, d, { {}, {}, {}, {} })
-  d.revision, d.index = 0, { {}, {}, {}, {} }
-  return refusal
+  w.d, w.order_key = d, x.p .. 'o:' .. x.tenant .. ':' .. d.kind
+  d.revision = 0
+  return typed(x.part, 'zset', w.order_key) or change_index(x, d, { {}, {}, {}, {} })
 end
 
-function writes.delete(x, w)
+function writes.delete(_, w)
   call('DEL', w.d.key)
   call('ZREM', w.order_key, w.d.id)
-  write_index(x, w.d, w.ordinal, w.old, { {}, {}, {}, {} })
 end
 
 local function channel(x, name)
@@ -425,11 +417,10 @@ function writes.channel() end
 function needs.audit(x, w)
   if not x.audit then
     local refusal
-    x.audit, refusal = open_stream(x.part, x.p .. 'a:' .. x.tenant, x.p .. 'an:' .. x.tenant)
+    x.audit, refusal = open_stream(x.p .. 'a:' .. x.tenant, x.p .. 'an:' .. x.tenant)
     if refusal then
       return refusal
     end
-    x.audit_first = x.audit.last + 1
   end
   x.audit.last = x.audit.last + 1
   w.seq = x.audit.last
@@ -595,7 +586,7 @@ local function commit(keys, args)
   local plan = cmsgpack.unpack(args[1])
   local x = {
     part = part, p = part.p, now = part.now, tenant = plan[1],
-    documents = {}, facets = {}, uniques = {}, ordinals = {}, channels = {}, order = {}, dropped = 0,
+    documents = {}, facets = {}, sorted = {}, uniques = {}, ordinals = {}, channels = {}, order = {}, dropped = 0,
   }
   local refusal = refusal_of(x, plan)
   if refusal then
@@ -605,6 +596,7 @@ local function commit(keys, args)
     writes[w[1]](x, w)
   end
   write_facets(x)
+  write_sorted(x)
   write_uniques(x)
   local seqs = {}
   for i, ch in ipairs(x.order) do

@@ -64,13 +64,21 @@ local function typed(part, kind, key)
   return nil
 end
 
--- The counter in a string key, or a refusal.
-local function counter(part, key)
-  local refusal = typed(part, 'string', key)
+-- What a command reads from a key of ours, or nil and a refusal when the key is of another type.
+local function read(command, key, ...)
+  local answer = pcall(command, key, ...)
+  if type(answer) == 'table' and answer.err then
+    return nil, { WRONG, 'type', key }
+  end
+  return answer
+end
+
+-- The counter in a string key, or nil and a refusal.
+local function counter(key)
+  local text, refusal = read('GET', key)
   if refusal then
     return nil, refusal
   end
-  local text = call('GET', key)
   local n = tonumber(text or 0)
   if not n or n < 0 or n ~= floor(n) or n > 2 ^ 52 then
     return nil, { WRONG, 'number', key }
@@ -94,20 +102,23 @@ local function iso(ms)
 end
 
 -- A stream whose entries are numbered without holes: its name and the key of its last number.
-local function open_stream(part, key, seq_key)
-  local last, refusal = counter(part, seq_key)
-  refusal = refusal or typed(part, 'stream', key)
+local function open_stream(key, seq_key)
+  local last, refusal = counter(seq_key)
+  local beyond
+  if not refusal then
+    beyond, refusal = read('XRANGE', key, '(' .. format('%.0f', last) .. '-0', '+', 'COUNT', 1)
+  end
   if refusal then
     return nil, refusal
   end
-  if #call('XRANGE', key, '(' .. format('%.0f', last) .. '-0', '+', 'COUNT', 1) > 0 then
+  if #beyond > 0 then
     return nil, { WRONG, 'stream', key }
   end
   return { key = key, seq_key = seq_key, last = last, frames = {} }
 end
 
 local function open_channel(part, tenant, channel)
-  return open_stream(part, part.p .. 'e:' .. tenant .. ':' .. channel, part.p .. 'es:' .. tenant .. ':' .. channel)
+  return open_stream(part.p .. 'e:' .. tenant .. ':' .. channel, part.p .. 'es:' .. tenant .. ':' .. channel)
 end
 
 -- Queues a frame; `rest` is what follows its sequence and time.
