@@ -76,7 +76,7 @@ local function charge(part, s, cost, answer)
 end
 
 local function write_rate(part, s)
-  call('HSET', s.key, 'w', s.start, 'n', s.count, 'l', s.level, 's', part.now)
+  call('HSET', s.key, 'w', int(s.start), 'n', int(s.count), 'l', int(s.level), 's', part.now_text)
   if s.new then
     -- By then the window is over and the bucket full: the key says no more than its absence.
     call('PEXPIRE', s.key, max(2 * WINDOW, math.ceil(s.burst * WINDOW / s.limit) + WINDOW))
@@ -129,7 +129,7 @@ local function admit(keys, args)
   if claimed then
     local k = plan.k
     call('DEL', claimed)
-    call('HSET', claimed, 'state', 'claimed', 'fingerprint', k[3], 'owner', k[4], 'until', part.now + k[5])
+    call('HSET', claimed, 'state', 'claimed', 'fingerprint', k[3], 'owner', k[4], 'until', int(part.now + k[5]))
     call('PEXPIRE', claimed, k[5] + 1000)
   end
   return answer

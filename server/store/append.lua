@@ -16,7 +16,7 @@ local function add_lines(part, ch, log, lines, drop, marker, cap)
       rest = marker
     end
     bytes = bytes + #rest
-    add_frame(part, ch, '"logSeq":' .. format('%.0f', log.next) .. ',' .. rest)
+    add_frame(part, ch, rest, log.next)
     log.next = log.next + 1
   end
   log.bytes = bytes
@@ -26,7 +26,7 @@ local function append(keys, args)
   local part = enter(keys)
   local plan = cmsgpack.unpack(args[1])
   local tenant, run, task, first, lines = plan[1], plan[2], plan[5], plan[6], plan[7]
-  local index_key = part.p .. 'l:' .. tenant .. ':run:' .. run .. ':' .. plan[3] .. ':' .. plan[4]
+  local index_key = part.p .. 'l:' .. tenant .. ':run:' .. run .. ':' .. plan[3] .. ':' .. int(plan[4])
   local meta_key = index_key .. ':m'
   local ch, refusal = open_channel(part, tenant, 'run:' .. run)
   refusal = refusal or typed(part, 'zset', index_key) or typed(part, 'hash', meta_key)
@@ -57,14 +57,14 @@ local function append(keys, args)
   end
   if added > 0 then
     flush_channel(ch)
-    call('ZADD', index_key, log_first, format('%.0f', ch.last) .. '-0')
-    call('HSET', meta_key, 'next', log.next, 'bytes', log.bytes)
+    call('ZADD', index_key, int(log_first), int(ch.last) .. '-0')
+    call('HSET', meta_key, 'next', int(log.next), 'bytes', int(log.bytes))
   end
   if log.truncated and not was_truncated then
     call('HSET', meta_key, 'truncated', 1)
   end
   if task ~= '' then
-    call('HSET', meta_key, 't:' .. task, expected)
+    call('HSET', meta_key, 't:' .. task, int(expected))
   end
   if plan[9] then
     call('HSET', meta_key, 'complete', 1)

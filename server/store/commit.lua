@@ -32,7 +32,7 @@ end
 
 -- Sets or clears the ordinal's bit in a facet; each chunk is read once and written once. A refusal or nil.
 local function set_bit(x, key, ordinal, on)
-  local number, bit_number = floor(ordinal / CHUNK), ordinal % CHUNK
+  local number, bit_number = int(floor(ordinal / CHUNK)), ordinal % CHUNK
   local name = number .. key
   local c = x.facets[name]
   if not c then
@@ -101,7 +101,7 @@ local function sorted_of(d, index)
     set[pair[1]] = { pair[1], d.id, pair[2] }
   end
   for _, pair in ipairs(index[3]) do
-    set[pair[1]] = { pair[1], pair[2] .. '\0' .. d.id, 0 }
+    set[pair[1]] = { pair[1], pair[2] .. '\0' .. d.id, '0' }
   end
   return set
 end
@@ -318,18 +318,18 @@ function needs.put(x, w)
 end
 
 function writes.put(_, w)
-  local key, id = w.d.key, w.d.id
+  local key, ordinal = w.d.key, int(w.ordinal)
   if w[7] then
-    call('HSET', key, 'j', w[6], 'r', w[4], 'sv', w[5], 'o', w.ordinal, 'x', w[7])
+    call('HSET', key, 'j', w[6], 'r', int(w[4]), 'sv', int(w[5]), 'o', ordinal, 'x', w[7])
   else
-    call('HSET', key, 'j', w[6], 'r', w[4], 'sv', w[5], 'o', w.ordinal)
+    call('HSET', key, 'j', w[6], 'r', int(w[4]), 'sv', int(w[5]), 'o', ordinal)
   end
   if w[8] then
     call('HSET', key, 's', w[8])
   end
   if w.order_key then
-    call('SET', w.last_key, w.ordinal)
-    call('ZADD', w.order_key, w.ordinal, id)
+    call('SET', w.last_key, ordinal)
+    call('ZADD', w.order_key, ordinal, w.d.id)
   end
 end
 
@@ -427,7 +427,7 @@ function needs.audit(x, w)
 end
 
 function writes.audit(x, w)
-  call('XADD', x.audit.key, format('%.0f', w.seq) .. '-0', 'j', w[2], 't', x.now)
+  call('XADD', x.audit.key, int(w.seq) .. '-0', 'j', w[2], 't', x.now_text)
   call('INCR', x.audit.seq_key)
 end
 
@@ -442,17 +442,17 @@ needs.inbox = need_run
 function writes.inbox(x, w)
   local k = w.k
   if w[3] ~= '' then
-    if call('ZADD', k.seen, 'NX', x.now, w[3]) == 0 then
+    if call('ZADD', k.seen, 'NX', x.now_text, w[3]) == 0 then
       x.dropped = x.dropped + 1
       return
     end
     local known = call('ZCARD', k.seen)
     if known > 1000 then
-      call('ZREMRANGEBYRANK', k.seen, 0, known - 1001)
+      call('ZREMRANGEBYRANK', k.seen, '0', int(known - 1001))
     end
   end
   call('RPUSH', k.inbox, w[4])
-  call('ZADD', k.dirty, 'NX', x.now, k.member)
+  call('ZADD', k.dirty, 'NX', x.now_text, k.member)
 end
 
 -- {claim, run, owner, lease ms}
@@ -479,19 +479,19 @@ end
 function writes.drained(x, w)
   local k = w.k
   if w[4] > 0 then
-    call('LTRIM', k.inbox, w[4], -1)
+    call('LTRIM', k.inbox, int(w[4]), '-1')
   end
   x.last = function()
     local left = call('LLEN', k.inbox)
     if left == 0 then
-      call('HSET', k.lease, 'until', 0)
+      call('HSET', k.lease, 'until', '0')
       call('ZREM', k.dirty, k.member)
       return { 0, w[3], 0, false, false, 0 }
     end
     local till = x.now + w[5]
-    call('HSET', k.lease, 'until', till)
-    call('ZADD', k.dirty, x.now, k.member)
-    return { 1, w[3], till, false, call('LRANGE', k.inbox, 0, 99), left }
+    call('HSET', k.lease, 'until', int(till))
+    call('ZADD', k.dirty, x.now_text, k.member)
+    return { 1, w[3], till, false, call('LRANGE', k.inbox, '0', '99'), left }
   end
 end
 
@@ -539,7 +539,7 @@ function needs.zset(x, w)
 end
 
 function writes.zset(x, w)
-  call('ZADD', w[2], w[4] or x.now, w[3])
+  call('ZADD', w[2], w[4] or x.now_text, w[3])
 end
 
 -- {zrem, key, member}
@@ -585,7 +585,7 @@ local function commit(keys, args)
   local part = enter(keys)
   local plan = cmsgpack.unpack(args[1])
   local x = {
-    part = part, p = part.p, now = part.now, tenant = plan[1],
+    part = part, p = part.p, now = part.now, now_text = part.now_text, tenant = plan[1],
     documents = {}, facets = {}, sorted = {}, uniques = {}, ordinals = {}, channels = {}, order = {}, dropped = 0,
   }
   local refusal = refusal_of(x, plan)

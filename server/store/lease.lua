@@ -19,7 +19,7 @@ local function claim_run(keys, args)
     answer = { 0, token, till, false, false, call('LLEN', k.inbox) }
     if token == plan[4] then
       answer[1], answer[3] = 1, part.now + plan[5]
-      call('HSET', k.lease, 'until', answer[3])
+      call('HSET', k.lease, 'until', int(answer[3]))
     end
   end
   if answer[1] == 1 then
@@ -32,9 +32,9 @@ redis.register_function { function_name = 'claim_1', callback = claim_run, flags
 
 -- Members whose time has come; they are not handed out again before `again`.
 local function hand_out(key, till, most, again)
-  local due = call('ZRANGEBYSCORE', key, '-inf', till, 'LIMIT', 0, most)
+  local due = call('ZRANGEBYSCORE', key, '-inf', int(till), 'LIMIT', '0', int(most))
   for _, member in ipairs(due) do
-    call('ZADD', key, 'XX', again, member)
+    call('ZADD', key, 'XX', int(again), member)
   end
   return due
 end
@@ -55,7 +55,7 @@ local function sweep(keys, args)
   if part.commits < plan[1] then
     raised = 1
     part.epoch, part.commits = max(now, part.epoch + 1), plan[1] + 1
-    call('HSET', part.meta, 'epoch', part.epoch, 'commits', part.commits, 'clock', now, 'abi', 1)
+    call('HSET', part.meta, 'epoch', int(part.epoch), 'commits', int(part.commits), 'clock', part.now_text, 'abi', '1')
   end
   if most == 0 then
     return { now, part.epoch, part.commits, {}, {}, {}, {}, raised }
@@ -65,7 +65,7 @@ local function sweep(keys, args)
     hand_out(dirty, now - plan[2], most, now),
     hand_out(timers, now, most, now + plan[4]),
     hand_out(queue, now, most, now + plan[4]),
-    call('ZRANGEBYSCORE', live, '-inf', now - plan[3], 'WITHSCORES', 'LIMIT', 0, most),
+    call('ZRANGEBYSCORE', live, '-inf', int(now - plan[3]), 'WITHSCORES', 'LIMIT', '0', int(most)),
     raised,
   }
 end

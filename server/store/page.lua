@@ -13,12 +13,12 @@ local function page_ids(plan, order_key, p)
   elseif s == 'ordinals' then
     local ids = {}
     for i, ordinal in ipairs(plan.n) do
-      ids[i] = call('ZRANGEBYSCORE', order_key, ordinal, ordinal, 'LIMIT', 0, 1)[1] or false
+      ids[i] = call('ZRANGEBYSCORE', order_key, int(ordinal), int(ordinal), 'LIMIT', '0', '1')[1] or false
     end
     return ids
   end
   local key = s == 'sorted' and p .. 'z:' .. plan.t .. ':' .. plan.k .. ':' .. plan.f or order_key
-  local ids = call(plan.r and 'ZREVRANGE' or 'ZRANGE', key, plan.o, plan.o + plan.c - 1)
+  local ids = call(plan.r and 'ZREVRANGE' or 'ZRANGE', key, int(plan.o), int(plan.o + plan.c - 1))
   if s == 'sorted' and plan.x then
     for i, member in ipairs(ids) do
       ids[i] = string.match(member, '([^%z]*)$')
