@@ -333,13 +333,13 @@ static int64_t deadline(const struct conn *c)
 void conn_settle(struct conn *c)
 {
     bool waiting = c->pending.n > c->at;
-    if (closing(c))
+    if (closing(c) || c->protocol != NULL)
         return;
     if (c->pending.failed) {
         stream_close(&c->stream);
         return;
     }
-    if (c->protocol == NULL && c->eof && !waiting && (c->x == NULL || may_read(c->x))) {
+    if (c->eof && !waiting && (c->x == NULL || may_read(c->x))) {
         stream_finish(&c->stream, 0); /* no more requests, or the end came inside one */
         return;
     }
@@ -352,19 +352,23 @@ void conn_settle(struct conn *c)
         else
             stream_resume(&c->stream);
     }
-    if (c->protocol == NULL)
-        timer_start(&c->timer, loop_of(c), deadline(c) - loop_now_ms(loop_of(c)), on_deadline, c);
+    timer_start(&c->timer, loop_of(c), deadline(c) - loop_now_ms(loop_of(c)), on_deadline, c);
 }
 
-/* Bytes that came behind a request which upgraded belong to the protocol. */
+/* Bytes that came behind a request which upgraded belong to the protocol, and so does pausing from here on. */
 static void hand_rest(struct conn *c)
 {
     struct buf rest = c->pending;
     size_t at = c->at;
     c->pending = (struct buf){0};
     c->at = 0;
+    if (c->paused)
+        stream_resume(&c->stream);
+    c->paused = false;
     if (rest.n > at)
         c->protocol->on_read(c->state, str_slice(buf_view(&rest), at, rest.n));
+    if (rest.failed || c->eof)
+        stream_close(&c->stream);
     buf_free(&rest);
 }
 
