@@ -5,6 +5,7 @@
 // clang-format off
 const struct resource *const resources[] = {
     &environment_resource,
+    &freeze_window_resource,
     &target_resource,
     &agent_resource,
     &agent_token_resource,
