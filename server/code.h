@@ -38,6 +38,9 @@
     X(RES_HEADERS_TOO_LARGE, 431, "the header block is larger than the limit")                                              \
     X(RATE_LIMIT_EXCEEDED, 429, "too many requests; see Retry-After")                                                       \
     X(ENV_ORDER_VIOLATION, 422, "the environments' order would not hold")                                                   \
+    X(REL_EMPTY, 422, "a release needs at least one component")                                                             \
+    X(REL_TAG_UNRESOLVED, 422, "no version of the component has the tag or digest")                                         \
+    X(REL_COMPONENT_UNKNOWN, 422, "a component of the release does not exist")                                              \
     X(ENV_NO_ELIGIBLE_AGENT, 422, "no online agent has the capability and labels")                                          \
     X(AGT_TOKEN_USED, 409, "the registration token was already used")                                                       \
     X(AGT_REVOKED, 403, "the agent was revoked")                                                                            \

@@ -12,6 +12,7 @@ const struct resource *const resources[] = {
     &audit_event_resource,
     &component_resource,
     &version_resource,
+    &release_resource,
     &workflow_template_resource,
     &step_type_resource,
     &workflow_run_resource,

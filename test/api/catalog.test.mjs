@@ -123,3 +123,107 @@ describe('versions', () => {
     assert.equal((await api.post(`/components/${ghost}/versions`, { tag: '1', digest: digest(1) })).status, 404);
   });
 });
+
+describe('releases', () => {
+  const component = (more = {}) => api.want(201, 'POST', '/components', { name: name('part'), ...more });
+  const add = (c, tag, n) => api.want(201, 'POST', `/components/${c.id}/versions`, { tag, digest: digest(n) });
+  const release = (components, more = {}) => api.want(201, 'POST', '/releases', { name: name('release'), components, ...more });
+  const state = (answer) => [answer.status, answer.error.code, answer.error.details.currentState, answer.error.details.allowedActions];
+
+  test('resolve tags to digests once: what a tag does later changes nothing', async () => {
+    const c = await component({ imageRepository: 'registry.example/site' });
+    const first = await add(c, '1.0.0', 1);
+    const made = await release([{ componentId: c.id, tag: '1.0.0' }]);
+    const moved = await add(c, '1.0.0', 2);
+    assert.deepEqual(made.components, [{
+      componentId: c.id, digest: digest(1), imageRepository: 'registry.example/site', name: c.name, role: 'primary',
+      semver: '1.0.0', tag: '1.0.0', versionId: first.id,
+    }]);
+    assert.equal(made.status, 'ready');
+    assert.deepEqual((await api.get(`/releases/${made.id}`)).data.components, made.components);
+    assert.deepEqual((await release([{ componentId: c.id, digest: digest(2) }])).components[0].versionId, moved.id);
+    assert.deepEqual((await release([{ componentId: c.id, versionId: first.id }])).components[0].digest, digest(1));
+  });
+
+  test('have the same content hash for the same digests, whatever their order and names', async () => {
+    const [a, b] = [await component(), await component()];
+    await add(a, '1.0.0', 51);
+    await add(b, '1.0.0', 52);
+    const parts = [{ componentId: a.id, tag: '1.0.0' }, { componentId: b.id, digest: digest(52), role: 'sidecar' }];
+    const [one, two] = [await release(parts), await release([...parts].reverse())];
+    assert.equal(one.contentHash, two.contentHash);
+    assert.deepEqual(one.digests, [digest(51), digest(52)]);
+    assert.notEqual((await release([parts[0]])).contentHash, one.contentHash);
+    assert.deepEqual((await api.get('/releases', { query: { digests: digest(52), sort: 'createdAt' } })).data.map((r) => r.id),
+      [one.id, two.id]);
+  });
+
+  test('that cannot be resolved are refused, naming the component', async () => {
+    const c = await component();
+    const v = await add(c, '1.0.0', 1);
+    const other = await component();
+    const post = async (components) => refused(await api.post('/releases', { name: name('release'), components }));
+    assert.deepEqual(await post([]), [422, 'REL_EMPTY']);
+    assert.deepEqual(await post([{ componentId: c.id, tag: '2.0.0' }]), [422, 'REL_TAG_UNRESOLVED', 'components[0]']);
+    assert.deepEqual(await post([{ componentId: other.id, versionId: v.id }]), [422, 'REL_TAG_UNRESOLVED', 'components[0]']);
+    assert.deepEqual(await post([{ componentId: '0190a5b0-0000-7000-8000-0000000000ab', tag: '1.0.0' }]),
+      [422, 'REL_COMPONENT_UNKNOWN', 'components[0].componentId']);
+    assert.deepEqual(await post([{ componentId: c.id }]), [400, 'VAL_FAILED', 'components[0]']);
+    assert.deepEqual(await post([{ componentId: c.id, tag: '1.0.0', digest: digest(1) }]), [400, 'VAL_FAILED', 'components[0]']);
+    assert.deepEqual(await post([{ componentId: c.id, tag: '1.0.0' }, { componentId: c.id, tag: '1.0.0' }]),
+      [400, 'VAL_FAILED', 'components[1]']);
+  });
+
+  test('keep their components from being deleted', async () => {
+    const c = await component();
+    await add(c, '1.0.0', 1);
+    await release([{ componentId: c.id, tag: '1.0.0' }]);
+    assert.equal((await api.delete(`/components/${c.id}`)).error.code, 'RES_IN_USE');
+  });
+
+  // Every state against every action: what is allowed gives the state named, everything else is 409 with what is.
+  const allowed = {
+    draft: ['update', 'publish', 'delete'], ready: ['update', 'deprecate', 'delete'],
+    deprecated: ['update', 'archive'], archived: ['update'],
+  };
+  const act = {
+    'change components': (r, parts) => api.put(`/releases/${r.id}`, { components: parts }),
+    update: (r) => api.put(`/releases/${r.id}`, { notes: 'x' }),
+    publish: (r) => api.put(`/releases/${r.id}`, { status: 'ready' }),
+    unpublish: (r) => api.put(`/releases/${r.id}`, { status: 'draft' }),
+    deprecate: (r) => api.post(`/releases/${r.id}/deprecate`, { reason: 'superseded' }),
+    'set deprecated': (r) => api.put(`/releases/${r.id}`, { status: 'deprecated' }),
+    archive: (r) => api.put(`/releases/${r.id}`, { status: 'archived' }),
+    delete: (r) => api.delete(`/releases/${r.id}`),
+  };
+  const outcome = {
+    draft: { 'change components': 'draft', update: 'draft', publish: 'ready', unpublish: 'draft', delete: 'gone' },
+    ready: { update: 'ready', publish: 'ready', deprecate: 'deprecated', delete: 'gone' },
+    deprecated: { update: 'deprecated', 'set deprecated': 'deprecated', archive: 'archived' },
+    archived: { update: 'archived', archive: 'archived' },
+  };
+  for (const from of Object.keys(outcome))
+    for (const action of Object.keys(act))
+      test(`${action} of a release that is ${from}: ${outcome[from][action] ?? '409'}`, async () => {
+        const c = await component();
+        await add(c, '1.0.0', 1);
+        const parts = [{ componentId: c.id, tag: '1.0.0' }];
+        const r = await release(parts, { draft: from === 'draft' });
+        if (from === 'deprecated' || from === 'archived') await act.deprecate(r);
+        if (from === 'archived') await act.archive(r);
+        const answer = await act[action](r, parts);
+        const wanted = outcome[from][action];
+        if (wanted === undefined) assert.deepEqual(state(answer), [409, 'RES_INVALID_STATE', from, allowed[from]]);
+        else if (wanted === 'gone') assert.equal(answer.status, 204);
+        else assert.deepEqual([answer.status, answer.data.status], [200, wanted]);
+      });
+
+  test('may be empty only while they are drafts', async () => {
+    const draft = await release([], { draft: true });
+    assert.deepEqual(refused(await api.put(`/releases/${draft.id}`, { status: 'ready' })), [422, 'REL_EMPTY']);
+    const c = await component();
+    await add(c, '1.0.0', 1);
+    const ready = await api.put(`/releases/${draft.id}`, { status: 'ready', components: [{ componentId: c.id, tag: '1.0.0' }] });
+    assert.deepEqual([ready.status, ready.data.status, ready.data.components[0].digest], [200, 'ready', digest(1)]);
+  });
+});

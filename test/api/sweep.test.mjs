@@ -40,6 +40,13 @@ const BODY = {
     environmentId: (await make('/environments', true)).id, name: serial(), type: 'host', connection: { path: '/srv/site' },
   }),
   '/components': () => ({ name: serial() }),
+  '/releases': async () => {
+    const { id } = await make('/components', true);
+    const body = { tag: serial(), digest: `sha256:${'0'.repeat(64)}` };
+    await api.want(201, 'POST', `/components/${id}/versions`, body);
+    return { name: serial(), components: [{ componentId: id, tag: body.tag }] };
+  },
+  '/releases/{id}/deprecate': () => ({ reason: 'superseded' }),
   '/components/{id}/versions': () => ({ tag: serial(), digest: `sha256:${'0'.repeat(64)}` }),
 };
 /** Those that are not made by a POST to their collection. */

@@ -10,6 +10,7 @@ extern const struct resource audit_event_resource;
 extern const struct resource component_resource;
 extern const struct resource environment_resource;
 extern const struct resource freeze_window_resource;
+extern const struct resource release_resource;
 extern const struct resource step_type_resource;
 extern const struct resource target_resource;
 extern const struct resource version_resource;
