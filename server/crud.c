@@ -37,13 +37,11 @@ static bool is_below(const struct reading *x, const struct json *parsed)
     return id_is_uuid(x->r->params[0], parent) && str_eqz(json_str(json_get(parsed, x->of->parent_field)), parent);
 }
 
-static enum flow got(struct request *r, struct document *d, const struct json *parsed);
-
 /* A plain answer is spliced as it is stored, without a look into it. */
 static bool is_looked_into(const struct reading *x)
 {
     bool nested = x->of->parent != NULL && x->of == x->r->resource;
-    return x->then != got || nested || x->d.schema != document_schema(x->of);
+    return x->parse || nested || x->d.schema != document_schema(x->of);
 }
 
 static void read_one(void *arg, enum code c, const struct redis_value *v)

@@ -64,11 +64,10 @@ struct resource {
     const char *doc;
     const struct field *fields;
     const struct route *routes;
-    const char *parent; /* kind whose id is in the path, for nested resources: "environment" */
-    const char
-        *parent_field; /* field that holds it, or, without `parent`, within which names are unique: "environmentId" */
-    const char *sort;  /* default order; NULL: "-createdAt" */
-    int64_t schema;    /* number of the present schema; 0: 1 */
+    const char *parent;       /* kind whose id is in the path, for nested resources: "environment" */
+    const char *parent_field; /* field that holds it: "environmentId"; without `parent`: names are unique within it */
+    const char *sort;         /* default order; NULL: "-createdAt" */
+    int64_t schema;           /* number of the present schema; 0: 1 */
 
     /* Called by the generic create, update and delete after validation, before the commit is sent: may set server members
      * (overlay_* on c->set), add checks, writes and events to c->commit, or refuse through request_refuse and return its
