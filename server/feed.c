@@ -2,17 +2,12 @@
 #include "server/feed_private.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "lib/clock.h"
 #include "lib/id.h"
 #include "lib/stream.h"
 #include "proto/http.h"
 #include "proto/sse.h"
 #include "server/store/store.h"
-
-const char *const feed_levels[] = {"debug", "info", "warn", "error", NULL};
 
 static struct feed *feed_of(struct follower *f)
 {
@@ -58,83 +53,9 @@ static struct str channel_name(const struct feed *f, char out[64])
     return str_z(out);
 }
 
-/* --- opening --- */
-
-/* Read from the query, and from Last-Event-ID, which a browser sends with the old URL. */
-static void read_since(struct feed *f, struct str text)
-{
-    struct str number = text, epoch = STR_NONE;
-    if (str_index(text, ':') >= 0)
-        epoch = str_cut(&number, ':');
-    if (!str_i64(number, &f->since) || f->since < 0 || (epoch.p != NULL && !str_i64(epoch, &f->since_epoch)))
-        f->since = INT64_MAX; /* beyond everything: a gap and a snapshot */
-}
-
-static struct str joined(struct arena *a, const struct json *list)
-{
-    struct buf b;
-    buf_init_arena(&b, a, 64);
-    for (size_t i = 0; i < json_count(list); i++) {
-        if (i > 0)
-            buf_char(&b, ',');
-        buf_str(&b, json_str(json_at(list, i)));
-    }
-    return buf_view(&b);
-}
-
-bool feed_set_filter(struct feed *f, struct str types, struct str nodes, struct str level, const char **fault)
-{
-    struct buf text = {0};
-    bool good = event_filter(types, nodes, level, &text, fault);
-    if (good && text.failed)
-        *fault = NULL;
-    if (!good || text.failed) {
-        buf_free(&text);
-        return false;
-    }
-    free(f->filter);
-    f->filter = text.p;
-    f->filter_n = text.n;
-    return true;
-}
-
-static enum flow refuse_parameter(struct request *r, const char *name)
-{
-    struct faults *faults = arena_new(&r->arena, struct faults);
-    if (faults == NULL || name == NULL)
-        return reply_error(r, SYS_OVERLOADED);
-    faults_init(faults, &r->arena);
-    fault_add(faults, arena_printf(&r->arena, "query.%s", strcmp(name, "nodeIds") == 0 ? "nodeId" : name),
-              "VAL_INVALID_FORMAT", "a list of names, separated by commas, of at most %d bytes", EVENT_FILTER_MAX);
-    r->faults = faults;
-    return reply_error(r, VAL_FAILED);
-}
-
-/* 400s, then the handshake, so that a client that speaks neither is told so. */
-static enum flow check_request(struct request *r, const struct feed_spec *spec, bool *sse)
-{
-    const char *why = NULL;
-    bool upgrade = http_has_token(r->head, S("upgrade"), S("websocket"));
-    *sse = !upgrade && !spec->ws_only && r->method == GET &&
-           str_find(http_header(r->head, S("accept")), S("text/event-stream")) >= 0;
-    if (*sse)
-        return NEXT;
-    int status = upgrade ? ws_check_request(r->head, &why) : 426;
-    if (status == 0)
-        return NEXT;
-    if (status == 400) {
-        request_refuse(r, VAL_MALFORMED_HTTP, "the WebSocket handshake: %s", why);
-        return reply_error(r, VAL_MALFORMED_HTTP);
-    }
-    request_refuse(r, RES_UPGRADE_REQUIRED, "%s",
-                   spec->ws_only ? "this is a WebSocket, version 13"
-                                 : "this is a WebSocket, version 13, or an event stream (Accept: text/event-stream)");
-    return reply_error(r, RES_UPGRADE_REQUIRED);
-}
-
 /* --- the upgrade, and what follows from the present state --- */
 
-static void upgrade(struct feed *f)
+void feed_upgrade(struct feed *f)
 {
     struct request *r = f->request;
     struct buf fields;
@@ -267,7 +188,7 @@ static void begin(struct feed *f, const struct feed_state *state)
 static void enter(struct feed *f, const struct feed_state *state)
 {
     if (f->stage == FEED_OPENING)
-        upgrade(f);
+        feed_upgrade(f);
     feed_watch(f);
     int64_t interval = feed_interval(f);
     f->beat_ms = feed_now_ms(f) + interval / 2 + random_below((uint32_t)interval / 2 + 1); /* not all at once */
@@ -423,7 +344,7 @@ static void on_note(struct follower *follower, struct str text)
         feed_close(f, FEED_REPLACED, "a newer connection took over");
 }
 
-static const struct follower_type feed_follower = {on_batch, on_live, on_reset, on_note};
+const struct follower_type feed_follower = {on_batch, on_live, on_reset, on_note};
 
 /* --- the connection --- */
 
@@ -470,131 +391,3 @@ static void on_close(void *state)
 }
 
 const struct conn_protocol feed_protocol = {on_read, on_drain, on_stop, on_close};
-
-/* --- the request --- */
-
-/* How many feeds of the worker are open for the tenant, and of these for the caller. Looked at only where the worker as
- * a whole has as many as the smaller limit. */
-static void count_feeds(const struct feeds *feeds, const struct caller *caller, int64_t *tenant, int64_t *own)
-{
-    *tenant = *own = 0;
-    list_for (link, &feeds->all) {
-        const struct feed *f = list_entry(link, struct feed, link);
-        if (!str_eq(f->caller.tenant, caller->tenant))
-            continue;
-        ++*tenant;
-        if (f->caller.type == caller->type && str_eq(f->caller.id, caller->id))
-            ++*own;
-    }
-}
-
-enum code feed_room(const struct feeds *feeds, const struct caller *caller)
-{
-    const struct settings *s = feeds->worker->settings;
-    int64_t all = (int64_t)feeds->count, tenant, own;
-    if (all > s->stream_per_worker)
-        return SYS_OVERLOADED;
-    if (caller->type == CALLER_NONE ||
-        all <= (s->stream_per_caller < s->stream_per_tenant ? s->stream_per_caller : s->stream_per_tenant))
-        return OK;
-    count_feeds(feeds, caller, &tenant, &own);
-    return tenant > s->stream_per_tenant || own > s->stream_per_caller ? RATE_LIMIT_EXCEEDED : OK;
-}
-
-static struct feed *feed_new(struct request *r, const struct feed_spec *spec, bool sse)
-{
-    struct feeds *feeds = r->worker->feeds;
-    struct feed *f = calloc(1, sizeof(*f));
-    if (f == NULL)
-        return NULL;
-    f->feeds = feeds;
-    f->spec = spec;
-    f->request = r;
-    f->sse = sse;
-    f->since = -1;
-    f->stamp = (uint64_t)clock_wall_ms() * 1000 + random_below(1000);
-    f->follower.type = &feed_follower;
-    ops_init(&f->ops);
-    list_init(&f->wheel);
-    list_init(&f->want);
-    list_append(&feeds->all, &f->link);
-    feeds->count++;
-    return f;
-}
-
-void feed_free(struct feed *f)
-{
-    if (f->own != NULL)
-        *f->own = NULL;
-    hub_unfollow(&f->follower);
-    ops_detach(&f->ops);
-    feed_client_fini(f);
-    session_unwatch(&f->session);
-    list_remove(&f->link);
-    list_remove(&f->wheel);
-    list_remove(&f->want);
-    f->feeds->count--;
-    free(f->caller_text);
-    free(f->filter);
-    free(f);
-}
-
-/* The request ends: with the client gone, refused, or upgraded. */
-static void request_ended(void *arg)
-{
-    struct feed *f = *(struct feed **)arg;
-    if (f == NULL)
-        return;
-    f->request = NULL;
-    f->own = NULL;
-    if (f->stage == FEED_OPENING)
-        feed_free(f);
-}
-
-static enum flow take_parameters(struct feed *f, struct request *r)
-{
-    const struct json *p = r->parameters;
-    struct str since = json_str(json_get(p, "since")), last = http_header(r->head, S("last-event-id"));
-    const char *fault;
-    if (f->sse && last.n > 0)
-        since = last;
-    if (since.p != NULL)
-        read_since(f, since);
-    if (!feed_set_filter(f, joined(&r->arena, json_get(p, "types")), joined(&r->arena, json_get(p, "nodeId")),
-                         json_str(json_get(p, "level")), &fault))
-        return refuse_parameter(r, fault);
-    return NEXT;
-}
-
-enum flow feed_open(struct request *r, const struct feed_spec *spec)
-{
-    bool sse;
-    enum flow flow = check_request(r, spec, &sse);
-    if (flow != NEXT)
-        return flow;
-    if (worker_phase(r->worker) >= PHASE_DRAINING)
-        return reply_error(r, SYS_DRAINING);
-    struct feed **own = arena_new(&r->arena, struct feed *);
-    struct feed *f = own == NULL ? NULL : feed_new(r, spec, sse);
-    if (f == NULL)
-        return reply_error(r, SYS_OVERLOADED);
-    *own = f;
-    f->own = own;
-    if (!arena_defer(&r->arena, request_ended, own) ||
-        (r->caller.type != CALLER_NONE && !feed_take_caller(f, &r->caller)))
-        return reply_error(r, SYS_OVERLOADED);
-    flow = take_parameters(f, r);
-    if (flow != NEXT)
-        return flow;
-    enum code room = feed_room(f->feeds, &f->caller);
-    if (room != OK)
-        return reply_error(r, room);
-    if (!id_is_uuid(r->params[0], f->id))
-        return reply_error(r, RES_NOT_FOUND);
-    if (f->caller.type == CALLER_NONE) {
-        upgrade(f);
-        return DONE;
-    }
-    feed_enter(f);
-    return WAIT;
-}

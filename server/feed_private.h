@@ -1,4 +1,4 @@
-/* What the files of the feed share: feed.c (from the request to the last close), feed_client.c (what the client says),
+/* What the files of the feed share: feed_open.c (the request), feed.c (from the upgrade to the last close), feed_client.c (what the client says),
  * feed_say.c (what it is told), feed_tick.c (heartbeat, deadlines, the worker's side). */
 #ifndef SERVER_FEED_PRIVATE_H
 #define SERVER_FEED_PRIVATE_H
@@ -85,6 +85,8 @@ static inline int64_t feed_now_ms(const struct feed *f)
 }
 
 /* feed.c */
+void feed_upgrade(struct feed *f);
+extern const struct follower_type feed_follower;
 void feed_free(struct feed *f);  /* the last thing that happens to it */
 void feed_watch(struct feed *f); /* is told when the caller is revoked */
 void feed_enter(struct feed *f); /* the caller is known: reads the present state, then follows */

@@ -9,30 +9,6 @@
 #include "server/store/key.h"
 #include "server/worker.h"
 
-static struct hub_view *view_of(struct list *link)
-{
-    return list_entry(link, struct hub_view, link);
-}
-static struct follower *follower_of(struct list *link)
-{
-    return list_entry(link, struct follower, link);
-}
-static bool tail_known(const struct hub_channel *c)
-{
-    return c->tail.floor >= 0;
-}
-
-/* Moves every element of `from` to the empty head `to`. */
-static void take_all(struct list *from, struct list *to)
-{
-    list_init(to);
-    if (list_empty(from))
-        return;
-    *to = *from;
-    to->next->prev = to->prev->next = to;
-    list_init(from);
-}
-
 /* --- channels and views --- */
 
 static struct list *bucket(struct hub *hub, struct str key)
@@ -98,7 +74,7 @@ static void channel_free(struct hub_channel *c)
     hub_reads_drop(c);
     hub_unsubscribe(c);
     list_for (link, &c->views)
-        free(view_of(link));
+        free(hub_view_of(link));
     tail_fini(&c->tail);
     list_remove(&c->link);
     list_remove(&c->peer);
@@ -112,7 +88,7 @@ static struct hub_view *view_get(struct hub_channel *c, enum encoding encoding, 
     if (filter.n <= 2)
         filter = S("");
     list_for (link, &c->views) {
-        struct hub_view *v = view_of(link);
+        struct hub_view *v = hub_view_of(link);
         if (v->encoding == encoding && str_eq(v->filter, filter))
             return v;
     }
@@ -132,7 +108,7 @@ static struct hub_view *view_get(struct hub_channel *c, enum encoding encoding, 
 static void drop_empty_views(struct hub_channel *c)
 {
     list_for (link, &c->views) {
-        struct hub_view *v = view_of(link);
+        struct hub_view *v = hub_view_of(link);
         if (list_empty(&v->live) && list_empty(&v->behind)) {
             list_remove(&v->link);
             free(v);
@@ -227,7 +203,7 @@ bool hub_refilter(struct follower *f, struct str filter)
 }
 
 /* Takes it off, to be told in the next flush. */
-static void doom(struct follower *f)
+void hub_doom(struct follower *f)
 {
     struct hub *hub = f->view->channel->hub;
     hub->figures.resets++;
@@ -238,15 +214,15 @@ static void doom(struct follower *f)
 static void doom_beyond(struct list *followers, int64_t seq)
 {
     list_for (link, followers)
-        if (follower_of(link)->seq > seq)
-            doom(follower_of(link));
+        if (hub_follower_of(link)->seq > seq)
+            hub_doom(hub_follower_of(link));
 }
 
 void hub_channel_reset_beyond(struct hub_channel *c, int64_t seq)
 {
     list_for (link, &c->views) {
-        doom_beyond(&view_of(link)->live, seq);
-        doom_beyond(&view_of(link)->behind, seq);
+        doom_beyond(&hub_view_of(link)->live, seq);
+        doom_beyond(&hub_view_of(link)->behind, seq);
     }
 }
 
@@ -269,271 +245,25 @@ void hub_epoch(struct hub *hub, unsigned partition, int64_t epoch)
             hub_channel_reset(list_entry(peer, struct hub_channel, peer));
 }
 
-/* --- delivery --- */
-
-static struct encode encode_of(const struct hub_view *v)
-{
-    const struct hub_channel *c = v->channel;
-    return (struct encode){v->encoding, c->hub->epochs[c->partition], v->filter, c->last};
-}
-
-/* False when memory ran out: nothing is to be delivered, and the followers ask again. */
-static bool batch_make(struct hub *hub, struct hub_batch *batch, struct buf *out)
-{
-    batch->bytes = NULL;
-    bool made = !out->failed;
-    if (made && out->n > 0) {
-        batch->bytes = shared_copy(buf_view(out));
-        made = batch->bytes != NULL;
-        hub->figures.batches++;
-        hub->figures.batch_bytes += out->n;
-    }
-    buf_free(out);
-    return made;
-}
-
-/* One that has no room goes behind, and waits to be asked. */
-static void deliver(struct hub_view *v, struct follower *f, const struct hub_batch *batch)
-{
-    struct hub *hub = v->channel->hub;
-    f->seq = batch->last;
-    hub->calling = f;
-    hub->figures.deliveries++;
-    bool taken = f->type->on_batch(f, batch);
-    if (hub->calling == f && !taken) {
-        f->seq = batch->first - 1;
-        f->live = f->wants = false;
-        list_remove(&f->link);
-        list_append(&f->view->behind, &f->link);
-    }
-    hub->calling = NULL;
-}
-
-/* What the live followers of a view lack, up to `upto`. */
-static void flush_view(struct hub_view *v, int64_t from, int64_t upto)
-{
-    struct hub *hub = v->channel->hub;
-    struct encode how = encode_of(v);
-    struct buf out = {0};
-    struct hub_batch batch = {.first = from + 1, .last = from};
-    struct list todo;
-    tail_encode(&v->channel->tail, &how, upto, &batch.last, &out, &batch.ended);
-    bool made = batch_make(hub, &batch, &out);
-    take_all(&v->live, &todo);
-    while (!list_empty(&todo)) {
-        struct follower *f = follower_of(todo.next);
-        list_remove(&f->link);
-        if (made) {
-            list_append(&v->live, &f->link);
-            deliver(v, f, &batch);
-        } else { /* it reads these again, as one that is behind */
-            f->live = false;
-            f->wants = true;
-            list_append(&v->behind, &f->link);
-        }
-    }
-    shared_drop(batch.bytes);
-}
-
-static void flush(struct hub_channel *c)
-{
-    while (tail_known(c) && c->flushed < c->tail.head) {
-        int64_t from = c->flushed, upto = tail_upto(&c->tail, from, HUB_BATCH);
-        c->flushed = upto;
-        list_for (link, &c->views)
-            if (!list_empty(&view_of(link)->live))
-                flush_view(view_of(link), from, upto);
-    }
-    if (tail_known(c))
-        tail_trim(&c->tail, HUB_TAIL, c->flushed);
-}
-
-static void go_live(struct hub_view *v, struct follower *f)
-{
-    list_remove(&f->link);
-    list_append(&v->live, &f->link);
-    f->live = true;
-    f->wants = false;
-    if (f->told)
-        return;
-    f->told = true;
-    f->type->on_live(f);
-}
-
-struct memo { /* the last slice made of the tail: followers that reconnect together share it */
-    struct hub_view *view;
-    int64_t from;
-    struct hub_batch batch;
-};
-
-static bool memo_make(struct memo *m, struct hub_view *v, int64_t from)
-{
-    const struct hub_channel *c = v->channel;
-    if (m->view == v && m->from == from)
-        return true;
-    struct encode how = encode_of(v);
-    struct buf out = {0};
-    int64_t upto = tail_upto(&c->tail, from, HUB_SLICE);
-    shared_drop(m->batch.bytes);
-    m->view = v;
-    m->from = from;
-    m->batch = (struct hub_batch){.first = from + 1, .last = from};
-    tail_encode(&c->tail, &how, upto < c->flushed ? upto : c->flushed, &m->batch.last, &out, &m->batch.ended);
-    if (!batch_make(c->hub, &m->batch, &out))
-        m->view = NULL;
-    return m->view != NULL;
-}
-
-/* One that is behind and has room. */
-static void serve_follower(struct hub_channel *c, struct hub_view *v, struct follower *f, struct memo *memo)
-{
-    if (!tail_known(c) || f->seq < c->tail.floor) {
-        hub_read_slice(c, f->seq);
-        return;
-    }
-    if (f->seq > c->flushed) {
-        hub_heal(c);
-        return;
-    }
-    if (f->seq < c->flushed) {
-        if (!memo_make(memo, v, f->seq))
-            return;
-        f->wants = false;
-        deliver(v, f, &memo->batch);
-        return; /* it asks again when that has left, and is live with nothing queued */
-    }
-    go_live(v, f);
-}
-
-static void serve(struct hub_channel *c)
-{
-    struct memo memo = {0};
-    list_for (link, &c->views) {
-        struct hub_view *v = view_of(link);
-        struct list todo;
-        take_all(&v->behind, &todo);
-        while (!list_empty(&todo)) {
-            struct follower *f = follower_of(todo.next);
-            list_remove(&f->link);
-            list_append(&v->behind, &f->link);
-            if (f->wants)
-                serve_follower(c, v, f, &memo);
-        }
-    }
-    shared_drop(memo.batch.bytes);
-}
-
-static void slice_encode(struct hub_view *v, int64_t from, const struct redis_value *entries, struct hub_batch *batch,
-                         struct buf *out, bool *whole)
-{
-    struct encode how = encode_of(v);
-    size_t bytes = 0;
-    *whole = true;
-    *batch = (struct hub_batch){.first = from + 1, .last = from};
-    for (size_t i = 0; i < entries->count && bytes < HUB_SLICE && *whole; i++) {
-        struct str events = hub_entry_events(entries, i);
-        *whole = events_encode(events, &how, &batch->last, out, &batch->ended);
-        bytes += events.n;
-    }
-}
-
-static void slice_view(struct hub_view *v, int64_t from, const struct redis_value *entries)
-{
-    struct hub *hub = v->channel->hub;
-    struct hub_batch batch;
-    struct buf out = {0};
-    struct list todo;
-    bool whole, made = false, tried = false;
-    take_all(&v->behind, &todo);
-    while (!list_empty(&todo)) {
-        struct follower *f = follower_of(todo.next);
-        list_remove(&f->link);
-        list_append(&v->behind, &f->link);
-        if (!f->wants || f->seq != from)
-            continue;
-        if (!tried) {
-            tried = true;
-            slice_encode(v, from, entries, &batch, &out, &whole);
-            made = batch_make(hub, &batch, &out);
-        }
-        if (!whole && batch.last == from) { /* trimmed: what it lacks is not there any more */
-            doom(f);
-        } else if (made) {
-            f->wants = false;
-            deliver(v, f, &batch);
-        }
-    }
-    if (tried)
-        shared_drop(batch.bytes);
-}
-
-void hub_deliver_slice(struct hub_channel *c, int64_t from, const struct redis_value *entries, int64_t seq)
-{
-    hub_channel_reset_beyond(c, seq);
-    if (entries->count > 0) {
-        list_for (link, &c->views)
-            slice_view(view_of(link), from, entries);
-        return;
-    }
-    if (seq > from) { /* the stream is gone, or reaches not far enough back */
-        list_for (link, &c->views)
-            list_for (it, &view_of(link)->behind)
-                if (follower_of(it)->wants && follower_of(it)->seq == from)
-                    doom(follower_of(it));
-        return;
-    }
-    if (!tail_known(c)) {
-        tail_reset(&c->tail, seq);
-        c->flushed = seq;
-        hub_heal(c); /* what was published before the subscription was in force */
-    }
-    hub_channel_due(c);
-}
-
-void hub_channel_grew(struct hub_channel *c)
-{
-    if (c->flushed < 0)
-        c->flushed = c->tail.floor;
-    hub_channel_due(c);
-}
-
-void hub_channel_note(struct hub_channel *c, struct str text)
-{
-    list_for (link, &c->views) {
-        struct list *lists[] = {&view_of(link)->live, &view_of(link)->behind};
-        for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
-            struct list todo;
-            take_all(lists[i], &todo);
-            while (!list_empty(&todo)) {
-                struct follower *f = follower_of(todo.next);
-                list_remove(&f->link);
-                list_append(lists[i], &f->link);
-                if (f->type->on_note != NULL)
-                    f->type->on_note(f, text);
-            }
-        }
-    }
-}
-
 /* --- the hub --- */
 
 static void on_flush(void *arg)
 {
     struct hub *hub = arg;
     struct list due, doomed;
-    take_all(&hub->due, &due);
+    hub_take_all(&hub->due, &due);
     while (!list_empty(&due)) {
         struct hub_channel *c = list_entry(due.next, struct hub_channel, due);
         list_remove(&c->due);
-        flush(c);
-        serve(c);
+        hub_flush(c);
+        hub_serve(c);
         drop_empty_views(c);
         if (c->followers == 0)
             channel_free(c);
     }
-    take_all(&hub->doomed, &doomed);
+    hub_take_all(&hub->doomed, &doomed);
     while (!list_empty(&doomed)) {
-        struct follower *f = follower_of(doomed.next);
+        struct follower *f = hub_follower_of(doomed.next);
         list_remove(&f->link);
         f->link.next = NULL;
         f->type->on_reset(f);

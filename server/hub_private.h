@@ -1,4 +1,4 @@
-/* What hub.c (channels, views, delivery) and hub_read.c (Redis) share. */
+/* What hub.c (channels, views, followers), hub_deliver.c (who is handed what) and hub_read.c (Redis) share. */
 #ifndef SERVER_HUB_PRIVATE_H
 #define SERVER_HUB_PRIVATE_H
 
@@ -59,17 +59,44 @@ struct hub {
     void *closed_arg;
 };
 
+static inline struct hub_view *hub_view_of(struct list *link)
+{
+    return list_entry(link, struct hub_view, link);
+}
+static inline struct follower *hub_follower_of(struct list *link)
+{
+    return list_entry(link, struct follower, link);
+}
+static inline bool hub_tail_known(const struct hub_channel *c)
+{
+    return c->tail.floor >= 0;
+}
+/* Moves every element of `from` to the head `to`: callbacks may unlink any of them while they are gone through. */
+static inline void hub_take_all(struct list *from, struct list *to)
+{
+    list_init(to);
+    if (list_empty(from))
+        return;
+    *to = *from;
+    to->next->prev = to->prev->next = to;
+    list_init(from);
+}
+
 /* hub.c */
 struct hub_channel *hub_channel_find(struct hub *hub, struct str key);
 void hub_channel_due(struct hub_channel *c);
-/* Every follower starts over, told so in the next flush. */
+void hub_doom(struct follower *f); /* takes it off; it is told to start over in the next flush */
+/* The same for every follower of the channel. */
 void hub_channel_reset(struct hub_channel *c);
 /* The same for those that claim to have seen more than there is. */
 void hub_channel_reset_beyond(struct hub_channel *c, int64_t seq);
 /* A partition's data set is of this epoch: another one than before resets its channels. */
 void hub_epoch(struct hub *hub, unsigned partition, int64_t epoch);
-/* The tail took events, or became known. */
-void hub_channel_grew(struct hub_channel *c);
+
+/* hub_deliver.c */
+void hub_flush(struct hub_channel *c);        /* hands the live followers what the tail has more than they */
+void hub_serve(struct hub_channel *c);        /* and those behind, that have room, their next slice */
+void hub_channel_grew(struct hub_channel *c); /* the tail took events, or became known */
 void hub_channel_note(struct hub_channel *c, struct str text);
 /* XRANGE's answer for those that wait behind `from`; `seq` is the channel's last, read at the same instant. */
 void hub_deliver_slice(struct hub_channel *c, int64_t from, const struct redis_value *entries, int64_t seq);

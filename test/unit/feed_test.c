@@ -30,6 +30,7 @@
 #define worker_phase      fake_worker_phase
 #include "server/feed.c"
 #include "server/feed_client.c"
+#include "server/feed_open.c"
 #include "server/feed_say.c"
 #include "server/feed_tick.c"
 

@@ -12,6 +12,7 @@
 #define key_channel_seq   fake_seq_key
 #define key_meta          fake_meta_key
 #include "server/hub.c"
+#include "server/hub_deliver.c"
 #include "server/hub_read.c"
 
 #include <setjmp.h>
