@@ -274,6 +274,11 @@ static enum redis_error send_command(struct redis *r, enum call_kind kind, size_
     return REDIS_OK;
 }
 
+static bool send_own(struct redis *r, enum call_kind kind, size_t argc, const struct str *argv)
+{
+    return send_command(r, kind, argc, argv, NULL, NULL, NULL) == REDIS_OK;
+}
+
 static struct call *take_first(struct redis *r)
 {
     struct call *c = r->first;
@@ -302,7 +307,7 @@ static void on_ping(void *arg)
     const struct str ping = S("PING");
 
     if (!r->first && loop_now_ms(r->loop) - r->heard_ms >= r->limits.ping_ms)
-        send_command(r, CALL_OWN, 1, &ping, NULL, NULL, NULL);
+        send_own(r, CALL_OWN, 1, &ping); /* or at the next turn of the timer */
     timer_start(&r->ping, r->loop, r->limits.ping_ms, on_ping, r);
 }
 
@@ -402,31 +407,27 @@ static void on_read(struct stream *s, struct str bytes)
     }
 }
 
-static void greet(struct redis *r)
+static bool send_greeting(struct redis *r)
 {
     const struct redis_target *t = &r->target;
-    struct str user = str_z(t->user), password = str_z(t->password);
+    const struct str user = str_z(t->user), password = str_z(t->password);
+    const struct str named[] = {S("AUTH"), user, password}, unnamed[] = {S("AUTH"), password};
+    const struct str name[] = {S("CLIENT"), S("SETNAME"), S("slipway")}, ping = S("PING");
     char db[16];
 
+    snprintf(db, sizeof db, "%u", t->db);
+    if (password.n && !(user.n ? send_own(r, CALL_GREETING, 3, named) : send_own(r, CALL_GREETING, 2, unnamed)))
+        return false;
+    if (t->db && !send_own(r, CALL_GREETING, 2, (struct str[]){S("SELECT"), str_z(db)}))
+        return false;
+    return send_own(r, CALL_GREETING_OPTIONAL, 3, name) && send_own(r, CALL_READY, 1, &ping);
+}
+
+static void greet(struct redis *r)
+{
     r->state = GREETING;
-    if (password.n) {
-        struct str with_user[] = {S("AUTH"), user, password}, without[] = {S("AUTH"), password};
-
-        if (user.n)
-            send_command(r, CALL_GREETING, 3, with_user, NULL, NULL, NULL);
-        else
-            send_command(r, CALL_GREETING, 2, without, NULL, NULL, NULL);
-    }
-    if (t->db) {
-        struct str select[] = {S("SELECT"), STR_NONE};
-
-        snprintf(db, sizeof db, "%u", t->db);
-        select[1] = str_z(db);
-        send_command(r, CALL_GREETING, 2, select, NULL, NULL, NULL);
-    }
-    send_command(r, CALL_GREETING_OPTIONAL, 3, (struct str[]){S("CLIENT"), S("SETNAME"), S("slipway")}, NULL, NULL,
-                 NULL);
-    send_command(r, CALL_READY, 1, (struct str[]){S("PING")}, NULL, NULL, NULL);
+    if (!send_greeting(r))
+        drop(r, REDIS_MEMORY, S("no memory for the greeting"));
 }
 
 static void on_open(struct stream *s)

@@ -13,9 +13,10 @@
 enum {
     PARTITIONS = 64,
     WATCH_MS = 1000,   /* memory and clock are looked at this often */
-    RECHECK_MS = 1000, /* a Redis that will not do is looked at again this often */
+    RECHECK_MS = 250, /* a Redis that will not do is looked at again this often */
     PROBLEM_MAX = 160,
-    READ_MAX = 64 /* commands of one store_read */
+    FAILURES_QUIET = 5, /* failed attempts to connect before one is logged */
+    READ_MAX = 64       /* commands of one store_read */
 };
 
 /* A call under way; the store's own, so that the asker may go away. */
@@ -40,6 +41,7 @@ struct store {
     struct store_wait *free;
 
     bool ready, closing, loading;
+    unsigned failures; /* attempts to connect since it was ready */
     char problem[PROBLEM_MAX];
     struct timer watch, recheck;
     unsigned checks_left; /* epochs still to be compared before ready */
@@ -64,8 +66,9 @@ static void tell(struct store *s)
         s->changed(s->arg);
 }
 
-static void set_problem(struct store *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void set_problem(struct store *s, const char *fmt, ...)
+static void set_problem(struct store *s, enum log_level level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+static void set_problem(struct store *s, enum log_level level, const char *fmt, ...)
 {
     char text[PROBLEM_MAX];
     va_list args;
@@ -77,7 +80,7 @@ static void set_problem(struct store *s, const char *fmt, ...)
         return;
     s->ready = false;
     memcpy(s->problem, text, sizeof text);
-    log_warn("store.not_ready", "why=%s", s->problem);
+    log_at(level, "store.not_ready", "why=%s", s->problem);
     tell(s);
 }
 
@@ -415,6 +418,7 @@ static void become_ready(struct store *s)
         return;
     s->ready = true;
     s->loading = false;
+    s->failures = 0;
     s->problem[0] = 0;
     log_info("store.ready");
     tell(s);
@@ -483,7 +487,7 @@ static void on_loaded(void *arg, enum redis_error e, const struct redis_value *v
         log_info("store.functions_loaded", "abi=%d", STORE_ABI);
         compare_epochs(s);
     } else if (v) {
-        set_problem(s, "the function library cannot be loaded: " STR_FMT, STR_ARG(v->text));
+        set_problem(s, LOG_WARN, "the function library cannot be loaded: " STR_FMT, STR_ARG(v->text));
         check_again(s);
     }
 }
@@ -506,7 +510,7 @@ static void on_listed(void *arg, enum redis_error e, const struct redis_value *v
 
     if (e != REDIS_OK) {
         if (v) {
-            set_problem(s, "functions cannot be listed: " STR_FMT, STR_ARG(v->text));
+            set_problem(s, LOG_WARN, "functions cannot be listed: " STR_FMT, STR_ARG(v->text));
             check_again(s);
         }
         return;
@@ -526,7 +530,7 @@ static void load_library(struct store *s)
     if (s->loading || !redis_ready(s->redis))
         return;
     s->loading = true;
-    set_problem(s, "loading the function library");
+    set_problem(s, LOG_DEBUG, "loading the function library");
     ASK(s, on_listed, S("FUNCTION"), S("LIST"), S("LIBRARYNAME"), S("slipway"), S("WITHCODE"));
 }
 
@@ -537,7 +541,7 @@ static void on_policy(void *arg, enum redis_error e, const struct redis_value *v
 
     /* A Redis that does not show its configuration is trusted. */
     if (e == REDIS_OK && policy.n && !str_eqz(policy, "noeviction")) {
-        set_problem(s, "Redis would throw data away: maxmemory-policy is " STR_FMT ", it must be noeviction",
+        set_problem(s, LOG_WARN, "Redis would throw data away: maxmemory-policy is " STR_FMT ", it must be noeviction",
                     STR_ARG(policy));
         check_again(s);
     } else if (e == REDIS_OK || v) {
@@ -564,16 +568,16 @@ static void on_info(void *arg, enum redis_error e, const struct redis_value *v)
 
     if (e != REDIS_OK) {
         if (v) {
-            set_problem(s, "Redis answers: " STR_FMT, STR_ARG(v->text));
+            set_problem(s, LOG_WARN, "Redis answers: " STR_FMT, STR_ARG(v->text));
             check_again(s);
         }
         return;
     }
     if (!str_u64(str_cut(&major, '.'), &n) || n < 7) {
-        set_problem(s, "Redis " STR_FMT " is too old: 7.0 is needed", STR_ARG(version));
+        set_problem(s, LOG_WARN, "Redis " STR_FMT " is too old: 7.0 is needed", STR_ARG(version));
         check_again(s);
     } else if (role.n && !str_eqz(role, "master")) {
-        set_problem(s, "this Redis is a replica");
+        set_problem(s, LOG_WARN, "this Redis is a replica");
         check_again(s);
     } else {
         ASK(s, on_appendonly, S("CONFIG"), S("GET"), S("appendonly"));
@@ -593,7 +597,7 @@ static void on_ready(void *arg)
 {
     struct store *s = arg;
 
-    set_problem(s, "looking at Redis");
+    set_problem(s, LOG_DEBUG, "looking at Redis");
     watch(s);
     check_server(s);
 }
@@ -605,7 +609,9 @@ static void on_down(void *arg, enum redis_error e, const char *what)
     timer_stop(&s->watch);
     timer_stop(&s->recheck);
     s->loading = false;
-    set_problem(s, "no Redis (%s): %s", redis_error_name(e), what);
+    /* At start, a Redis that is about to listen is no news. */
+    set_problem(s, s->ready || ++s->failures == FAILURES_QUIET ? LOG_WARN : LOG_DEBUG, "no Redis (%s): %s",
+                redis_error_name(e), what);
 }
 
 /* --- opening and closing --- */

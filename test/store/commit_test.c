@@ -373,6 +373,11 @@ static void a_revocation_counts_and_is_published(void **state)
     assert_int_equal(admit(&in)->revoked, 1);
 }
 
+static void ignore(void *arg, const struct commit_result *r)
+{
+    (void)arg, (void)r;
+}
+
 static void what_lacks_a_key_is_not_sent(void **state)
 {
     struct commit c;
@@ -383,6 +388,34 @@ static void what_lacks_a_key_is_not_sent(void **state)
     assert_int_equal(store_commit(fixture.store, &c, &fixture.ops, NULL, NULL), SYS_OVERLOADED);
     commit_begin(&c, &fixture.arena, (struct space){7, STR_NONE}, 0);
     assert_int_equal(store_commit(fixture.store, &c, &fixture.ops, NULL, NULL), SYS_OVERLOADED);
+}
+
+static void a_commit_that_ran_out_of_memory_is_refused(void **state)
+{
+    enum code c = SYS_OVERLOADED;
+
+    (void)state;
+    for (size_t limit = 64; c != OK; limit += 64) {
+        const struct str fields[] = {S("status"), S("201")};
+        struct commit_index x;
+        struct commit commit_;
+        struct arena a;
+
+        arena_init(&a, limit);
+        index_begin(&x, &a);
+        index_facet(&x, S("state"), S("open"));
+        index_unique(&x, RES_ALREADY_EXISTS, STR_NONE, "name", S("one"));
+        commit_begin(&commit_, &a, space, 0);
+        commit_expect_absent(&commit_, RES_IN_USE, "x", key_document(&a, space, "thing", S("x")));
+        put(&commit_, "a", 1, &x);
+        commit_timer(&commit_, "run", S("r"), 5);
+        commit_idempotency(&commit_, key_idempotency(&a, space, S("key:K"), "/r", S("h")), S("me"), 1, fields, 2);
+        c = store_commit(fixture.store, &commit_, &fixture.ops, ignore, NULL);
+        arena_fini(&a); /* everything was copied */
+        assert_true(c == OK || c == SYS_OVERLOADED);
+    }
+    assert_int_equal(redis_number("DBSIZE"), 0);
+    ops_detach(&fixture.ops);
 }
 
 static void every_commit_is_counted_and_the_clock_never_goes_back(void **state)
@@ -422,6 +455,7 @@ int main(void)
         TEST(fields_and_plain_keys),
         TEST(a_revocation_counts_and_is_published),
         TEST(what_lacks_a_key_is_not_sent),
+        TEST(a_commit_that_ran_out_of_memory_is_refused),
         TEST(every_commit_is_counted_and_the_clock_never_goes_back),
     };
 

@@ -3,6 +3,7 @@
 #include "test/store/fixture.h"
 #include "lib/clock.h"
 #include "server/store/internal.h"
+#include "test/lib/fault.h"
 
 static enum code got[64];
 static int answers, answers_in_all;
@@ -300,6 +301,44 @@ static void the_library_has_its_abi(void **state)
     buf_free(&b);
 }
 
+static void on_store_closed(void *arg)
+{
+    ++*(int *)arg;
+}
+
+/* Whatever fails, the store becomes ready in the end, or says that a call could not be taken. */
+static void each_allocation_may_fail(void **state)
+{
+    struct store_settings settings = {.seen = &fixture.seen, .limits = {.backoff_ms = 20, .call_ms = 20000}};
+    struct store *usual = fixture.store;
+    bool fired = true;
+
+    (void)state;
+    assert_int_equal(try_commit(0), OK); /* a partition whose epoch is to be compared */
+    assert_true(redis_target_parse(str_z(fixture.process.socket), &settings.target, NULL));
+    for (unsigned n = 1; fired; n++) {
+        int closed = 0;
+
+        fault_arm(n, false);
+        fixture.store = store_open(&fixture.loop, &settings, NULL, NULL);
+        if (fixture.store) {
+            turn_while(is_not_ready);
+            try_commit(0);
+            try_commit(COMMIT_ESSENTIAL);
+        }
+        fired = fault_fired();
+        fault_arm(0, false);
+        if (fixture.store) {
+            turn_while(is_not_ready);
+            assert_int_equal(try_commit(0), OK);
+            store_close(fixture.store, on_store_closed, &closed);
+            while (!closed)
+                loop_turn(&fixture.loop, true);
+        }
+    }
+    fixture.store = usual;
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, fixture_clear)
 
 int main(void)
@@ -316,6 +355,7 @@ int main(void)
         TEST(an_asker_that_has_gone_is_not_called),
         TEST(redis_has_the_say_about_the_time),
         TEST(the_library_has_its_abi),
+        TEST(each_allocation_may_fail),
     };
 
     return cmocka_run_group_tests(tests, fixture_open, fixture_close);

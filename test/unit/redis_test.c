@@ -9,6 +9,7 @@
 #include "lib/signal.h"
 #include "lib/stream.h"
 #include "proto/redis.h"
+#include "test/lib/fault.h"
 
 /* --- a server that answers what the test tells it to --- */
 
@@ -118,7 +119,7 @@ static void on_accept(void *arg, int fd)
 
     assert_true(f->accepted <= (int)ARRAY_LEN(f->peers));
     *p = (struct peer){.fake = f};
-    assert_int_equal(stream_open_fd(&p->stream, f->loop, fd, &peer_events, NULL), 0);
+    p->closes = stream_open_fd(&p->stream, f->loop, fd, &peer_events, NULL) != 0;
 }
 
 static void fake_open(struct fake *f, struct loop *loop)
@@ -545,6 +546,35 @@ static void a_subscriber_is_told_and_hears(void **state)
     client_close(c);
 }
 
+/* Whatever fails, it is told or recovered from, and nothing is left behind. */
+static void each_allocation_may_fail(void **state)
+{
+    struct redis_limits limits = {.call_ms = 100, .backoff_ms = 20};
+    bool fired = true;
+
+    (void)state;
+    for (unsigned n = 1; fired; n++) {
+        struct client *c = client_open(&limits, &events, "");
+        enum redis_error e = REDIS_DOWN;
+        int done;
+
+        fault_arm(n, false);
+        turn_until(c, &c->ready, 1);
+        redis_call(c->redis, &c->ops, 2, (struct str[]){S("ECHO"), S("x")}, on_done, c);
+        loop_turn(&c->loop, false);
+        fired = fault_fired();
+        fault_arm(0, false);
+        while (e != REDIS_OK) {
+            e = redis_call(c->redis, &c->ops, 2, (struct str[]){S("ECHO"), S("last")}, on_done, c);
+            if (e != REDIS_OK)
+                loop_turn(&c->loop, true);
+        }
+        done = c->done;
+        turn_until(c, &c->done, done + 1);
+        client_close(c);
+    }
+}
+
 static void targets_are_read(void **state)
 {
     struct redis_target t;
@@ -593,6 +623,7 @@ int main(void)
         cmocka_unit_test(closing_tells_those_who_wait),
         cmocka_unit_test(closing_before_it_is_connected),
         cmocka_unit_test(a_subscriber_is_told_and_hears),
+        cmocka_unit_test(each_allocation_may_fail),
         cmocka_unit_test(targets_are_read),
     };
 

@@ -12,6 +12,7 @@
 #include "lib/acceptor.h"
 #include "lib/signal.h"
 #include "lib/stream.h"
+#include "test/lib/fault.h"
 
 /* One end of a conversation, and what it has seen. */
 struct end {
@@ -40,7 +41,7 @@ static void on_read(struct stream *s, struct str bytes)
     e->reads++;
     buf_str(&e->read, bytes);
     if (e->echo)
-        assert_int_equal(stream_write(s, bytes), STREAM_OK);
+        assert_true(stream_write(s, bytes) == STREAM_OK || fault_fired());
     if (e->finish_on_read)
         stream_finish(s, 1000);
     if (e->close_on_read)
@@ -359,7 +360,10 @@ static void on_accept(void *arg, int fd)
     struct end *e = &s->ends[s->count++];
 
     *e = (struct end){.echo = true};
-    assert_int_equal(stream_open_fd(&e->stream, s->loop, fd, &simple, NULL), 0);
+    if (stream_open_fd(&e->stream, s->loop, fd, &simple, NULL)) {
+        assert_true(fault_fired());
+        e->closes = 1;
+    }
 }
 
 static void on_acceptor_closed(void *arg)
@@ -386,7 +390,8 @@ static void unserve(struct server *s)
 {
     acceptor_close(&s->acceptor, on_acceptor_closed, s);
     for (int i = 0; i < s->count; i++)
-        stream_close(&s->ends[i].stream);
+        if (!s->ends[i].closes)
+            stream_close(&s->ends[i].stream);
     loop_run(s->loop);
     assert_int_equal(s->closed, 1);
     for (int i = 0; i < s->count; i++) {
@@ -512,6 +517,48 @@ static void closing_while_connecting_calls_on_close_once(void **state)
     assert_int_not_equal(ends[2].why, STREAM_DONE);
 }
 
+/* A conversation in which one allocation fails: somebody may be cut off, but everybody is told once and all is given back. */
+static void each_allocation_may_fail(void **state)
+{
+    bool fired = true;
+
+    for (unsigned n = 1; fired; n++) {
+        struct loop loop; /* with an empty pool */
+        struct server server;
+        struct address to = {.host = "localhost"};
+        struct end e = {0};
+        struct buf big = {0};
+        struct shared *shared;
+        int rc;
+
+        (void)state;
+        pattern(&big, 200000);
+        shared = shared_copy(buf_view(&big));
+        assert_int_equal(loop_init(&loop), 0);
+        to.port = serve(&server, &loop, "127.0.0.1:0");
+        fault_arm(n, false);
+        rc = stream_connect(&e.stream, &loop, &to, 20000, &simple, NULL);
+        if (rc == 0) {
+            for (int i = 0; i < 40; i++)
+                stream_write(&e.stream, str_slice(buf_view(&big), 0, 1000));
+            stream_write_shared(&e.stream, shared);
+            stream_write(&e.stream, buf_view(&big));
+            while (e.stream.received < 440000 && !e.closes && !(server.count && server.ends[0].closes))
+                loop_turn(&loop, true);
+            stream_close(&e.stream);
+        }
+        fired = fault_fired();
+        fault_arm(0, false);
+        unserve(&server);
+        assert_int_equal(e.closes, rc == 0);
+        assert_int_equal(shared->refs, 1);
+        shared_drop(shared);
+        buf_free(&big);
+        buf_free(&e.read);
+        loop_fini(&loop);
+    }
+}
+
 static void what_is_no_socket_is_refused(void **state)
 {
     struct end e = {0};
@@ -542,6 +589,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_refused_connection_says_why, make_loop, end_loop),
         cmocka_unit_test_setup_teardown(a_connection_that_does_not_come_times_out, make_loop, end_loop),
         cmocka_unit_test_setup_teardown(closing_while_connecting_calls_on_close_once, make_loop, end_loop),
+        cmocka_unit_test(each_allocation_may_fail),
         cmocka_unit_test_setup_teardown(what_is_no_socket_is_refused, make_loop, end_loop),
     };
 
