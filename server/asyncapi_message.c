@@ -237,6 +237,7 @@ static const struct field task_completed[] = {
 };
 static const struct field agent_heartbeat[] = {
     {"version", FIELD_STRING, .max = 64, .doc = "Of the agent."},
+    {"capabilities", FIELD_LIST, .item = FIELD_STRING, .max = 16, .doc = "What it can carry out."},
     {"resourceUsage", FIELD_MAP, .item = FIELD_NUMBER, .doc = "cpuPercent, memoryPercent, diskPercent"},
     {"runningTaskIds", FIELD_LIST, .item = FIELD_STRING, .doc = "What it is at."},
     {0},

@@ -3,6 +3,10 @@
 #ifndef SERVER_COMMANDS_H
 #define SERVER_COMMANDS_H
 
+#ifndef SLIPWAY_VERSION
+#define SLIPWAY_VERSION "0.1.0"
+#endif
+
 int serve_main(int argc, char **argv);  /* server/serve.c */
 int agent_main(int argc, char **argv);  /* server/agent/main.c */
 int watch_main(int argc, char **argv);  /* server/watch.c */

@@ -23,10 +23,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#ifndef SLIPWAY_VERSION
-#define SLIPWAY_VERSION "0.1.0"
-#endif
-
 static int help_main(int argc, char **argv);
 static int version_main(int argc, char **argv);
 

@@ -15,8 +15,9 @@
 enum {
     UNDER_WAY = 64, /* messages of one agent being stored; more wait in its socket */
     KNOWN = 256,    /* tasks remembered as open, so that not every message has to ask */
-    REF = 200,      /* bytes of a message's id */
-    TEXT = 2048     /* bytes of a message for people; longer ones are cut */
+    VERSION = 64,
+    REF = 200,  /* bytes of a message's id */
+    TEXT = 2048 /* bytes of a message for people; longer ones are cut */
 };
 
 /* What is kept of a connected agent. */
@@ -437,8 +438,11 @@ static void beaten(void *arg, enum code c, const struct beaten *b)
 
 static void on_heartbeat(struct feed *f, const struct json *j)
 {
-    const struct json *running = json_get(j, "runningTaskIds");
+    const struct json *running = json_get(j, "runningTaskIds"), *can = json_get(j, "capabilities");
+    struct str version = json_str(json_get(j, "version"));
     const struct beat beat = {.usage = json_get(j, "resourceUsage"),
+                              .version = version.n <= VERSION ? version : STR_NONE,
+                              .capabilities = agents_capabilities(can) ? can : NULL,
                               .running = json_is(running, JSON_ARRAY) ? running : NULL};
     agents_beat(feed_worker(f), space_of(f), feed_id(f), &beat, feed_ops(f), beaten, f); /* refused: the next one */
 }

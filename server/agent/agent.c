@@ -5,6 +5,7 @@
 #include "lib/signal.h"
 #include "lib/timer.h"
 #include "server/agent/protocol.h"
+#include "server/commands.h"
 #include "server/agent/usage.h"
 
 #include <errno.h>
@@ -19,7 +20,8 @@ enum {
     QUEUE_MOST = 512 * 1024,  /* bytes under way to the server before tasks have to wait */
     RENEW_BEFORE_MS = 600000, /* of the token's end; at most a fifth of its life */
     RENEW_AGAIN_MS = 30000,
-    GOING_AWAY = 1001
+    GOING_AWAY = 1001,
+    REPLACED = 4409
 };
 
 struct agent {
@@ -198,12 +200,19 @@ static void heartbeat(void *arg)
     struct json_out o;
     json_out_init(&o, &b);
     json_open(&o, '{');
+    json_key(&o, S("capabilities"));
+    json_open(&o, '[');
+    for (size_t i = 0; i < a->settings->facts.capability_count; i++)
+        json_put_z(&o, a->settings->facts.capabilities[i]);
+    json_close(&o, ']');
     json_key(&o, S("resourceUsage"));
     usage_write(&a->usage, a->settings->data, &o);
     json_key(&o, S("runningTaskIds"));
     tasks_write_ids(&a->tasks, &o);
     json_key(&o, S("type"));
     json_put_z(&o, "heartbeat");
+    json_key(&o, S("version"));
+    json_put_z(&o, SLIPWAY_VERSION);
     json_close(&o, '}');
     if (!b.failed)
         client_ws_send(a->ws, buf_view(&b));
@@ -340,6 +349,10 @@ static void on_close(void *arg, int status, unsigned code, struct str reason)
     log_warn("agent.disconnected", "status=%d code=%u reason=\"" STR_FMT "\" synced=%s", status, code, STR_ARG(reason),
              was ? "true" : "false");
     bool doubted = status == 401 || status == 403 || status == 404 || code == 4401 || code == 4403 || code == 4404;
+    if (code == REPLACED) { /* by a copy of this folder elsewhere: do not fight over the place */
+        log_error("agent.replaced", "agent=%s", a->identity.agent);
+        a->backoff_ms = BACKOFF_MOST_MS;
+    }
     if (doubted)
         renew(a); /* its answer says whether we are still wanted */
     if (!doubted || !a->asking)

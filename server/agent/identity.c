@@ -2,14 +2,11 @@
 #include "lib/clock.h"
 #include "server/agent/file.h"
 #include "server/agent/protocol.h"
+#include "server/commands.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-
-#ifndef SLIPWAY_VERSION
-#define SLIPWAY_VERSION "0.1.0"
-#endif
 #define IDENTITY_FILE "identity.json"
 
 static bool text_copy(char *to, size_t room, struct str from)

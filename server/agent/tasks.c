@@ -53,7 +53,8 @@ static void held_close(struct held *h)
     if (h->dir >= 0)
         close(h->dir);
     h->dir = -1;
-    arena_reset(&h->arena);
+    arena_fini(&h->arena);
+    arena_init(&h->arena, 0);
 }
 
 static void held_free(struct held *h)

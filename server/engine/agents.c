@@ -15,6 +15,22 @@
 
 enum { TRIES = 5, OFFERS = 20 };
 
+const char *const agent_capabilities[] = {"script", "docker", "compose", "ssh", "winrm", "ecs", "nomad", NULL};
+
+bool agents_capabilities(const struct json *j)
+{
+    if (!json_is(j, JSON_ARRAY))
+        return false;
+    for (size_t i = 0; i < json_count(j); i++) {
+        size_t k = 0;
+        while (agent_capabilities[k] != NULL && !str_eqz(json_str(json_at(j, i)), agent_capabilities[k]))
+            k++;
+        if (agent_capabilities[k] == NULL)
+            return false;
+    }
+    return true;
+}
+
 void agents_roster(struct buf *b, const struct json *document)
 {
     const struct choose_agent agent = {

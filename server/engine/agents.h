@@ -19,6 +19,10 @@ struct worker;
 #define AGENT_KIND  "agent"
 #define AGENT_PULSE "pulse" /* field of the document's hash: live members, ready to be answered */
 
+extern const char *const agent_capabilities[]; /* all there are; ends with NULL */
+/* An array of them, and of nothing else. */
+bool agents_capabilities(const struct json *j);
+
 enum { AGENT_DEGRADED = 2, AGENT_OFFLINE = 3 }; /* intervals */
 
 /* The roster's entry of an agent, from its document. */

@@ -272,6 +272,22 @@ describe('reconciliation', () => {
     await one.stream.frame('task_cancel', (f) => f.reason === 'the run is gone');
   });
 
+  test('a task that the agent should have accepted long ago, and does not know, is lost: the next attempt follows', async () => {
+    const one = await agent();
+    const r = await run(api, [step(one, 'true', { retry: { maxAttempts: 2, initialDelaySeconds: 0 } })]);
+    const task = await started(one, r);
+    const [key] = await s.redis.keys(`*:gt:*:${one.id}`);
+    await one.heartbeat({ runningTaskIds: [] }); // not lost yet: it may be on its way
+    assert.equal((await stepOf(r)).status, 'running');
+    const aged = { ...task, assignedAt: new Date(Date.parse(task.assignedAt) - 60e3).toISOString() }; // as half a minute would
+    await s.redis.command('HSET', key, task.id, JSON.stringify(aged));
+    one.stream.send({ type: 'heartbeat', runningTaskIds: [] });
+    const again = await started(one, r, { attempt: 2 });
+    await one.completed(again.id);
+    await reaches(api, r, 'succeeded');
+    assert.equal((await stepOf(r)).attempts[0].error.type, 'agent_lost');
+  });
+
   test('lines of a task that the agent does not have are acknowledged and not kept', async () => {
     const [one, two] = [await agent(), await agent()];
     const r = await run(api, [step(one)]);
@@ -296,6 +312,16 @@ describe('reconciliation', () => {
     await one.completed(task.id);
     await reaches(api, r, 'succeeded');
   });
+});
+
+test('a heartbeat on the stream tells new versions and capabilities', async () => {
+  const one = await agent();
+  one.stream.send({ type: 'heartbeat', version: '9.9.9', capabilities: ['script', 'docker'], resourceUsage: { cpuPercent: 5 } });
+  const shown = await eventually(async () => {
+    const now = await api.want(200, 'GET', `/agents/${one.id}`);
+    return now.version === '9.9.9' && now;
+  }, 'the new version to be shown');
+  assert.deepEqual([shown.capabilities, shown.resourceUsage], [['script', 'docker'], { cpuPercent: 5 }]);
 });
 
 test('new settings are told to the agent', async () => {

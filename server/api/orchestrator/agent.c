@@ -18,7 +18,6 @@
 
 static const char *const statuses[] = {"online", "offline", "degraded", NULL};
 static const char *const lifecycles[] = {"active", "inactive", "revoked", NULL};
-static const char *const capabilities[] = {"script", "docker", "compose", "ssh", "winrm", "ecs", "nomad", NULL};
 static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
 
 // clang-format off
@@ -41,7 +40,7 @@ static const struct field usage_fields[] = {
 
 #define NAME(flags) {"name", FIELD_STRING, flags, .min = 1, .max = 63, .pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", .doc = "Unique in the tenant."}
 #define VERSION(flags) {"version", FIELD_STRING, flags, .min = 1, .max = 64, .doc = "Of the agent program."}
-#define CAPABILITIES(flags) {"capabilities", FIELD_LIST, flags, .item = FIELD_ENUM, .choices = capabilities, .max = 16, .doc = "What it can carry out."}
+#define CAPABILITIES(flags) {"capabilities", FIELD_LIST, flags, .item = FIELD_ENUM, .choices = agent_capabilities, .max = 16, .doc = "What it can carry out."}
 #define LABELS(flags) {"labels", FIELD_MAP, flags, .item = FIELD_STRING, .item_max = 255, .max = 64, .preset = "{}", .doc = "What steps can ask for."}
 #define MAX_TASKS(flags) {"maxTasks", FIELD_INT, flags, .min = 1, .max = 1000, .preset = "4", .doc = "Tasks at once."}
 #define PROTOCOL {"protocol", FIELD_OBJECT, .fields = protocol_fields, .doc = "Versions of the task stream's protocol it speaks."}
@@ -102,7 +101,7 @@ static const struct field answer_fields[] = {
     {0}};
 
 static const struct field list_query[] = {
-    {"capability", FIELD_ENUM, .choices = capabilities, .doc = "Agents that have it."},
+    {"capability", FIELD_ENUM, .choices = agent_capabilities, .doc = "Agents that have it."},
     {0}};
 static const struct field delete_query[] = {
     {"force", FIELD_BOOL, .preset = "false", .doc = "Also while it has tasks: they fail."},
