@@ -9,6 +9,21 @@
 #include <stdio.h>
 #include <string.h>
 
+// clang-format off
+const struct fault_code fault_codes[] = {
+    {"VAL_REQUIRED",       "a member that must be there is not"},
+    {"VAL_INVALID_TYPE",   "a value is of another JSON type"},
+    {"VAL_INVALID_FORMAT", "a text has another form; a value contradicts another one"},
+    {"VAL_INVALID_ENUM",   "a text is none of the choices"},
+    {"VAL_OUT_OF_RANGE",   "a number, a length or a count is too low or too high"},
+    {"VAL_TOO_LONG",       "a text is too long"},
+    {"VAL_UNKNOWN_FIELD",  "there is no such member or parameter"},
+    {"VAL_IMMUTABLE",      "a member cannot be changed any more"},
+    {"VAL_INVALID_FILTER", "the filter is not understood, or does not suit the field"},
+    {"VAL_INVALID_SORT",   "the list cannot be sorted by this"},
+    {0}};
+// clang-format on
+
 void faults_init(struct faults *f, struct arena *a)
 {
     f->arena = a;

@@ -58,9 +58,12 @@ struct field {
     const char *alias; /* this is another name of that member: taken, and known by that name from then on */
 };
 
-/* One fault, in the words of the published codes: "VAL_REQUIRED", "VAL_INVALID_TYPE", "VAL_INVALID_FORMAT",
- * "VAL_INVALID_ENUM", "VAL_OUT_OF_RANGE", "VAL_TOO_LONG", "VAL_UNKNOWN_FIELD", "VAL_IMMUTABLE", "VAL_INVALID_FILTER",
- * "VAL_INVALID_SORT". */
+/* The codes of faults, and what each says; ends with a NULL code. Published with the codes of refusals. */
+extern const struct fault_code {
+    const char *code, *doc;
+} fault_codes[];
+
+/* One fault. */
 struct fault {
     struct str field; /* "config.variables.x", "nodes[2].id", "query.pageSize" */
     struct str message;

@@ -76,6 +76,19 @@ static void write_codes(struct buf *b)
     buf_z(b, "</table>\n");
 }
 
+static void write_faults(struct buf *b)
+{
+    static const char *const heads[] = {"Code", "", NULL};
+    table(b, "Codes of validationErrors, beside those above", heads);
+    for (const struct fault_code *f = fault_codes; f->code != NULL; f++) {
+        buf_z(b, "<tr>");
+        cell(b, f->code);
+        cell(b, f->doc);
+        buf_z(b, "</tr>\n");
+    }
+    buf_z(b, "</table>\n");
+}
+
 static void write_roles(struct buf *b)
 {
     buf_z(b, "<h2>Roles and permissions</h2>\n<table><tr><th>Permission</th>");
@@ -124,6 +137,7 @@ void docs_write(struct buf *b, const struct dialect *d)
     write_operations(b, d);
     write_operations(b, &dialect_system);
     write_codes(b);
+    write_faults(b);
     write_roles(b);
     write_limits(b);
     buf_z(b, "</body></html>\n");

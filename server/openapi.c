@@ -80,11 +80,6 @@ static const char pagination_schema[] =
     "\"page\":{\"type\":\"integer\",\"minimum\":1},\"pageSize\":{\"type\":\"integer\",\"minimum\":1},"
     "\"totalItems\":{\"type\":\"integer\",\"minimum\":0},\"totalPages\":{\"type\":\"integer\",\"minimum\":0},"
     "\"hasNext\":{\"type\":\"boolean\"},\"hasPrevious\":{\"type\":\"boolean\"}}}";
-static const char faults_schema[] =
-    "{\"type\":\"array\",\"maxItems\":100,\"items\":{\"type\":\"object\","
-    "\"required\":[\"field\",\"message\",\"code\"],\"additionalProperties\":false,\"properties\":{"
-    "\"field\":{\"type\":\"string\",\"description\":\"config.variables.x, nodes[2].id, query.pageSize\"},"
-    "\"message\":{\"type\":\"string\"},\"code\":{\"type\":\"string\",\"pattern\":\"^[A-Z]+(_[A-Z]+)+$\"}}}}";
 // clang-format on
 
 /* Names of components. */
@@ -156,6 +151,30 @@ static void use_dialect(struct use *u, const struct dialect *d)
                     use_operation(u, &(struct operation){d, *r, route, (enum method)method});
 }
 
+/* A fault beside a refusal has the refusal's code. */
+static void put_faults_schema(struct json_out *o)
+{
+    open_key(o, "ValidationErrors", '{');
+    put_raw(o, "type", "\"array\"");
+    put_raw(o, "maxItems", "100");
+    open_key(o, "items", '{');
+    put_raw(o, "type", "\"object\"");
+    put_raw(o, "required", "[\"field\",\"message\",\"code\"]");
+    put_raw(o, "additionalProperties", "false");
+    open_key(o, "properties", '{');
+    put_raw(o, "field", "{\"type\":\"string\",\"description\":\"config.variables.x, nodes[2].id, query.pageSize\"}");
+    put_raw(o, "message", "{\"type\":\"string\"}");
+    open_key(o, "code", '{');
+    open_key(o, "enum", '[');
+    for (const struct fault_code *f = fault_codes; f->code != NULL; f++)
+        json_put_z(o, f->code);
+    for (size_t c = OK + 1; c < CODES; c++)
+        json_put_z(o, code_name((enum code)c));
+    json_close(o, ']');
+    for (int i = 0; i < 4; i++)
+        json_close(o, '}'); /* code, properties, items, ValidationErrors */
+}
+
 static void put_schemas(struct json_out *o, const struct dialect *d)
 {
     static const enum field_mode modes[] = {
@@ -164,7 +183,7 @@ static void put_schemas(struct json_out *o, const struct dialect *d)
     put_raw(o, "ListMeta", list_meta_schema);
     put_raw(o, "Meta", meta_schema);
     put_raw(o, "Pagination", pagination_schema);
-    put_raw(o, "ValidationErrors", faults_schema);
+    put_faults_schema(o);
     for (const struct resource *const *r = d->resources; *r != NULL; r++)
         for (size_t use = 0; use < ARRAY_LEN(modes); use++) {
             struct buf name = {0};
