@@ -115,7 +115,7 @@ store: $(filter $(BUILD)/test/store/%,$(PROGRAMS)) ## Each store function agains
 	$(Q)scripts/suite $@ $^
 
 sim: $(filter $(BUILD)/test/sim/%,$(PROGRAMS)) ## The run engine under a fake clock and random faults
-	$(Q)SHOW=1 scripts/suite $@ $^
+	$(Q)SHOW=1 LIMIT=900 scripts/suite $@ $^
 
 api: all ## The HTTP contract, by a real server
 	$(Q)scripts/suite $@ $(sort $(wildcard test/api/*.test.mjs))
@@ -133,7 +133,7 @@ FUZZ := OPT="-O1 -g -w -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION" FORTIFY= WERR
 
 fuzz-smoke: ## 100,000 inputs for each fuzz target, from its corpus on
 	+$(Q)$(MAKE) --no-print-directory fuzzers $(FUZZ)
-	$(Q)scripts/suite $@ $(FUZZERS:%=build/fuzz/fuzz/%)
+	$(Q)LIMIT=600 scripts/suite $@ $(FUZZERS:%=build/fuzz/fuzz/%)
 
 fuzz: ## One target for longer: make fuzz T=http S=60; what it finds of use goes to its corpus
 	+$(Q)$(MAKE) --no-print-directory fuzzers $(FUZZ)
