@@ -141,6 +141,56 @@ describe('with data from a backup', () => {
   });
 });
 
+// With heartbeats far apart: a reader that reads nothing answers none, and must not be cut for that.
+describe('with readers that do not read', () => {
+  let s;
+  before(async () => {
+    s = await start({ name: 'slow', args: ['--stream-queue', '256KiB'] });
+    await s.addAgent();
+  });
+  after(() => s?.stop());
+
+  test('a reader too slow is cut with 4429, and resumes where it was', async () => {
+    const line = 'x'.repeat(1000);
+    const r = await run(s.api, [script('flood', `head -c 9000000 /dev/zero | tr '\\0' x | fold -w 1000`)]);
+    const slow = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: '0' }, pauseReading: true });
+    await slow.opened();
+    await reaches(s.api, r, 'succeeded');
+    const quick = new Watcher(s.server, streamOf(r), { token: s.key });
+    await quick.done;
+    slow.readOn();
+    const { code } = await slow.ended();
+    // One that was still behind when the flood came was never pushed to, and simply goes on at its own pace.
+    assert.ok([4429, 1000, 1006].includes(code), `closed with ${code}`);
+    const seen = slow.events.at(-1)?.seq ?? 0;
+    assert.deepEqual(slow.events.map((e) => e.seq), oneTo(seen));
+    const rest = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: String(seen) } });
+    await rest.ended();
+    assert.deepEqual([...slow.events, ...rest.events].map((e) => e.seq), quick.events.map((e) => e.seq));
+    assert.equal(quick.events.filter((e) => e.line === line).length, 9000);
+  });
+
+  test('one that stops reading while it is live is cut with 4429', async () => {
+    const gate = new Gate(s.nest);
+    const r = await run(s.api, [script('flood', `echo ready; ${gate.shell}; head -c 9500000 /dev/zero | tr '\\0' x | fold -w 1000`)]);
+    const slow = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: '0' } });
+    await slow.frame('step_log', (f) => f.line === 'ready');
+    slow.stopReading();
+    gate.open();
+    await reaches(s.api, r, 'succeeded');
+    slow.readOn();
+    assert.equal((await slow.ended()).code, 4429);
+    const error = slow.frames.at(-1);
+    assert.equal(error.type, 'error');
+    assert.equal(error.retry, true);
+    const seen = slow.events.at(-1).seq;
+    assert.deepEqual(slow.events.map((e) => e.seq), oneTo(seen));
+    const rest = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: String(seen) } });
+    assert.equal((await rest.ended()).code, 1000);
+    assert.equal(rest.events[0].seq, seen + 1);
+  });
+});
+
 describe('with little time', () => {
   let s;
   before(async () => {
@@ -199,46 +249,6 @@ describe('with little time', () => {
     assert.equal(kept.closed, undefined);
     await r.release();
     assert.equal((await kept.ended()).code, 1000);
-  });
-
-  test('a reader too slow is cut with 4429, and resumes where it was', async () => {
-    const line = 'x'.repeat(1000);
-    const r = await run(s.api, [script('flood', `head -c 9000000 /dev/zero | tr '\\0' x | fold -w 1000`)]);
-    const slow = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: '0' }, pauseReading: true });
-    await slow.opened();
-    await reaches(s.api, r, 'succeeded');
-    const quick = new Watcher(s.server, streamOf(r), { token: s.key });
-    await quick.done;
-    slow.readOn();
-    const { code } = await slow.ended();
-    // One that was still behind when the flood came was never pushed to, and simply goes on at its own pace.
-    assert.ok([4429, 1000, 1006].includes(code), `closed with ${code}`);
-    const seen = slow.events.at(-1)?.seq ?? 0;
-    assert.deepEqual(slow.events.map((e) => e.seq), oneTo(seen));
-    const rest = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: String(seen) } });
-    await rest.ended();
-    assert.deepEqual([...slow.events, ...rest.events].map((e) => e.seq), quick.events.map((e) => e.seq));
-    assert.equal(quick.events.filter((e) => e.line === line).length, 9000);
-  });
-
-  test('one that stops reading while it is live is cut with 4429', async () => {
-    const gate = new Gate(s.nest);
-    const r = await run(s.api, [script('flood', `echo ready; ${gate.shell}; head -c 9500000 /dev/zero | tr '\\0' x | fold -w 1000`)]);
-    const slow = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: '0' } });
-    await slow.frame('step_log', (f) => f.line === 'ready');
-    slow.stopReading();
-    gate.open();
-    await reaches(s.api, r, 'succeeded');
-    slow.readOn();
-    assert.equal((await slow.ended()).code, 4429);
-    const error = slow.frames.at(-1);
-    assert.equal(error.type, 'error');
-    assert.equal(error.retry, true);
-    const seen = slow.events.at(-1).seq;
-    assert.deepEqual(slow.events.map((e) => e.seq), oneTo(seen));
-    const rest = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: String(seen) } });
-    assert.equal((await rest.ended()).code, 1000);
-    assert.equal(rest.events[0].seq, seen + 1);
   });
 
   test('more streams than a caller may have are 429', async () => {
