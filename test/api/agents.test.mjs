@@ -255,7 +255,7 @@ describe('silence', () => {
 
   test('makes an agent degraded, then offline; a heartbeat brings it back, and the gap is audited', async () => {
     const made = await new FakeAgent(quiet).register();
-    await quiet.api.want(200, 'PUT', `/agents/${made.id}`, { config: { heartbeatInterval: 3 } }); // seconds between the two
+    await quiet.api.want(200, 'PUT', `/agents/${made.id}`, { config: { heartbeatInterval: 4 } }); // seconds between the two
     const status = async () => (await quiet.api.want(200, 'GET', `/agents/${made.id}`)).status;
     await eventually(async () => [(await status()) === 'degraded', await status()], 'the agent to be degraded');
     await eventually(async () => [(await status()) === 'offline', await status()], 'the agent to be offline');

@@ -373,11 +373,11 @@ static void silence_is_asked_about_and_then_cut(void **state)
     (void)state;
     open_ws(true, NULL);
     until(&events, "text first\n");
-    client_ws_idle(ws, 1000);
+    client_ws_idle(ws, 2000);
     until(&other.messages, "ping\nping\n"); /* answered: it stays open */
     assert_true(str_find(buf_view(&events), S("close")) < 0);
     stream_pause(&other.stream);
-    until(&events, "close 0 1006 nothing came for 1000 ms\n");
+    until(&events, "close 0 1006 nothing came for 2000 ms\n");
     buf_free(&events);
 }
 
