@@ -182,6 +182,19 @@ describe('a task', () => {
     assert.equal((await stepOf(r)).agentId, two.id);
   });
 
+  test('belongs to whoever accepts it first, with all its lines', async () => {
+    const one = await agent();
+    const r = await run(api, [step(one)]);
+    const task = await one.assigned(r, 'build');
+    await one.tell('task_refused', { taskId: task.id, reason: 'capability_missing' }); // it is no open task of this agent now
+    assert.equal((await one.tell('task_accepted', { taskId: task.id })).type, 'ack');
+    assert.equal((await one.tell('task_started', { taskId: task.id, startedAt: new Date().toISOString() })).type, 'ack');
+    assert.equal((await one.lines(task.id, 1, lines(1, 2))).type, 'ack');
+    await one.completed(task.id, { lines: 2 });
+    await reaches(api, r, 'succeeded');
+    assert.deepEqual(await logs(r), lines(1, 2));
+  });
+
   test('that was refused by a busy agent is offered again a little later', async () => {
     const one = await agent();
     const r = await run(api, [step(one)]);
