@@ -16,6 +16,16 @@
 #include "server/resource.h"
 #include "server/store/commit.h"
 
+/* The rows of what document_render stamps on a document that can be changed. */
+// clang-format off
+#define DOCUMENT_STAMPS                                                                                             \
+    {"createdAt", FIELD_TIME,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SORT},                                      \
+    {"createdBy", FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED, .max = 255},                                       \
+    {"updatedAt", FIELD_TIME,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SORT},                                      \
+    {"updatedBy", FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED, .max = 255},                                       \
+    {"revision",  FIELD_INT,    FIELD_READONLY | FIELD_REQUIRED, .doc = "Counts changes; the ETag."}
+// clang-format on
+
 struct document {
     struct str id;
     struct str json;  /* as stored */

@@ -64,11 +64,7 @@ static const struct field fields[] = {
     {"resourceUsage",  FIELD_OBJECT, FIELD_READONLY | FIELD_LIVE | FIELD_NULLABLE, .fields = usage_fields},
     {"runningTasks",   FIELD_INT,    FIELD_READONLY | FIELD_LIVE, .min = 0, .max = 1000000, .doc = "Tasks it was given and has not completed."},
     {"registeredAt",   FIELD_TIME,   FIELD_READONLY | FIELD_REQUIRED},
-    {"createdAt",      FIELD_TIME,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SORT},
-    {"createdBy",      FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED, .max = 255},
-    {"updatedAt",      FIELD_TIME,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SORT},
-    {"updatedBy",      FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED, .max = 255},
-    {"revision",       FIELD_INT,    FIELD_READONLY | FIELD_REQUIRED, .doc = "Counts changes; the ETag."},
+    DOCUMENT_STAMPS,
     {0}};
 
 static const struct field register_fields[] = {

@@ -19,11 +19,7 @@ static const struct field fields[] = {
      .doc = "Channel of versions that name none."},
     {"metadata",           FIELD_MAP,    FIELD_FILTER, .max = 50, .item = FIELD_STRING, .item_max = 255, .preset = "{}",
      .doc = "Names and values of your own."},
-    {"createdAt",          FIELD_TIME,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SORT},
-    {"createdBy",          FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED, .max = 255},
-    {"updatedAt",          FIELD_TIME,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SORT},
-    {"updatedBy",          FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED, .max = 255},
-    {"revision",           FIELD_INT,    FIELD_READONLY | FIELD_REQUIRED, .doc = "Counts changes; the ETag."},
+    DOCUMENT_STAMPS,
     {0}};
 
 static const struct route routes[] = {

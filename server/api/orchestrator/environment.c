@@ -66,11 +66,7 @@ static const struct field fields[] = {
     {"isProduction",              FIELD_BOOL,   FIELD_FILTER | FIELD_ALWAYS, .doc = "Default: whether it is called prod or production."},
     {"currentRelease",            FIELD_OBJECT, FIELD_READONLY | FIELD_LIVE | FIELD_NULLABLE, .fields = release_fields,
      .doc = "Only with includeState; null before the first deployment."},
-    {"createdAt",                 FIELD_TIME,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SORT},
-    {"createdBy",                 FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED, .max = 255},
-    {"updatedAt",                 FIELD_TIME,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SORT},
-    {"updatedBy",                 FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED, .max = 255},
-    {"revision",                  FIELD_INT,    FIELD_READONLY | FIELD_REQUIRED, .doc = "Counts changes; the ETag."},
+    DOCUMENT_STAMPS,
     {0}};
 
 static const struct field state_query[] = {

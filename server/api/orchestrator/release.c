@@ -63,11 +63,7 @@ static const struct field fields[] = {
     {"notes",            FIELD_STRING, .max = 16384, .doc = "For people."},
     {"metadata",         FIELD_MAP,    FIELD_FILTER, .max = 50, .item = FIELD_STRING, .item_max = 255, .preset = "{}", .doc = "Names and values of your own."},
     {"deprecatedReason", FIELD_STRING, FIELD_READONLY | FIELD_NULLABLE, .max = 500},
-    {"createdAt",        FIELD_TIME,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SORT},
-    {"createdBy",        FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED, .max = 255},
-    {"updatedAt",        FIELD_TIME,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SORT},
-    {"updatedBy",        FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED, .max = 255},
-    {"revision",         FIELD_INT,    FIELD_READONLY | FIELD_REQUIRED, .doc = "Counts changes; the ETag."},
+    DOCUMENT_STAMPS,
     {0}};
 
 static const struct field reason_fields[] = {

@@ -24,11 +24,7 @@ static const struct field fields[] = {
     {"status",         FIELD_ENUM,   FIELD_FILTER, .choices = states, .preset = "\"active\"",
      .doc = "draft: may be faulty, cannot run. active: checked, can run. archived: cannot run."},
     TEMPLATE_DEFINITION,
-    {"createdAt",      FIELD_TIME,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SORT},
-    {"createdBy",      FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED, .max = 255},
-    {"updatedAt",      FIELD_TIME,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SORT},
-    {"updatedBy",      FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED, .max = 255},
-    {"revision",       FIELD_INT,    FIELD_READONLY | FIELD_REQUIRED, .doc = "Counts changes; the ETag."},
+    DOCUMENT_STAMPS,
     {0}};
 
 static const struct field candidate_fields[] = { /* whatever it is: faults are part of the answer */
