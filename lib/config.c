@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { FILE_MAX_BYTES = 1 << 20 };
 
@@ -334,6 +335,27 @@ static int read_environment(struct config *c)
             return no_memory(c);
     }
     return CONFIG_READ;
+}
+
+static bool has_variable(const struct config *c, struct str variable)
+{
+    char name[CONFIG_NAME];
+    for (size_t i = 0; i < c->value_count; i++) {
+        config_environment_name(c->values[i].row->name, name);
+        if (!config_is_local(c->values[i].row) && str_eqz(variable, name))
+            return true;
+    }
+    return str_eqz(variable, "SLIPWAY_CONFIG");
+}
+
+void config_warn_environment(const struct config *c)
+{
+    for (char **at = environ; at != NULL && *at != NULL; at++) {
+        struct str rest = str_z(*at), name = str_cut(&rest, '=');
+        if (str_starts(name, S("SLIPWAY_")) && !str_starts(name, S("SLIPWAY_TEST_")) && !has_variable(c, name))
+            fprintf(c->messages, "slipway %s: environment " STR_FMT ": there is no such setting, it has no effect\n",
+                    c->command, STR_ARG(name));
+    }
 }
 
 static bool set_flag(struct config *c, struct config_value *v, struct str value)

@@ -94,8 +94,11 @@ int config_parse(struct config *c, int argc, char **argv);
 void config_fini(struct config *c);
 
 void config_help(const struct config *c, FILE *out);
-void config_print(const struct config *c, FILE *out, bool json);     /* every value and its source */
-void config_limits(const struct config *c, FILE *out, bool json);    /* name, default and code of every limit */
+void config_print(const struct config *c, FILE *out, bool json);  /* every value and its source */
+void config_limits(const struct config *c, FILE *out, bool json); /* name, default and code of every limit */
+/* Tells of each variable SLIPWAY_… that no row has, which is likely a slip of the pen; those of tests, SLIPWAY_TEST_…, are
+ * left alone. A warning only: other commands of one environment have rows of their own. */
+void config_warn_environment(const struct config *c);
 const char *config_source(const struct config *c, const char *name); /* NULL when there is no such row */
 /* Says what is wrong with arguments and answers CONFIG_BAD: `slipway key: message`, and where help is. */
 int config_usage(const struct config *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

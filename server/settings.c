@@ -165,7 +165,10 @@ int settings_read(struct settings *s, const char *command, const char *summary, 
             &s->config, settings_rows, s,
             "It takes the options of `slipway serve` as well, so that it finds the same data: --data, "
             "--redis, --keyring and the others that `slipway serve --help` explains.");
-    return config_parse(&s->config, argc, argv);
+    int status = config_parse(&s->config, argc, argv);
+    if (status == CONFIG_READ)
+        config_warn_environment(&s->config);
+    return status;
 }
 
 bool settings_open_keyring(struct settings *s, bool create)

@@ -46,6 +46,12 @@ test('a wrong value is named with its source and what is allowed', async () => {
   }
 });
 
+test('a variable that is no setting is warned of, by its name alone', async () => {
+  const { code, stderr } = await slipway(['config'], { SLIPWAY_WORKRES: 'hunter2', SLIPWAY_WORKERS: '2', SLIPWAY_TEST_ANY: '1' });
+  assert.equal(code, 0);
+  assert.equal(stderr, 'slipway config: environment SLIPWAY_WORKRES: there is no such setting, it has no effect\n');
+});
+
 test('every limit has a name, a default and the code it answers with', async () => {
   const { stdout } = await slipway(['config', '--limits', '--json']);
   const limits = JSON.parse(stdout);

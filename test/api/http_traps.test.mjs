@@ -112,6 +112,14 @@ describe('a server with its default limits', () => {
     });
   }
 
+  test('after an early 415 the unread body is not the next request', async () => {
+    const wire = await Wire.open(server);
+    wire.send(post('/api/v1/environments', EVIL, `Authorization: Bearer ${s.key}\r\nContent-Type: text/plain\r\n`), PING);
+    assertRefusal(await wire.answer(), 415, 'RES_UNSUPPORTED_MEDIA_TYPE');
+    assert.equal((await wire.answer()).text, '{"status":"ok"}');
+    wire.close();
+  });
+
   test('an endless chunked body behind a refusal is cut', async () => {
     const wire = await talk(server, `POST /nowhere HTTP/1.1\r\n${H}Transfer-Encoding: chunked\r\n\r\n`);
     assert.equal((await wire.answer()).status, 404);
