@@ -12,7 +12,7 @@
 
 enum {
     PARTITIONS = 64,
-    WATCH_MS = 1000,   /* memory and clock are looked at this often */
+    WATCH_MS = 1000,  /* memory and clock are looked at this often */
     RECHECK_MS = 250, /* a Redis that will not do is looked at again this often */
     PROBLEM_MAX = 160,
     FAILURES_QUIET = 5, /* failed attempts to connect before one is logged */
