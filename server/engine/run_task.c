@@ -72,7 +72,8 @@ static bool take_over(struct move *m, int i, const struct run_event *e)
             release(m, i, S("another agent has it"));
         s->agent = keep(m, e->agent);
         s->expires_ms = m->now + node_of(m, i)->timeout_ms + RUN_EXPIRY_MS;
-        effect_task(m, EFFECT_ASSIGN, i, s->agent, task_envelope(m, i)); /* its open task once more, whose lines count */
+        effect_task(m, EFFECT_ASSIGN, i, s->agent,
+                    task_envelope(m, i)); /* its open task once more, whose lines count */
     }
     s->accepted = true;
     s->accept_ms = s->due_ms = 0;
