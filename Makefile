@@ -91,11 +91,13 @@ clean: ## Remove everything built
 run: ## Install what is missing, build, start the server with its own Redis in ./data and one agent
 	+$(Q)scripts/run
 
-demo: all ## The whole story over HTTP and WebSocket, step by step, with what was observed
-	$(Q)scripts/setup build test && node scripts/demo.mjs
+demo: ## The whole story over HTTP and WebSocket, step by step, with what was observed
+	$(Q)scripts/setup build test
+	+$(Q)$(MAKE) --no-print-directory -s all && node scripts/demo.mjs
 
-bench: all $(BUILD)/bench ## Requests per second, latency, CPU per operation and memory, on loopback
-	$(Q)scripts/setup build test && node scripts/bench.mjs
+bench: ## Requests per second, latency, CPU per operation and memory, on loopback
+	$(Q)scripts/setup build test
+	+$(Q)$(MAKE) --no-print-directory -s all $(BUILD)/bench && node scripts/bench.mjs
 
 $(BUILD)/bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/bench/*.c)) $(ARCHIVE)
 	@echo "  link  $@"
