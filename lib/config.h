@@ -46,6 +46,9 @@ struct config_list {
     size_t n;
 };
 
+/* The code of a limit where nothing can be answered any more: the connection ends. */
+#define CONFIG_ENDS "-"
+
 struct config_row {
     const char *name;
     enum config_type type;
@@ -53,7 +56,7 @@ struct config_row {
     const char *preset; /* default, as one would type it; NULL: "" */
     int64_t min, max;   /* of a number, in milliseconds or bytes for durations and sizes; both 0: not bounded */
     const char *const *choices;
-    const char *code; /* of a limit: the code answered where it is reached; NULL: not a limit */
+    const char *code; /* of a limit: the code answered where it is reached, or CONFIG_ENDS; NULL: not a limit */
     unsigned flags;
     const char *arg; /* how the value is called in the help: "HOST:PORT"; NULL: by type */
     const char *doc; /* what it does, what happens at the limit; whole sentences */

@@ -43,7 +43,7 @@ static void help_value(struct buf *b, const struct config_row *row)
     if (preset)
         buf_z(b, ". ");
     if (row->code != NULL)
-        buf_printf(b, "At the limit: %s. ", row->code);
+        buf_printf(b, "At the limit: %s. ", strcmp(row->code, CONFIG_ENDS) == 0 ? "the connection ends" : row->code);
     config_environment_name(row->name, name);
     if (!config_is_local(row))
         buf_printf(b, "[%s]", name);

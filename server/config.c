@@ -9,7 +9,8 @@ struct options {
 static const struct config_row rows[] = {
     {"json", CONFIG_BOOL, offsetof(struct options, json), "false", .flags = CONFIG_LOCAL, .doc = "Print JSON."},
     {"limits", CONFIG_BOOL, offsetof(struct options, limits), "false", .flags = CONFIG_LOCAL,
-     .doc = "Print every limit, its default, and the code that is answered where it is reached."},
+     .doc = "Print every limit, its default, and the code that is answered where it is reached; `-`: the connection "
+            "ends."},
     {0},
 };
 

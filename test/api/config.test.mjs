@@ -56,9 +56,11 @@ test('every limit has a name, a default and the code it answers with', async () 
   const { stdout } = await slipway(['config', '--limits', '--json']);
   const limits = JSON.parse(stdout);
   assert.ok(limits.length > 10);
+  for (const [name, code] of [['head-max', 'RES_HEADERS_TOO_LARGE'], ['body-rate-min', 'RES_REQUEST_TIMEOUT'], ['idle-timeout', '-'], ['send-queue', '-'], ['send-timeout', '-']])
+    assert.equal(limits.find((l) => l.name === name)?.code, code, name);
   for (const limit of limits) {
     assert.match(limit.name, /^[a-z][a-z0-9.-]+$/);
-    assert.match(limit.code, /^[A-Z0-9_]+$/);
+    assert.match(limit.code, /^([A-Z0-9_]+|-)$/); // `-`: the connection ends
     assert.notEqual(limit.default, '');
     assert.match(limit.doc, /^[A-Z].*\.$/s);
   }

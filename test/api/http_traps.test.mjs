@@ -288,7 +288,7 @@ describe('a server with room for few', () => {
   let s;
   let server;
   before(async () => {
-    s = await start({ name: 'few', workers: 1, args: ['--connections-max', '20', '--connections-address-max', '10'] });
+    s = await start({ name: 'few', workers: 1, args: ['--connections-max', '20', '--connections-address-max', '10', '--body-timeout', '10m'] });
     server = s.server;
   });
   after(() => s?.stop());
@@ -299,6 +299,17 @@ describe('a server with room for few', () => {
     const answer = await wire.upgrade('/_test/echo');
     assertRefusal(answer, 404, 'RES_ROUTE_NOT_FOUND');
     wire.close();
+  });
+
+  test('a body that comes too slowly is 408 long before its whole time is over', async () => {
+    const wire = await talk(server, `POST /api/v1/environments HTTP/1.1\r\n${H}Authorization: Bearer ${s.key}\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n`);
+    const drip = setInterval(() => wire.send(' '), 50);
+    try {
+      assertRefusal(await wire.answer(), 408, 'RES_REQUEST_TIMEOUT');
+    } finally {
+      clearInterval(drip);
+      wire.close();
+    }
   });
 
   test('one address has a limit of connections, and gets room again', async () => {
