@@ -199,6 +199,13 @@ test('request ids are echoed when they are short and printable, and made otherwi
   assert.equal((await ask('x'.repeat(128))).headers['x-request-id'], 'x'.repeat(128));
 });
 
+test('the line of a request in the log has its id, route, status, code and caller', async () => {
+  const id = 'the-one-in-the-log';
+  assert.equal((await s.api.get('/environments/0192f7a0-0000-7000-8000-0000000000ff', { headers: { 'x-request-id': id } })).status, 404);
+  const line = await eventually(() => s.server.process.text().split('\n').find((one) => one.endsWith(` request=${id}`)), 'the line');
+  assert.match(line, / request method=GET route=\/api\/v1\/environments\/\{id\} status=404 code=\w+ caller=key:[0-9a-f-]{36} tenant=[0-9a-f-]{36} address=127\.0\.0\.1 /);
+});
+
 test('a token in the query counts on streams only, is short-lived, and never a key', async () => {
   refused(await s.server.client().get('/environments', { query: { token: token() } }), 401, 'AUTH_TOKEN_MISSING', 'plain route');
   const id = '0192f7a0-0000-7000-8000-0000000000ff';

@@ -157,6 +157,11 @@ describe('the list of operations', () => {
     }
   });
 
+  test('an operation is listed once', () => {
+    const names = listed.map((o) => `${o.verb} ${anonymous(o.at)}`);
+    assert.deepEqual(names.filter((name, i) => names.indexOf(name) !== i), []);
+  });
+
   test('what is served is in the list, and marked so', () => {
     for (const op of operations) {
       const found = listed.find((o) => o.method === op.method && anonymous(o.at) === anonymous(op.at));
