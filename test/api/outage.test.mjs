@@ -36,6 +36,26 @@ test('a store without memory refuses changes that grow with 503, and takes them 
   await eventually(async () => (await s.api.post('/environments', { name: 'enough-again', orderIndex: 3 })).status === 201, 'the store to take changes again');
 });
 
+for (const [what, break_, mend] of [
+  ['lacks its replicas', ['CONFIG', 'SET', 'min-replicas-to-write', '1'], ['CONFIG', 'SET', 'min-replicas-to-write', '0']],
+  ['became a replica', ['REPLICAOF', '127.0.0.1', '1'], ['REPLICAOF', 'NO', 'ONE']],
+])
+  test(`a store that ${what} answers 503, and takes changes again`, async () => {
+    const name = what.replaceAll(' ', '-');
+    await s.redis.command(...break_);
+    try {
+      unavailable(await s.api.post('/environments', { name, orderIndex: 50 }));
+      assert.equal((await s.server.client().get('/livez', { absolute: true, judge: false })).status, 200);
+    } finally {
+      await s.redis.command(...mend);
+    }
+    const made = await eventually(async () => {
+      const got = await s.api.post('/environments', { name });
+      return got.status === 201 && got;
+    }, 'the store to take changes again');
+    assert.equal(made.data.name, name);
+  });
+
 test('a store that is gone answers 503, liveness stays, and it comes back without a restart', async () => {
   await s.redis.kill();
   unavailable(await eventually(async () => {
