@@ -1,5 +1,6 @@
 #include "server/store/commit.h"
 #include <string.h>
+#include "lib/log.h"
 #include "lib/must.h"
 #include "lib/pack.h"
 #include "server/store/admit.h"
@@ -121,7 +122,11 @@ void index_facet(struct commit_index *x, struct str field, struct str value)
     char text[FACET_MAX];
     size_t n = field.n + 1 + value.n;
 
-    must(n <= sizeof text);
+    if (n > sizeof text) {
+        log_error("store.long_facet", "field=" STR_FMT " bytes=%zu", STR_ARG(field), value.n);
+        x->facets.failed = true;
+        return;
+    }
     memcpy(text, field.p, field.n);
     text[field.n] = '=';
     if (value.n)

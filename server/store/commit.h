@@ -56,8 +56,8 @@ struct commit_index {
     unsigned facet_count, number_count, text_count, unique_count;
 };
 void index_begin(struct commit_index *x, struct arena *a);
-/* Exactly these documents have field=value. The text "field=value" is at most 512 bytes: longer ones are for the caller
- * to hash. */
+/* Exactly these documents have field=value. The text "field=value" is at most 512 bytes, longer ones are for the caller to
+ * hash; a commit with one is refused with SYS_OVERLOADED, and an error is logged. */
 void index_facet(struct commit_index *x, struct str field, struct str value);
 /* A document has one entry in each sortable field of its kind, or the order by it will lack the document. */
 void index_number(struct commit_index *x, const char *field, double value);

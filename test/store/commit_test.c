@@ -390,6 +390,27 @@ static void what_lacks_a_key_is_not_sent(void **state)
     assert_int_equal(store_commit(fixture.store, &c, &fixture.ops, NULL, NULL), SYS_OVERLOADED);
 }
 
+static void a_facet_that_is_too_long_is_not_sent(void **state)
+{
+    char longest[512];
+    struct commit_index x;
+    struct commit c;
+
+    (void)state;
+    memset(longest, 'a', sizeof longest);
+    for (size_t n = sizeof longest - 3; n < sizeof longest; n++) {
+        index_begin(&x, &fixture.arena);
+        index_facet(&x, S("f"), (struct str){longest, n});
+        begin(&c, 0);
+        put(&c, "a", 1, &x);
+        if (n + 2 <= 512)
+            commit_ok(&c);
+        else
+            assert_int_equal(store_commit(fixture.store, &c, &fixture.ops, ignore, NULL), SYS_OVERLOADED);
+        fixture_clear(state);
+    }
+}
+
 static void a_commit_that_ran_out_of_memory_is_refused(void **state)
 {
     enum code c = SYS_OVERLOADED;
@@ -455,6 +476,7 @@ int main(void)
         TEST(fields_and_plain_keys),
         TEST(a_revocation_counts_and_is_published),
         TEST(what_lacks_a_key_is_not_sent),
+        TEST(a_facet_that_is_too_long_is_not_sent),
         TEST(a_commit_that_ran_out_of_memory_is_refused),
         TEST(every_commit_is_counted_and_the_clock_never_goes_back),
     };
