@@ -283,6 +283,18 @@ static int patience(const struct parent *p)
     return left > 0 ? (int)left : 0;
 }
 
+static bool is_removed(int dir)
+{
+    struct stat st;
+    return fstat(dir, &st) == 0 && st.st_nlink == 0;
+}
+
+/* Somebody took the task's folder away, or what it spools to: nobody will ever ask for its output or its end. */
+static bool is_forsaken(const struct parent *p)
+{
+    return is_removed(p->dir) || is_removed(p->spool.dir);
+}
+
 static void turn(struct parent *p)
 {
     bool spooled = true;
@@ -291,7 +303,8 @@ static void turn(struct parent *p)
     spool_flush(&p->spool);
     p->blocked = !spooled || !spool_room(&p->spool, SPOOL_RECORD_MAX);
     bool open = p->outputs[0].fd >= 0 || p->outputs[1].fd >= 0;
-    if (p->life == LIFE_LINGERS && !open && spooled && p->spool.unflushed.n == 0) {
+    bool stuck = p->blocked || p->spool.unflushed.n > 0;
+    if ((p->life == LIFE_LINGERS && !open && spooled && p->spool.unflushed.n == 0) || (stuck && is_forsaken(p))) {
         group_signal(p, SIGKILL);
         p->life = LIFE_OVER;
         return;
@@ -345,18 +358,12 @@ static void exit_describe(struct parent *p, struct journal_exit *e)
     e->tail = tail;
 }
 
-static bool is_removed(int dir)
-{
-    struct stat st;
-    return fstat(dir, &st) == 0 && st.st_nlink == 0;
-}
-
 /* A full disk only delays: how it ended is what everybody waits for. */
 static void exit_write(struct parent *p)
 {
     struct journal_exit e;
     exit_describe(p, &e);
-    while ((spool_flush(&p->spool) != 0 || journal_exit_write(p->dir, &e) != 0) && !is_removed(p->dir))
+    while ((spool_flush(&p->spool) != 0 || journal_exit_write(p->dir, &e) != 0) && !is_forsaken(p))
         poll(NULL, 0, 4 * TASK_BLOCKED_MS);
     journal_strip(p->dir);
 }
@@ -536,6 +543,7 @@ int task_launch(const char *exe, const char *path, pid_t *pid)
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
     posix_spawn_file_actions_addopen(&files, 2, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    posix_spawn_file_actions_addclosefrom_np(&files, 3); /* whatever the agent was started with is not the task's */
     sigfillset(&set);
     posix_spawnattr_setsigdefault(&how, &set);
     sigemptyset(&set);

@@ -403,10 +403,18 @@ static void a_full_spool_makes_the_command_wait_and_nothing_is_lost(void **state
     assert_int_equal(e.lines, LINES);
 }
 
+static void a_parent_whose_folder_was_taken_away_ends_with_its_command(void **state)
+{
+    (void)state;
+    launch("\"payload\":{\"command\":[\"sh\",\"-c\",\"rm -rf ../out; echo hi; exec sleep 600\"]}", NULL);
+    assert_int_equal(reap(), 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
     const struct CMUnitTest tests[] = {
+        T(a_parent_whose_folder_was_taken_away_ends_with_its_command),
         T(a_command_runs_and_its_lines_and_status_are_kept),
         T(a_text_goes_to_the_shell_and_success_has_no_cause),
         T(the_environment_is_clean_and_the_folder_its_own),
