@@ -149,7 +149,8 @@ static void on_tick(void *arg)
 
 /* --- the next slice, once the socket took the last --- */
 
-/* Runs in the turn after the flush: what is queued now waits for the socket, and on_drain will come. */
+/* Runs in the turn after the flush. Something may have been written since, so it is handed to the kernel first: only what
+ * is queued then waits for the socket, and only then will on_drain come. */
 static void after_flush(void *arg)
 {
     struct feeds *feeds = arg;
@@ -163,6 +164,7 @@ static void after_flush(void *arg)
     while (!list_empty(&todo)) {
         struct feed *f = list_entry(todo.next, struct feed, want);
         list_remove(&f->want);
+        conn_flush(f->conn);
         f->stalled = conn_queued(f->conn) > 0;
         if (!f->stalled)
             hub_next(&f->follower);
