@@ -41,6 +41,7 @@
     X(REL_EMPTY, 422, "a release needs at least one component")                                                             \
     X(REL_TAG_UNRESOLVED, 422, "no version of the component has the tag or digest")                                         \
     X(REL_COMPONENT_UNKNOWN, 422, "a component of the release does not exist")                                              \
+    X(REL_NOT_READY, 422, "the release is a draft")                                                                         \
     X(ENV_NO_ELIGIBLE_AGENT, 422, "no online agent has the capability and labels")                                          \
     X(AGT_TOKEN_USED, 409, "the registration token was already used")                                                       \
     X(AGT_REVOKED, 403, "the agent was revoked")                                                                            \
@@ -50,6 +51,10 @@
     X(WF_INPUT_MISSING, 422, "the run lacks a required input")                                                              \
     X(WF_CANCELLED, 422, "the run was cancelled")                                                                           \
     X(PROM_REQUIRED, 422, "a run with a deploy step needs an approved promotion")                                           \
+    X(DEPLOY_NO_TARGET, 422, "there is no target to deploy to")                                                             \
+    X(DEPLOY_TOO_MANY_TARGETS, 422, "a job cannot have that many targets")                                                  \
+    X(DEPLOY_ARTIFACT_MISSING, 422, "a version has neither a URL nor an uploaded artifact")                                 \
+    X(DEPLOY_NO_PREVIOUS_RELEASE, 422, "nothing was deployed there before")                                                 \
     X(SYS_INTERNAL, 500, "an unexpected fault; the request id finds it in the log")                                         \
     X(SYS_NOT_IMPLEMENTED, 501, "the transfer coding is not implemented")                                                   \
     X(SYS_STORAGE, 503, "the store cannot take the operation now; see Retry-After")                                         \
