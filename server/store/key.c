@@ -160,3 +160,27 @@ struct str key_tasks(struct arena *a, struct space s, struct str agent)
 {
     return of_tenant(a, s, "gt", agent);
 }
+struct str key_environment_releases(struct arena *a, struct space s)
+{
+    return of_tenant(a, s, "er", S(""));
+}
+struct str key_environment_holders(struct arena *a, struct space s)
+{
+    return of_tenant(a, s, "pd", S(""));
+}
+struct str key_promotions_active(struct arena *a, struct space s)
+{
+    return of_tenant(a, s, "pk", S(""));
+}
+struct str key_promotions_pending(struct arena *a, struct space s, struct str environment)
+{
+    return of_tenant(a, s, "pp", environment);
+}
+struct str key_promotions_awaiting(struct arena *a, struct space s, struct str environment)
+{
+    return of_tenant(a, s, "pw", environment);
+}
+struct str key_promotions_approved(struct arena *a, struct space s, struct str environment)
+{
+    return of_tenant(a, s, "pq", environment);
+}

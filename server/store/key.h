@@ -25,7 +25,11 @@
  *     {p07}:le:<tenant>:<run>                        HASH    lease: token owner until
  *     {p07}:dirty  {p07}:t  {p07}:q  {p07}:gl        ZSET    runs with an inbox, timers, work, liveness
  *     {p07}:w:<tenant>                               ZSET    steps that wait for an agent
- *     {p07}:g:<tenant>  {p07}:gt:<tenant>:<agent>    HASH    roster; open tasks of an agent */
+ *     {p07}:g:<tenant>  {p07}:gt:<tenant>:<agent>    HASH    roster; open tasks of an agent
+ *     {p07}:er:<tenant>                              HASH    environment -> what is deployed there
+ *     {p07}:pd:<tenant>                              HASH    environment -> "promotion:<id>" or "rollback:<id>" that holds it
+ *     {p07}:pk:<tenant>                              HASH    "<environment>:<release>" -> promotion under way
+ *     {p07}:pp: pw: pq:<tenant>:<environment>        ZSET    promotions: to be judged, to be approved, approved; by time */
 #ifndef SERVER_STORE_KEY_H
 #define SERVER_STORE_KEY_H
 
@@ -67,6 +71,12 @@ struct str key_queue(struct arena *a, unsigned partition);
 struct str key_liveness(struct arena *a, unsigned partition);
 struct str key_waiting(struct arena *a, struct space s);
 struct str key_roster(struct arena *a, struct space s);
+struct str key_environment_releases(struct arena *a, struct space s);
+struct str key_environment_holders(struct arena *a, struct space s);
+struct str key_promotions_active(struct arena *a, struct space s);
+struct str key_promotions_pending(struct arena *a, struct space s, struct str environment);
+struct str key_promotions_awaiting(struct arena *a, struct space s, struct str environment);
+struct str key_promotions_approved(struct arena *a, struct space s, struct str environment);
 struct str key_tasks(struct arena *a, struct space s, struct str agent);
 
 #endif
