@@ -15,7 +15,7 @@
 
 enum { TRIES = 5, OFFERS = 20 };
 
-const char *const agent_capabilities[] = {"script", "docker", "compose", "ssh", "winrm", "ecs", "nomad", NULL};
+const char *const agent_capabilities[] = {"script", "host", "docker", "compose", "ssh", "winrm", "ecs", "nomad", NULL};
 
 bool agents_capabilities(const struct json *j)
 {

@@ -91,8 +91,12 @@ static enum unfit judge(const struct choose_agent *agent, const struct choose_wi
     return agent->open_tasks < agent->max_tasks ? FIT : FULL;
 }
 
-static bool better(const struct choose_agent *a, const struct choose_agent *b)
+static bool better(const struct choose_agent *a, const struct choose_agent *b, const struct choose_wish *wish)
 {
+    bool a_last = wish->avoid.n > 0 && str_eq(a->id, wish->avoid),
+         b_last = wish->avoid.n > 0 && str_eq(b->id, wish->avoid);
+    if (a_last != b_last)
+        return b_last;
     int64_t left = a->open_tasks * b->max_tasks, right = b->open_tasks * a->max_tasks;
     if (left != right)
         return left < right;
@@ -139,7 +143,7 @@ const struct choose_agent *choose(const struct choose_agent *agents, size_t n, c
     for (size_t i = 0; i < n; i++) {
         enum unfit u = judge(&agents[i], wish);
         counts[u]++;
-        if (u == FIT && (best == NULL || better(&agents[i], best)))
+        if (u == FIT && (best == NULL || better(&agents[i], best, wish)))
             best = &agents[i];
     }
     if (best == NULL)

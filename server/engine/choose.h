@@ -2,7 +2,8 @@
  *
  * An agent fits when it is active and online, has the capability, carries every wanted label, has not refused this very
  * attempt and has room (open tasks below its maxTasks). Of those that fit the least loaded one (open tasks over
- * maxTasks) is taken, then the one with fewer open tasks, then the lower id: the same roster gives the same choice.
+ * maxTasks) is taken, then the one with fewer open tasks, then the lower id: the same roster gives the same choice. One
+ * that is to be avoided comes last.
  * When none fits, the answer says why, for people. */
 #ifndef SERVER_ENGINE_CHOOSE_H
 #define SERVER_ENGINE_CHOOSE_H
@@ -31,6 +32,7 @@ struct choose_wish {
     struct str agent;          /* this one and no other; STR_NONE: any */
     const struct str *refused; /* agents that refused this attempt */
     size_t refused_count;
+    struct str avoid; /* taken only when no other fits: it was busy just now */
 };
 
 /* NULL when nobody fits; then `why` has a sentence: "3 agents: 1 is offline, 2 lack the capability script". */

@@ -97,7 +97,8 @@ void roster_choose(struct drain *d, const struct effect *choose_effect)
     struct choose_wish wish = {.capability = str_z(node->type->capability),
                                .labels = json_get(config, "labels"),
                                .refused = s->refused,
-                               .refused_count = s->n_refused};
+                               .refused_count = s->n_refused,
+                               .avoid = s->busy};
     struct run_event e = {.node = node->id, .attempt = s->attempt};
     const struct choose_agent *agent;
     struct buf why;

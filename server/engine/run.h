@@ -40,6 +40,7 @@ enum {
     RUN_CHOOSE_AGAIN_MS = 30000, /* no agent was eligible: ask again (an offer comes earlier) */
     RUN_ATTEMPTS_KEPT = 50,      /* of a step's history */
     RUN_REFUSALS_KEPT = 8,
+    RUN_ASKED_KEPT = 16,         /* agents of an attempt that may still take it over */
     RUN_OUTPUTS_MAX = 64 * 1024, /* bytes of one step's outputs */
     RUN_TEXT_MAX = 2048          /* bytes of a message or reason; longer ones are cut */
 };
@@ -175,6 +176,9 @@ struct step {
     struct str agent;
     struct str refused[RUN_REFUSALS_KEPT];
     unsigned n_refused;
+    struct str asked[RUN_ASKED_KEPT]; /* agents that the present attempt was assigned to, the latest last */
+    unsigned n_asked;
+    struct str busy;    /* the last one that refused it as busy: asked again only when no other fits */
     struct str inputs;  /* JSON, secrets masked */
     struct str outputs; /* JSON; STR_NONE: none */
     const struct json *outputs_json;

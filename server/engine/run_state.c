@@ -79,6 +79,7 @@ static const struct row step_rows[] = {
     {"agent", TEXT, AT(agent)},
     {"assignment", NUMBER, AT(assignment)},
     {"attempt", NUMBER, AT(attempt)},
+    {"busy", TEXT, AT(busy)},
     {"cancel", NUMBER, AT(cancel_ms)},
     {"cancelling", FLAG, AT(cancelling)},
     {"caught", FLAG, AT(caught)},
@@ -296,6 +297,17 @@ static void write_attempts(struct json_out *o, const struct step *s)
     json_close(o, ']');
 }
 
+static void write_agents(struct json_out *o, struct str name, const struct str *agents, unsigned n)
+{
+    if (n == 0)
+        return;
+    json_key(o, name);
+    json_open(o, '[');
+    for (unsigned i = 0; i < n; i++)
+        json_put_str(o, agents[i]);
+    json_close(o, ']');
+}
+
 void run_step_write(struct buf *b, const struct run *r, int step)
 {
     const struct step *s = &r->steps[step];
@@ -306,13 +318,8 @@ void run_step_write(struct buf *b, const struct run *r, int step)
     write_rows(&o, step_rows, s);
     if (s->n_attempts > 0)
         write_attempts(&o, s);
-    if (s->n_refused > 0) {
-        json_key(&o, S("refused"));
-        json_open(&o, '[');
-        for (unsigned i = 0; i < s->n_refused; i++)
-            json_put_str(&o, s->refused[i]);
-        json_close(&o, ']');
-    }
+    write_agents(&o, S("asked"), s->asked, s->n_asked);
+    write_agents(&o, S("refused"), s->refused, s->n_refused);
     json_key(&o, S("status"));
     json_put_z(&o, step_names[s->status]);
     json_close(&o, '}');
@@ -338,11 +345,19 @@ static bool read_attempts(struct run *r, struct step *s, const struct json *list
     return s->attempts != NULL;
 }
 
+static unsigned read_agents(const struct json *list, struct str *agents, unsigned most)
+{
+    unsigned n = 0;
+
+    for (; n < json_count(list) && n < most; n++)
+        agents[n] = json_str(json_at(list, n));
+    return n;
+}
+
 bool run_step_read(struct run *r, int step, struct str text)
 {
     struct step *s = &r->steps[step];
     struct json *j = json_parse(r->arena, text, &limits, &(struct json_fault){0});
-    const struct json *refused = json_get(j, "refused");
     int status;
 
     if (!read_rows(r->arena, step_rows, j, s) || !read_attempts(r, s, json_get(j, "attempts")) ||
@@ -350,7 +365,7 @@ bool run_step_read(struct run *r, int step, struct str text)
         return false;
     s->status = (enum step_status)status;
     s->outputs_json = json_get(j, "outputs");
-    for (size_t i = 0; i < json_count(refused) && i < RUN_REFUSALS_KEPT; i++)
-        s->refused[s->n_refused++] = json_str(json_at(refused, i));
+    s->n_asked = read_agents(json_get(j, "asked"), s->asked, RUN_ASKED_KEPT);
+    s->n_refused = read_agents(json_get(j, "refused"), s->refused, RUN_REFUSALS_KEPT);
     return true;
 }

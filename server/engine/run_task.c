@@ -55,7 +55,32 @@ static void wait_over(struct move *m, int i)
     m->r->steps[i].waits_agent = false;
 }
 
-/* The agent has the task, and from now on it alone. False when another one has it already. */
+/* Only what it was once given may an agent speak of as its own. */
+static bool was_asked(const struct step *s, struct str agent)
+{
+    bool asked = str_eq(s->agent, agent);
+
+    for (unsigned k = 0; k < s->n_asked; k++)
+        asked = asked || str_eq(s->asked[k], agent);
+    return asked && agent.n > 0;
+}
+
+static void add_asked(struct step *s, struct str agent)
+{
+    unsigned k = 0;
+
+    while (k < s->n_asked && !str_eq(s->asked[k], agent))
+        k++;
+    if (k == RUN_ASKED_KEPT)
+        k = 0; /* the one that was asked first has had its time */
+    else if (k == s->n_asked)
+        s->n_asked++;
+    for (; k + 1 < s->n_asked; k++)
+        s->asked[k] = s->asked[k + 1];
+    s->asked[s->n_asked - 1] = agent;
+}
+
+/* The agent has the task, and from now on it alone. False when another one has it already, or it was never asked. */
 static bool take_over(struct move *m, int i, const struct run_event *e)
 {
     struct step *s = &m->r->steps[i];
@@ -63,7 +88,7 @@ static bool take_over(struct move *m, int i, const struct run_event *e)
 
     if (same && s->accepted)
         return true;
-    if (s->accepted || e->agent.n == 0) {
+    if (s->accepted || !was_asked(s, e->agent)) {
         stop_sender(m, e);
         return false;
     }
@@ -106,6 +131,7 @@ void task_assigned(struct move *m, const struct run_event *e)
     wait_over(m, i);
     s->assignment++;
     s->agent = keep(m, e->agent);
+    add_asked(s, s->agent);
     s->reason = STR_NONE;
     s->due_ms = 0;
     s->accept_ms = m->now + RUN_ACCEPT_MS;
@@ -151,7 +177,9 @@ void task_refused(struct move *m, const struct run_event *e)
     s->agent = STR_NONE;
     s->accepted = false;
     s->accept_ms = 0;
-    if (s->n_refused < RUN_REFUSALS_KEPT && !str_eqz(e->reason, "busy"))
+    if (str_eqz(e->reason, protocol_refusals[PROTOCOL_BUSY]))
+        s->busy = keep(m, e->agent);
+    else if (s->n_refused < RUN_REFUSALS_KEPT)
         s->refused[s->n_refused++] = keep(m, e->agent);
     if (s->cancelling) {
         step_over(m, i, &(struct outcome){STEP_CANCELLED, S("cancelled"), m->r->cancel_reason, false, false, NULL});
@@ -213,7 +241,11 @@ void task_completed(struct move *m, const struct run_event *e)
             tell_sender(m, EFFECT_FORGET, e, STR_NONE);
         return;
     }
-    if (agent && !str_eq(s->agent, e->agent)) { /* the first result counts, whoever has it */
+    if (agent && !was_asked(s, e->agent)) {
+        stop_sender(m, e);
+        return;
+    }
+    if (agent && !str_eq(s->agent, e->agent)) { /* the first result counts, whichever of those asked has it */
         if (s->agent.n > 0)
             release(m, i, S("another agent has finished it"));
         s->agent = keep(m, e->agent);

@@ -124,6 +124,14 @@ static void a_named_agent_is_taken_or_nobody(void **state)
                         "of 2 agents 1 is not the one asked for, 1 is busy");
 }
 
+static void one_to_be_avoided_is_taken_when_no_other_fits(void **state)
+{
+    (void)state;
+    const struct choose_agent agents[] = {agent("a", GOOD("4"), 0), agent("b", GOOD("4"), 3)};
+    assert_string_equal(chosen(agents, 2, &(struct choose_wish){.avoid = S("a")}), "b");
+    assert_string_equal(chosen(agents, 1, &(struct choose_wish){.avoid = S("a")}), "a");
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
@@ -132,6 +140,7 @@ int main(void)
         T(the_least_loaded_agent_is_taken),
         T(every_condition_is_asked_and_named),
         T(a_named_agent_is_taken_or_nobody),
+        T(one_to_be_avoided_is_taken_when_no_other_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -680,6 +680,50 @@ static void another_agents_late_accept_is_told_to_stop(void **state)
     assert_true(str_eqz(step(f, "a")->agent, "agent-1"));
 }
 
+static void send_from(struct fixture *f, enum run_event_type type, const char *agent, const char *reason)
+{
+    send(f, (struct run_event){.type = type,
+                               .node = S("a"),
+                               .attempt = 1,
+                               .agent = str_z(agent),
+                               .reason = str_z(reason),
+                               .success = true});
+}
+
+static void an_agent_that_was_never_asked_gets_no_step(void **state)
+{
+    struct fixture *f = *state;
+    static const enum run_event_type said[] = {EVENT_TASK_ACCEPTED, EVENT_TASK_STARTED, EVENT_TASK_PROGRESS,
+                                               EVENT_TASK_COMPLETED};
+
+    begin(f, "{'nodes':[{'id':'a',$}]}");
+    for (size_t i = 0; i < ARRAY_LEN(said); i++) {
+        send_from(f, said[i], "agent-2", "");
+        assert_true(str_eqz(effect(f, EFFECT_CANCEL)->agent, "agent-2"));
+        is_step(f, "a", STEP_READY);
+        assert_true(str_eqz(step(f, "a")->agent, "agent-1"));
+        assert_false(step(f, "a")->accepted);
+    }
+}
+
+static void an_agent_that_was_asked_before_may_still_take_the_step(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "{'nodes':[{'id':'a',$}]}");
+    send_from(f, EVENT_TASK_REFUSED, "agent-1", "busy");
+    assert_true(str_eqz(step(f, "a")->busy, "agent-1"));
+    assert_int_equal(step(f, "a")->n_refused, 0);
+    send_from(f, EVENT_TASK_ASSIGNED, "agent-2", "");
+    send_from(f, EVENT_TASK_ACCEPTED, "agent-1", "");
+    assert_true(step(f, "a")->accepted);
+    assert_true(str_eqz(step(f, "a")->agent, "agent-1"));
+    send_from(f, EVENT_TASK_COMPLETED, "agent-3", "");
+    is_step(f, "a", STEP_READY);
+    send_from(f, EVENT_TASK_COMPLETED, "agent-2", "");
+    is_step(f, "a", STEP_SUCCEEDED);
+}
+
 static void a_revoked_agents_tasks_fail_at_once(void **state)
 {
     struct fixture *f = *state;
@@ -896,6 +940,8 @@ int main(void)
         TEST(a_step_that_never_gets_an_agent_times_out),
         TEST(a_refusal_is_asked_elsewhere_a_little_later),
         TEST(another_agents_late_accept_is_told_to_stop),
+        TEST(an_agent_that_was_never_asked_gets_no_step),
+        TEST(an_agent_that_was_asked_before_may_still_take_the_step),
         TEST(a_revoked_agents_tasks_fail_at_once),
         TEST(the_run_times_out_and_still_cleans_up),
         TEST(a_configuration_that_cannot_be_rendered_fails_the_step),
