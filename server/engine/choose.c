@@ -58,8 +58,22 @@ static bool has_capability(const struct choose_agent *agent, struct str capabili
     return false;
 }
 
+/* "name", whatever its value, or "name=value". */
+static bool has_label(const struct choose_agent *agent, struct str label)
+{
+    struct str value = label, name = str_cut(&value, '=');
+    const struct json *own = json_get_str(agent->labels, name);
+
+    return own != NULL && (value.p == NULL || str_eq(json_str(own), value));
+}
+
 static bool has_labels(const struct choose_agent *agent, const struct json *labels)
 {
+    for (size_t i = 0; json_is(labels, JSON_ARRAY) && i < json_count(labels); i++)
+        if (!has_label(agent, json_str(json_at(labels, i))))
+            return false;
+    if (!json_is(labels, JSON_OBJECT))
+        return true;
     for (struct json_iter it = json_members(labels); json_next(&it);)
         if (!json_equal(json_get_str(agent->labels, it.name), it.value))
             return false;
@@ -149,4 +163,9 @@ const struct choose_agent *choose(const struct choose_agent *agents, size_t n, c
     if (best == NULL)
         explain(counts, n, wish, why);
     return best;
+}
+
+bool choose_busy(struct str why)
+{
+    return str_ends(why, S(" busy"));
 }

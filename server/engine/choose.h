@@ -28,7 +28,7 @@ bool choose_read(struct arena *a, struct str id, struct str text, int64_t open_t
 
 struct choose_wish {
     struct str capability;     /* "script"; STR_NONE: any agent */
-    const struct json *labels; /* {name: value}, all must match; NULL: none */
+    const struct json *labels; /* {name: value} or ["name", "name=value"], all must match; NULL: none */
     struct str agent;          /* this one and no other; STR_NONE: any */
     const struct str *refused; /* agents that refused this attempt */
     size_t refused_count;
@@ -38,5 +38,7 @@ struct choose_wish {
 /* NULL when nobody fits; then `why` has a sentence: "3 agents: 1 is offline, 2 lack the capability script". */
 const struct choose_agent *choose(const struct choose_agent *agents, size_t n, const struct choose_wish *wish,
                                   struct buf *why);
+/* The sentence says that somebody would fit if it had room. */
+bool choose_busy(struct str why);
 
 #endif

@@ -132,6 +132,33 @@ static void one_to_be_avoided_is_taken_when_no_other_fits(void **state)
     assert_string_equal(chosen(agents, 1, &(struct choose_wish){.avoid = S("a")}), "a");
 }
 
+static void labels_may_be_names_alone_or_with_a_value(void **state)
+{
+    (void)state;
+    const struct choose_agent one =
+        agent("a", AGENT("online", "active", "{\"zone\":\"a\",\"ssd\":\"\"}", "[]", "4"), 0);
+    const struct {
+        const char *labels;
+        bool fits;
+    } rows[] = {{"[]", true},          {"[\"zone\"]", true},    {"[\"zone=a\",\"ssd\"]", true},
+                {"[\"ssd=\"]", true},  {"[\"zone=b\"]", false}, {"[\"zone\",\"gpu\"]", false},
+                {"[\"zone=\"]", false}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct choose_wish wish = {.labels = json(rows[i].labels)};
+        assert_string_equal(chosen(&one, 1, &wish), rows[i].fits ? "a" : "of 1 agent 1 is without the labels");
+    }
+}
+
+static void only_a_lack_of_room_counts_as_busy(void **state)
+{
+    (void)state;
+    const struct choose_agent agents[] = {agent("a", GOOD("4"), 4),
+                                          agent("b", AGENT("offline", "active", "{}", "[]", "4"), 0)};
+    assert_true(choose_busy(str_z(chosen(agents, 2, &(struct choose_wish){0}))));
+    assert_false(choose_busy(str_z(chosen(agents + 1, 1, &(struct choose_wish){0}))));
+    assert_false(choose_busy(str_z(chosen(NULL, 0, &(struct choose_wish){0}))));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
@@ -140,6 +167,8 @@ int main(void)
         T(the_least_loaded_agent_is_taken),
         T(every_condition_is_asked_and_named),
         T(a_named_agent_is_taken_or_nobody),
+        T(labels_may_be_names_alone_or_with_a_value),
+        T(only_a_lack_of_room_counts_as_busy),
         T(one_to_be_avoided_is_taken_when_no_other_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
