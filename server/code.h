@@ -42,6 +42,8 @@
     X(REL_TAG_UNRESOLVED, 422, "no version of the component has the tag or digest")                                         \
     X(REL_COMPONENT_UNKNOWN, 422, "a component of the release does not exist")                                              \
     X(REL_NOT_READY, 422, "the release is a draft")                                                                         \
+    X(REL_DIGEST_MISMATCH, 422, "the bytes have another digest than the version; see details")                               \
+    X(RES_QUOTA_EXCEEDED, 422, "the tenant keeps as many bytes as it may")                                                  \
     X(ENV_NO_ELIGIBLE_AGENT, 422, "no online agent has the capability and labels")                                          \
     X(AGT_TOKEN_USED, 409, "the registration token was already used")                                                       \
     X(AGT_REVOKED, 403, "the agent was revoked")                                                                            \

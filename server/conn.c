@@ -99,12 +99,17 @@ static void cut(struct conn *c, enum metric why)
     stream_close(&c->stream);
 }
 
+static bool is_bodyless(const struct conn *c, int status)
+{
+    return status == 204 || status == 304 || (c->x->headed && str_eq(c->x->parser.head.method, S("HEAD")));
+}
+
 void conn_send(struct conn *c, int status, struct str fields, struct str body)
 {
     note_answer(c, status);
     c->last = !may_stay(c);
     write_head(c, status, fields, body.n);
-    bool bodyless = status == 204 || status == 304 || (c->x->headed && str_eq(c->x->parser.head.method, S("HEAD")));
+    bool bodyless = is_bodyless(c, status);
     struct buf *head = &c->conns->head;
     if (head->failed || stream_write(&c->stream, buf_view(head)) != STREAM_OK ||
         (!bodyless && body.n > 0 && stream_write(&c->stream, body) != STREAM_OK)) {
@@ -112,6 +117,60 @@ void conn_send(struct conn *c, int status, struct str fields, struct str body)
         return;
     }
     metrics_add(conn_metrics(c), METRIC_BYTES_WRITTEN, head->n + (bodyless ? 0 : body.n));
+}
+
+bool conn_send_begin(struct conn *c, int status, struct str fields, uint64_t length, void (*on_room)(void *arg),
+                     void *arg)
+{
+    struct exchange *x = c->x;
+    note_answer(c, status);
+    c->last = !may_stay(c);
+    write_head(c, status, fields, length);
+    struct buf *head = &c->conns->head;
+    if (head->failed || stream_write(&c->stream, buf_view(head)) != STREAM_OK) {
+        stream_close(&c->stream);
+        return false;
+    }
+    metrics_add(conn_metrics(c), METRIC_BYTES_WRITTEN, head->n);
+    if (is_bodyless(c, status))
+        return false;
+    x->left = length;
+    x->on_room = on_room;
+    x->room_arg = arg;
+    return length > 0;
+}
+
+/* Asks for the next piece as soon as few bytes wait for the client. */
+static void ask_more(struct conn *c)
+{
+    struct exchange *x = c->x;
+    if (x == NULL || !x->asking || x->left == 0 || closing(c))
+        return;
+    if (stream_queued(&c->stream) > 0) {
+        stream_flush(&c->stream);
+        if (stream_queued(&c->stream) > 0)
+            return; /* on_drain comes */
+    }
+    x->asking = false;
+    x->on_room(x->room_arg);
+}
+
+void conn_send_piece(struct conn *c, struct str bytes)
+{
+    struct exchange *x = c->x;
+    must(x != NULL && bytes.n > 0 && bytes.n <= x->left);
+    x->left -= bytes.n;
+    x->asking = x->left > 0;
+    metrics_add(conn_metrics(c), METRIC_BYTES_WRITTEN, bytes.n);
+    if (stream_write(&c->stream, bytes) != STREAM_OK)
+        stream_close(&c->stream);
+    else if (!c->busy)
+        loop_defer(loop_of(c), &c->task, conn_go_on, c);
+}
+
+void conn_send_abort(struct conn *c)
+{
+    stream_close(&c->stream);
 }
 
 static enum code code_of(int status)
@@ -150,27 +209,78 @@ void conn_refuse(struct conn *c, enum code code, const char *why)
     request_fault(&x->request, code, why);
 }
 
-bool conn_want_body(struct conn *c, uint64_t max)
+/* True: the body is known to be longer, and was refused. */
+static bool refuse_longer(struct conn *c, uint64_t max)
 {
     struct exchange *x = c->x;
     const struct http_head *h = &x->parser.head;
-    if ((h->length > 0 && (uint64_t)h->length > max) || x->body.n > max) {
-        request_fault(&x->request, RES_BODY_TOO_LARGE, "the body is larger than the limit");
-        return true;
-    }
+    if ((h->length <= 0 || (uint64_t)h->length <= max) && x->body.n <= max)
+        return false;
+    request_fault(&x->request, RES_BODY_TOO_LARGE, "the body is larger than the limit");
+    return true;
+}
+
+static void want(struct conn *c, uint64_t max)
+{
+    struct exchange *x = c->x;
     x->wanted = true;
     x->parser.body_max = max;
-    if (x->whole) {
-        request_body(&x->request, buf_view(&x->body));
-        return x->answered;
-    }
-    if (h->expect_continue && x->parser.body_n == 0 && !x->continued) {
+    if (!x->whole && x->parser.head.expect_continue && x->parser.body_n == 0 && !x->continued) {
         x->continued = true;
         stream_write(&c->stream, S("HTTP/1.1 100 Continue\r\n\r\n"));
     }
     if (!c->busy)
         loop_defer(loop_of(c), &c->task, conn_go_on, c);
-    return false;
+}
+
+bool conn_want_body(struct conn *c, uint64_t max)
+{
+    struct exchange *x = c->x;
+    if (refuse_longer(c, max))
+        return true;
+    want(c, max);
+    if (x->whole)
+        request_body(&x->request, buf_view(&x->body));
+    return x->answered;
+}
+
+static void feed_sink(struct conn *c, struct str bytes)
+{
+    struct exchange *x = c->x;
+    if (bytes.n > 0 && !x->sink->on_bytes(x->sink_arg, bytes))
+        x->held_ms = loop_now_ms(loop_of(c));
+}
+
+bool conn_stream_body(struct conn *c, uint64_t max, const struct conn_sink *sink, void *arg)
+{
+    struct exchange *x = c->x;
+    struct buf first = x->body;
+    if (refuse_longer(c, max))
+        return true;
+    x->since_ms = x->mark_ms = loop_now_ms(loop_of(c)); /* what came before was our time */
+    x->mark_n = x->parser.body_n;
+    x->sink = sink;
+    x->sink_arg = arg;
+    x->body = (struct buf){0};
+    want(c, max);
+    feed_sink(c, buf_view(&first));
+    buf_free(&first);
+    if (x->whole && !x->answered)
+        x->sink->on_end(x->sink_arg);
+    return x->answered;
+}
+
+void conn_body_room(struct conn *c)
+{
+    struct exchange *x = c->x;
+    if (x == NULL || x->held_ms == 0)
+        return;
+    int64_t busy_ms = loop_now_ms(loop_of(c)) - x->held_ms;
+    x->since_ms += busy_ms;
+    x->mark_ms += busy_ms;
+    x->held_ms = 0;
+    if (!c->busy)
+        loop_defer(loop_of(c), &c->task, conn_go_on, c);
 }
 
 void conn_upgrade(struct conn *c, int status, struct str fields, const struct conn_protocol *protocol, void *state)
@@ -203,6 +313,10 @@ static void take_body(struct conn *c)
             c->last = x->broken = true;
         return;
     }
+    if (x->sink != NULL) {
+        feed_sink(c, x->parser.data);
+        return;
+    }
     buf_str(&x->body, x->parser.data);
     if (x->body.failed)
         conn_refuse(c, SYS_OVERLOADED, "no memory for the body");
@@ -213,7 +327,9 @@ static void take_end(struct conn *c)
     struct exchange *x = c->x;
     x->whole = true;
     x->since_ms = loop_now_ms(loop_of(c));
-    if (x->wanted && !x->answered)
+    if (x->wanted && !x->answered && x->sink != NULL)
+        x->sink->on_end(x->sink_arg);
+    else if (x->wanted && !x->answered)
         request_body(&x->request, buf_view(&x->body));
 }
 
@@ -263,7 +379,7 @@ static void end_exchange(struct conn *c)
 
 static bool may_read(const struct exchange *x)
 {
-    return !x->whole && !x->broken && (x->answered || x->wanted || x->body.n < WINDOW);
+    return !x->whole && !x->broken && (x->answered || (x->wanted ? x->held_ms == 0 : x->body.n < WINDOW));
 }
 
 static bool is_behind(struct conn *c)
@@ -282,7 +398,7 @@ static void advance(struct conn *c, struct str *in)
     c->yielded = c->behind = false;
     while (!closing(c)) {
         struct exchange *x = c->x;
-        if (x != NULL && x->answered && (x->whole || c->last || c->protocol != NULL)) {
+        if (x != NULL && x->answered && x->left == 0 && (x->whole || c->last || c->protocol != NULL)) {
             end_exchange(c);
             served++;
             continue;
@@ -312,6 +428,23 @@ static void advance(struct conn *c, struct str *in)
     c->busy = false;
 }
 
+/* A stretch of the body has five seconds and what the least rate gives it; the next stretch begins when as much as five
+ * seconds ask for has come, so that nobody saves up time to idle in. */
+static int64_t sink_deadline(const struct conn *c)
+{
+    const struct settings *s = settings_of(c);
+    struct exchange *x = c->x;
+    uint64_t n = x->parser.body_n - x->mark_n, rate = (uint64_t)s->body_rate_min;
+    if (n * 1000 >= rate * BODY_GRACE_MS) {
+        x->mark_ms = loop_now_ms(loop_of(c));
+        x->mark_n = x->parser.body_n;
+        n = 0;
+    }
+    int64_t by_rate = x->mark_ms + BODY_GRACE_MS + (int64_t)(n * 1000 / rate);
+    int64_t last = x->since_ms + s->artifact_timeout;
+    return by_rate < last ? by_rate : last;
+}
+
 /* When the present wait is over, in loop time. */
 static int64_t deadline(const struct conn *c)
 {
@@ -321,10 +454,14 @@ static int64_t deadline(const struct conn *c)
         return loop_now_ms(loop_of(c)) + (c->conns->closing ? LAST_IDLE_MS : s->idle_timeout);
     if (!x->headed)
         return x->since_ms + s->head_timeout;
+    if (x->left > 0)
+        return x->since_ms + s->artifact_timeout;
     if (x->answered)
         return x->since_ms + UNREAD_MS;
     if (x->whole || !may_read(x))
-        return x->since_ms + s->request_timeout;
+        return (x->held_ms != 0 ? x->held_ms : x->since_ms) + s->request_timeout;
+    if (x->sink != NULL)
+        return sink_deadline(c);
     int64_t by_rate = BODY_GRACE_MS + (int64_t)(x->parser.body_n * 1000 / (uint64_t)s->body_rate_min);
     return x->since_ms + (by_rate < s->body_timeout ? by_rate : s->body_timeout);
 }
@@ -384,6 +521,7 @@ void conn_go_on(void *arg)
     }
     if (c->protocol != NULL && !closing(c))
         hand_rest(c);
+    ask_more(c);
     conn_settle(c);
 }
 
@@ -433,7 +571,7 @@ static void on_deadline(void *arg)
         metrics_add(conn_metrics(c), METRIC_CUT_IDLE, 1);
         stream_finish(&c->stream, 0);
     } else if (x->answered) {
-        cut(c, METRIC_CUT_BODY);
+        cut(c, x->left > 0 ? METRIC_CUT_WRITE : METRIC_CUT_BODY);
     } else if (!x->headed) {
         metrics_add(conn_metrics(c), METRIC_CUT_HEAD, 1);
         conn_refuse(c, RES_REQUEST_TIMEOUT, "the head of the request did not arrive in time");

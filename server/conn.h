@@ -10,6 +10,9 @@
  * dropped within a bound, or the connection is closed after the answer; it never becomes the next request.
  * `100 Continue` is sent when the body is first wanted, so never to a request that was refused.
  *
+ * A large body is not gathered: conn_stream_body hands it over piece by piece, and nothing more is read from the client
+ * while the taker is busy. A large answer goes out the same way: conn_send_begin, then pieces as the client takes them.
+ *
  * Deadlines (settings): head, body in all and by rate, request, idle, write. Memory while idle: this struct; parser,
  * request and buffers are borrowed from the worker's pool while a request is under way.
  *
@@ -38,6 +41,28 @@ void conn_send(struct conn *c, int status, struct str fields, struct str body);
  * is known to be longer. True: it was refused, the request is answered. Else request_body(r, whole body) follows,
  * possibly inside this call when everything is there already: call it last. */
 bool conn_want_body(struct conn *c, uint64_t max);
+
+/* A body taken as it comes. */
+struct conn_sink {
+    /* The next bytes, borrowed for the call. False: no more until conn_body_room. */
+    bool (*on_bytes)(void *arg, struct str bytes);
+    void (*on_end)(void *arg); /* that was the whole body */
+};
+/* As conn_want_body, but the body goes to `sink`: at least body-rate-min of it in any ten seconds, all of it within
+ * artifact-timeout; the time in which the sink is busy does not count against the client, but more than request-timeout
+ * at once ends the request. No call of the sink follows the answer to the request; a client that goes away, or a fault
+ * of the body, ends the request (request_on_end). Call it last: the sink may be called inside. */
+bool conn_stream_body(struct conn *c, uint64_t max, const struct conn_sink *sink, void *arg);
+void conn_body_room(struct conn *c); /* after on_bytes said false */
+
+/* The answer to the present request as conn_send, but the body, of `length` bytes, comes in pieces. `on_room` asks for
+ * the next one, later and once for each piece that was sent but the last. Until the last is there the request lives;
+ * request_on_end tells when it ends. False: there will be no body (HEAD, 304, a connection that failed), do not send. */
+bool conn_send_begin(struct conn *c, int status, struct str fields, uint64_t length, void (*on_room)(void *arg),
+                     void *arg);
+void conn_send_piece(struct conn *c, struct str bytes); /* copies; not empty */
+/* Inside conn_send_begin's answer: the rest cannot be had. The connection is cut, so that the client knows. */
+void conn_send_abort(struct conn *c);
 
 /* An upgraded connection belongs to a protocol: WebSocket (101) or an event stream (200, delimited by the close). */
 struct conn_protocol {

@@ -27,8 +27,10 @@ struct exchange *exchange_take(struct conns *conns)
         http_parser_init(&x->parser, HTTP_SERVER, &conns->limits);
     }
     x->since_ms = loop_now_ms(&conns->worker->loop);
-    x->headed = x->started = x->wanted = x->continued = x->whole = x->broken = x->answered = false;
-    x->unread = 0;
+    x->headed = x->started = x->wanted = x->continued = x->whole = x->broken = x->answered = x->asking = false;
+    x->unread = x->left = 0;
+    x->sink = NULL;
+    x->held_ms = 0;
     return x;
 }
 

@@ -16,13 +16,22 @@ struct exchange {
     struct buf body;
     int64_t since_ms; /* the first byte; the head; the whole body: where the present deadline counts from */
     uint64_t unread;  /* bytes dropped after the answer */
-    bool headed;      /* the head is complete */
-    bool started;     /* the request is alive */
-    bool wanted;      /* the steps want the body */
-    bool continued;   /* 100 Continue was sent */
-    bool whole;       /* the message was read to its end */
-    bool broken;      /* the parser takes no more */
+    uint64_t left;    /* bytes of the answer's body still to be sent */
+    void (*on_room)(void *arg);
+    void *room_arg;
+    const struct conn_sink *sink; /* takes the body, once it is wanted */
+    void *sink_arg;
+    int64_t held_ms; /* since when the sink is busy; 0: it is not */
+    int64_t mark_ms; /* the body's rate counts from here, and from mark_n bytes */
+    uint64_t mark_n;
+    bool headed;    /* the head is complete */
+    bool started;   /* the request is alive */
+    bool wanted;    /* the steps want the body */
+    bool continued; /* 100 Continue was sent */
+    bool whole;     /* the message was read to its end */
+    bool broken;    /* the parser takes no more */
     bool answered;
+    bool asking; /* on_room is to be called */
 };
 
 struct conn {

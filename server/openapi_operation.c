@@ -30,7 +30,7 @@ void open_key(struct json_out *o, const char *key, char bracket)
 
 static bool has_body(const struct operation *op)
 {
-    return (op->method & (POST | PUT | PATCH)) != 0 && (op->route->flags & ROUTE_RAW_BODY) == 0;
+    return (op->method & (POST | PUT | PATCH)) != 0 && (op->route->flags & (ROUTE_RAW_BODY | ROUTE_BODY_STREAM)) == 0;
 }
 
 static bool is_one(const struct operation *op)
@@ -110,7 +110,9 @@ void operation_codes(const struct operation *op, struct code_set *out)
     if (is_one(op))
         ADD(out, RES_NOT_FOUND);
     if (has_body(op))
-        ADD(out, VAL_MALFORMED_JSON, RES_UNSUPPORTED_MEDIA_TYPE);
+        ADD(out, VAL_MALFORMED_JSON);
+    if (has_body(op) || (op->route->flags & ROUTE_BODY_STREAM) != 0)
+        ADD(out, RES_UNSUPPORTED_MEDIA_TYPE);
     if (op->method == POST)
         ADD(out, RES_IDEMPOTENCY_CONFLICT, RES_IDEMPOTENCY_IN_PROGRESS);
     if (is_list(op))
@@ -291,7 +293,7 @@ static void put_body_schema(struct json_out *o, const struct operation *op)
 
 static void put_body(struct json_out *o, const struct operation *op)
 {
-    if (!has_body(op) && (op->route->flags & ROUTE_RAW_BODY) == 0)
+    if (!has_body(op) && (op->route->flags & (ROUTE_RAW_BODY | ROUTE_BODY_STREAM)) == 0)
         return;
     open_key(o, "requestBody", '{');
     put_raw(o, "required", (op->route->flags & ROUTE_NO_BODY) != 0 ? "false" : "true");

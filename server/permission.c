@@ -31,6 +31,7 @@
     X("component:create",     "Create components.")                                         \
     X("component:update",     "Change components and synchronise their versions.")          \
     X("component:delete",     "Delete components.")                                         \
+    X("artifact:read",        "Download artifacts of versions and of runs.")                \
     X("release:read",         "See releases.")                                              \
     X("release:create",       "Create releases.")                                           \
     X("release:update",       "Change releases.")                                           \
@@ -86,8 +87,8 @@ static const struct {
      "Sees everything but the audit trail."},
     {"auditor",         "*:read audit:read evidence:export",
      "Sees everything, reads and verifies the audit trail."},
-    {"agent",           "agent:connect",
-     "An agent: its own heartbeat and task stream."},
+    {"agent",           "agent:connect artifact:read",
+     "An agent: its own heartbeat and task stream, and the artifacts it deploys."},
 };
 // clang-format on
 

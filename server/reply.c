@@ -195,6 +195,33 @@ enum flow reply_empty(struct request *r, int status)
     return finish(r, status, NULL, STR_NONE);
 }
 
+bool reply_unchanged(struct request *r, struct str tag)
+{
+    struct str known = http_header(r->head, S("if-none-match"));
+    reply_header(r, "ETag", arena_printf(&r->arena, "\"" STR_FMT "\"", STR_ARG(tag)));
+    if (known.p == NULL || !reply_tag_listed(known, tag, true))
+        return false;
+    finish(r, 304, NULL, STR_NONE);
+    return true;
+}
+
+bool reply_stream(struct request *r, const char *content_type, uint64_t length, void (*on_room)(void *arg), void *arg)
+{
+    struct buf b;
+    buf_init_arena(&b, &r->arena, 768);
+    write_common(&b, r);
+    http_write_field(&b, S("Content-Type"), str_z(content_type));
+    if (b.failed || r->fields.failed) {
+        reply_error(r, SYS_OVERLOADED);
+        return false;
+    }
+    r->answered = true;
+    r->status = 200;
+    r->sent = length;
+    log_answer(r);
+    return conn_send_begin(r->conn, 200, buf_view(&b), length, on_room, arg);
+}
+
 enum flow reply_raw(struct request *r, int status, const char *content_type, struct str bytes)
 {
     return finish(r, status, content_type, bytes);

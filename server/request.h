@@ -62,11 +62,12 @@ struct request {
     struct str address; /* peer, text form */
     char id[129];       /* X-Request-ID */
 
-    enum code refused;     /* set by request_refuse */
-    struct str why;        /* sentence of the refusal */
-    struct str details;    /* JSON object text for error.details, or STR_NONE */
-    struct faults *faults; /* for validationErrors */
-    void *state;           /* the handler's own, in the arena */
+    enum code refused;                 /* set by request_refuse */
+    struct str why;                    /* sentence of the refusal */
+    struct str details;                /* JSON object text for error.details, or STR_NONE */
+    struct faults *faults;             /* for validationErrors */
+    void *state;                       /* the handler's own, in the arena */
+    void (*on_end)(struct request *r); /* see request_on_end */
 
     int status; /* of the answer, once there is one */
     bool answered;
@@ -106,6 +107,14 @@ void request_end(struct request *r);
  * answered. */
 void request_fault(struct request *r, enum code c, const char *why);
 
+/* For handlers that hold more than memory of the arena and operations (an upload under way): called once, when the
+ * request is over for whatever reason, or has met a fault from below, before its arena goes; nothing may be answered in
+ * it. NULL takes it back. */
+static inline void request_on_end(struct request *r, void (*on_end)(struct request *r))
+{
+    r->on_end = on_end;
+}
+
 /* Walks the steps from where the request stands. */
 void request_resume(struct request *r);
 
@@ -127,6 +136,10 @@ enum flow reply_empty(struct request *r, int status);
 enum flow reply_raw(struct request *r, int status, const char *content_type, struct str bytes);
 /* With r->why, r->details and r->faults when they were set by request_refuse; the table's text otherwise. */
 enum flow reply_error(struct request *r, enum code c);
+/* Bytes that come in pieces, of a route with ROUTE_BYTES: conn_send_begin with the headers that every answer carries. */
+bool reply_stream(struct request *r, const char *content_type, uint64_t length, void (*on_room)(void *arg), void *arg);
+/* 304 when If-None-Match names the tag (without its quotes); it becomes the answer's ETag. */
+bool reply_unchanged(struct request *r, struct str tag);
 /* Adds a header to the answer to come; value is copied. */
 void reply_header(struct request *r, const char *name, struct str value);
 /* For conn_upgrade: the header lines that every answer carries, then `fields`. Counts as the answer. */

@@ -33,7 +33,9 @@ enum route_flag {
     ROUTE_HIDDEN = 256,        /* not in the OpenAPI document (/_test) */
     ROUTE_ENVELOPE_NONE = 512, /* answers no envelope: JSON of `data`, or bytes of the type `media` (text/plain) */
     ROUTE_SECRET = 1024,       /* the answer shows a secret: an idempotency record keeps it sealed */
-    ROUTE_ARRAY = 2048         /* data is an array, whole: no page, no meta.pagination */
+    ROUTE_ARRAY = 2048,        /* data is an array, whole: no page, no meta.pagination */
+    ROUTE_BODY_STREAM = 4096,  /* the body is bytes, and the handler takes them as they come (conn_stream_body) */
+    ROUTE_BYTES = 8192         /* a reading route that may answer by reply_stream */
 };
 
 struct route {

@@ -18,7 +18,7 @@ struct tier {
 
 struct settings {
     /* where */
-    const char *listen, *listen_file, *data, *redis, *keyring_file;
+    const char *listen, *listen_file, *data, *redis, *keyring_file, *blobs;
     int redis_fsync; /* 0 always, 1 everysec */
     int64_t workers; /* 0: one per core */
     bool test_endpoints;
@@ -33,6 +33,7 @@ struct settings {
     int64_t drain_wait, drain_timeout;
     /* limits of requests */
     int64_t request_timeout, redis_timeout;
+    int64_t artifact_max, artifact_timeout, blob_quota, blob_check;
     int64_t body_max, json_depth, json_nodes, request_memory;
     struct tier tiers[TIERS];
     struct tier address_rate; /* per address, before authentication */

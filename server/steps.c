@@ -78,8 +78,17 @@ void request_body(struct request *r, struct str body)
     }
 }
 
+static void tell_end(struct request *r)
+{
+    void (*on_end)(struct request * r) = r->on_end;
+    r->on_end = NULL;
+    if (on_end != NULL)
+        on_end(r);
+}
+
 void request_end(struct request *r)
 {
+    tell_end(r);
     ops_detach(&r->ops);
     arena_fini(&r->arena);
 }
@@ -92,6 +101,7 @@ void request_fault(struct request *r, enum code c, const char *why)
         open_request(r);
         id_uuid(clock_wall_ms(), r->id);
     }
+    tell_end(r);
     ops_detach(&r->ops);
     r->admitting = false;
     r->idempotency = NULL;
@@ -184,8 +194,20 @@ static bool takes_body(const struct request *r)
     return (r->method & (POST | PUT | PATCH)) != 0 || (r->route->flags & ROUTE_RAW_BODY) != 0;
 }
 
+/* The handler will take the body as it comes (conn_stream_body), once it knows what it is for. */
+static enum flow check_stream(struct request *r)
+{
+    struct str type = http_header(r->head, S("content-type"));
+    if (type.p == NULL || str_ieq(str_trim(str_cut(&type, ';')), S("application/octet-stream")))
+        return NEXT;
+    request_refuse(r, RES_UNSUPPORTED_MEDIA_TYPE, "this operation takes application/octet-stream");
+    return reply_error(r, RES_UNSUPPORTED_MEDIA_TYPE);
+}
+
 static enum flow step_body(struct request *r)
 {
+    if ((r->route->flags & ROUTE_BODY_STREAM) != 0)
+        return check_stream(r);
     if (!takes_body(r) || !r->head->has_body)
         return NEXT;
     if ((r->route->flags & ROUTE_RAW_BODY) == 0 && !is_json(http_header(r->head, S("content-type")))) {
@@ -322,7 +344,7 @@ static bool validate_query(struct request *r, struct faults *faults)
 
 static enum flow step_validate(struct request *r)
 {
-    bool has_body = takes_body(r) && (r->route->flags & ROUTE_RAW_BODY) == 0;
+    bool has_body = takes_body(r) && (r->route->flags & (ROUTE_RAW_BODY | ROUTE_BODY_STREAM)) == 0;
     if (r->query->n == 0 && r->route->query == NULL && !has_body && r->method != POST)
         return NEXT;
     struct faults *faults = arena_new(&r->arena, struct faults);

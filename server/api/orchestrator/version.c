@@ -7,6 +7,13 @@
 // clang-format off
 #define DIGEST "^sha256:[0-9a-f]{64}$"
 
+static const struct field artifact_fields[] = {
+    {"size",        FIELD_INT,    FIELD_REQUIRED, .min = 0, .max = INT64_MAX, .doc = "Bytes."},
+    {"contentHash", FIELD_STRING, FIELD_REQUIRED, .max = 71, .pattern = DIGEST, .doc = "The version's digest, as computed here."},
+    {"contentType", FIELD_STRING, FIELD_REQUIRED, .max = 255},
+    {"uploadedAt",  FIELD_TIME,   FIELD_REQUIRED},
+    {0}};
+
 static const struct field fields[] = {
     {"id",           FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SEARCH},
     {"tenantId",     FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED},
@@ -21,6 +28,8 @@ static const struct field fields[] = {
     {"channel",      FIELD_STRING, FIELD_FILTER | FIELD_ALWAYS, .min = 1, .max = 63, .pattern = "^[a-z][a-z0-9-]*$",
      .doc = "Default: the component's defaultChannel."},
     {"artifactUrl",  FIELD_STRING, .min = 1, .max = 2048, .pattern = "^https?://[^ @]+$", .doc = "Where agents fetch it from."},
+    {"artifact",     FIELD_OBJECT, FIELD_READONLY, .fields = artifact_fields,
+     .doc = "There once the bytes were uploaded; agents then fetch them from here."},
     {"size",         FIELD_INT,    .min = 0, .max = INT64_MAX, .doc = "Bytes."},
     {"labels",       FIELD_MAP,    FIELD_FILTER, .max = 50, .item = FIELD_STRING, .item_max = 255, .preset = "{}", .doc = "Names and values of your own."},
     {"pushedAt",     FIELD_TIME,   FIELD_SORT | FIELD_ALWAYS, .doc = "Default: now."},
