@@ -558,11 +558,15 @@ function writes.remove(x, w)
   call('DEL', w[2])
 end
 
--- {expire, key, ttl}
+-- {expire, key, ttl, negative: never}
 needs.expire = needs.remove
 
 function writes.expire(x, w)
-  call('PEXPIRE', w[2], w[3])
+  if w[3] < 0 then
+    call('PERSIST', w[2])
+  else
+    call('PEXPIRE', w[2], w[3])
+  end
 end
 
 -- The first thing that stands in the way, or nil.

@@ -120,6 +120,40 @@ bool conn_want_body(struct conn *c, uint64_t max)
     return false;
 }
 
+/* Large bodies and answers are the connection's business; no request here has one. */
+bool conn_stream_body(struct conn *c, uint64_t max, const struct conn_sink *sink, void *arg)
+{
+    (void)c, (void)max, (void)sink, (void)arg;
+    fail();
+    return false;
+}
+
+void conn_body_room(struct conn *c)
+{
+    (void)c;
+    fail();
+}
+
+bool conn_send_begin(struct conn *c, int status, struct str fields, uint64_t length, void (*on_room)(void *arg),
+                     void *arg)
+{
+    (void)c, (void)status, (void)fields, (void)length, (void)on_room, (void)arg;
+    fail();
+    return false;
+}
+
+void conn_send_piece(struct conn *c, struct str bytes)
+{
+    (void)c, (void)bytes;
+    fail();
+}
+
+void conn_send_abort(struct conn *c)
+{
+    (void)c;
+    fail();
+}
+
 /* --- the store: what was asked, and the answer when the test gives it --- */
 
 static struct asked {
