@@ -52,12 +52,13 @@ static void an_admin_may_everything_but_be_an_agent(void **state)
     assert_false(may(&admin, "agent:connect"));
 }
 
-static void an_agent_may_be_an_agent_and_nothing_else(void **state)
+static void an_agent_may_be_an_agent_and_fetch_artifacts_and_nothing_else(void **state)
 {
     (void)state;
     struct permission_set agent = role("agent");
-    assert_int_equal(count(&agent), 1);
+    assert_int_equal(count(&agent), 2);
     assert_true(may(&agent, "agent:connect"));
+    assert_true(may(&agent, "artifact:read"));
 }
 
 static void a_viewer_reads_all_but_the_audit_trail(void **state)
@@ -147,7 +148,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_permission_is_named_once_as_resource_and_action),
         cmocka_unit_test(an_admin_may_everything_but_be_an_agent),
-        cmocka_unit_test(an_agent_may_be_an_agent_and_nothing_else),
+        cmocka_unit_test(an_agent_may_be_an_agent_and_fetch_artifacts_and_nothing_else),
         cmocka_unit_test(a_viewer_reads_all_but_the_audit_trail),
         cmocka_unit_test(the_other_roles_do_their_work_and_no_more),
         cmocka_unit_test(single_permissions_and_wildcards_add_up),
