@@ -24,7 +24,7 @@ static const struct field error_fields[] = {
 static const struct field fields[] = {
     {"id",              FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SEARCH},
     {"tenantId",        FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED},
-    {"templateId",      FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER, .doc = "Of the template it was started from."},
+    {"templateId",      FIELD_UUID,   FIELD_READONLY | FIELD_FILTER, .doc = "Of the template it was started from; absent when that is built in: default-deploy."},
     {"templateName",    FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER, .max = 100, .doc = "As it was called then."},
     {"templateVersion", FIELD_INT,    FIELD_READONLY | FIELD_REQUIRED, .doc = "The definition it is pinned to."},
     {"status",          FIELD_ENUM,   FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER, .choices = states,
@@ -71,7 +71,7 @@ static const struct field reason_fields[] = {
 static const struct route routes[] = {
     {POST, "/workflow-runs", workflow_run_start, "workflow:execute", "createWorkflowRun", "Start a run of an active workflow template.",
      .status = 201, .body = start_fields,
-     .codes = {RES_REFERENCE_UNKNOWN, WF_INPUT_MISSING, WF_TEMPLATE_INACTIVE, WF_TEMPLATE_INVALID}},
+     .codes = {RES_REFERENCE_UNKNOWN, WF_INPUT_MISSING, WF_TEMPLATE_INACTIVE, WF_TEMPLATE_INVALID, PROM_REQUIRED}},
     {GET, "/workflow-runs", crud_list, "workflow:read", "listWorkflowRuns", "List workflow runs.", ROUTE_LIST},
     {GET, "/workflow-runs/{id}", crud_get, "workflow:read", "getWorkflowRun", "Read a workflow run."},
     {POST, "/workflow-runs/{id}/pause", workflow_run_pause, "workflow:execute", "pauseWorkflowRun",

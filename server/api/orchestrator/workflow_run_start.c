@@ -2,38 +2,23 @@
  * the definition it is pinned to and the first entry of its inbox. */
 #include "server/api/orchestrator/workflow_run.h"
 
-#include "lib/id.h"
 #include "server/audit.h"
 #include "server/crud.h"
 #include "server/document.h"
 #include "server/engine/drain.h"
+#include "server/engine/run_start.h"
 #include "server/idempotency.h"
 #include "server/worker.h"
-
-static const struct {
-    const char *member, *kind, *fact;
-} contexts[] = {
-    {"environmentId", "environment", "environment"},
-    {"releaseId", "release", "release"},
-    {"promotionId", "promotion", "promotion"},
-};
-enum { CONTEXTS = ARRAY_LEN(contexts) };
 
 struct start {
     struct request *r;
     struct space space;
     struct str template_id;
-    int64_t version;                    /* asked for; 0: the present one */
-    const struct json *found[CONTEXTS]; /* documents that the context names */
+    int64_t version; /* asked for; 0: the present one */
     const struct json *template_document;
-    struct str definition;
-    const struct template *t;
-    const struct json *inputs;
-    char id[ID_UUID];
-    struct run *run;
-    struct str json;
+    struct run_start start; /* `documents`: what the context names */
+    struct run_made made;
     struct commit commit;
-    struct commit_index index;
 };
 
 static enum flow refuse_field(struct request *r, enum code c, const char *field, const char *why)
@@ -54,36 +39,9 @@ static void committed(void *arg, const struct commit_result *result)
     } else if (result->code != OK) {
         reply_error(r, result->code);
     } else {
-        drain_run(r->worker, s->space, str_z(s->id));
-        reply_created(r, str_z(s->id), s->json, 1);
+        drain_run(r->worker, s->space, str_z(s->made.id));
+        reply_created(r, str_z(s->made.id), s->made.json, 1);
     }
-}
-
-static struct str text_of(struct start *s, void (*write)(struct buf *b, const struct start *s))
-{
-    struct buf b;
-
-    buf_init_arena(&b, &s->r->arena, 1024);
-    write(&b, s);
-    return b.failed ? STR_NONE : buf_view(&b);
-}
-
-static void write_origin(struct buf *b, const struct start *s)
-{
-    run_origin_write(b, &s->run->origin);
-}
-static void write_header(struct buf *b, const struct start *s)
-{
-    run_header_write(b, s->run);
-}
-static void write_document(struct buf *b, const struct start *s)
-{
-    run_document_write(b, s->run, 1, s->run->origin.created_ms);
-}
-static void write_entry(struct buf *b, const struct start *s)
-{
-    (void)s;
-    run_event_write(b, &(struct run_event){.type = EVENT_START});
 }
 
 static void expect_references(struct start *s)
@@ -92,118 +50,63 @@ static void expect_references(struct start *s)
 
     commit_expect_exists(&s->commit, RES_REFERENCE_UNKNOWN, "templateId",
                          key_document(a, s->space, workflow_template_resource.kind, s->template_id));
-    for (size_t i = 0; i < CONTEXTS; i++)
-        if (s->found[i] != NULL)
-            commit_expect_exists(&s->commit, RES_REFERENCE_UNKNOWN, arena_printf(a, "context.%s", contexts[i].member).p,
-                                 key_document(a, s->space, contexts[i].kind, json_str(json_get(s->found[i], "id"))));
+    for (size_t i = 0; i < RUN_CONTEXTS; i++)
+        if (s->start.documents[i] != NULL)
+            commit_expect_exists(
+                &s->commit, RES_REFERENCE_UNKNOWN, arena_printf(a, "context.%s", run_contexts[i].member).p,
+                key_document(a, s->space, run_contexts[i].kind, json_str(json_get(s->start.documents[i], "id"))));
 }
 
 static enum flow commit_run(struct start *s)
 {
     struct request *r = s->r;
-    struct str id = str_z(s->id);
-    struct audit_entry entry = {.action = "run.created", .resource = RUN_KIND, .resource_id = id};
-    struct json *json;
+    struct str id = str_z(s->made.id);
+    struct audit_entry entry = run_start_audit(&s->made);
     enum code c;
 
-    s->json = text_of(s, write_document);
-    json = s->json.p == NULL ? NULL : json_parse(&r->arena, s->json, NULL, NULL);
-    if (json == NULL)
-        return reply_error(r, SYS_OVERLOADED);
-    entry.after = s->json;
-    entry.environment_id = json_str(json_get(json, "environmentId"));
-    entry.release_id = json_str(json_get(json, "releaseId"));
-    entry.promotion_id = json_str(json_get(json, "promotionId"));
     commit_begin(&s->commit, &r->arena, s->space, COMMIT_GROWS);
     expect_references(s);
-    document_index(&s->index, &r->arena, &workflow_run_resource, json);
-    commit_put(&s->commit, &(struct commit_document){.kind = RUN_KIND,
-                                                     .id = id,
-                                                     .revision = 1,
-                                                     .schema = document_schema(&workflow_run_resource),
-                                                     .json = s->json,
-                                                     .index = &s->index});
-    commit_field(&s->commit, RUN_KIND, id, S("def"), s->definition);
-    commit_field(&s->commit, RUN_KIND, id, S("origin"), text_of(s, write_origin));
-    commit_field(&s->commit, RUN_KIND, id, S("h"), text_of(s, write_header));
-    commit_inbox(&s->commit, id, S("start"), text_of(s, write_entry));
+    run_start_write(&s->commit, &r->arena, &s->start, &s->made);
     audit_add(&s->commit, r, &entry);
-    idempotency_commit(
-        r, &s->commit,
-        &(struct idempotent_answer){.status = 201, .data = s->json, .revision = 1, .location = crud_location(r, id)});
+    idempotency_commit(r, &s->commit,
+                       &(struct idempotent_answer){
+                           .status = 201, .data = s->made.json, .revision = 1, .location = crud_location(r, id)});
     c = store_commit(r->worker->store, &s->commit, &r->ops, committed, s);
     return c == OK ? WAIT : reply_error(r, c);
 }
 
 /* --- the run --- */
 
-static void put_fact(struct json_out *o, const struct json *document)
+/* No way around the gates: what deploys belongs to a promotion that was let through, and deploys that. */
+static bool may_deploy(const struct start *s)
 {
-    static const char *const members[] = {"displayName", "id", "name", "version"};
+    const struct json *promotion = s->start.documents[CONTEXT_PROMOTION];
+    const struct json *context = json_get(s->r->json, "context");
+    struct str status = json_str(json_get(promotion, "status"));
 
-    json_open(o, '{');
-    for (size_t i = 0; i < ARRAY_LEN(members); i++)
-        if (json_get(document, members[i]) != NULL) {
-            json_key(o, str_z(members[i]));
-            json_put(o, json_get(document, members[i]));
-        }
-    json_close(o, '}');
-}
-
-/* What expressions see as context. */
-static const struct json *facts(struct start *s, struct str template_name)
-{
-    struct json_out o;
-    struct buf b;
-
-    buf_init_arena(&b, &s->r->arena, 512);
-    json_out_init(&o, &b);
-    json_open(&o, '{');
-    for (size_t i = 0; i < CONTEXTS; i++)
-        if (s->found[i] != NULL) {
-            json_key(&o, str_z(contexts[i].fact));
-            put_fact(&o, s->found[i]);
-        }
-    json_key(&o, S("run"));
-    json_open(&o, '{');
-    json_key(&o, S("id"));
-    json_put_z(&o, s->id);
-    json_key(&o, S("templateId"));
-    json_put_str(&o, s->template_id);
-    json_key(&o, S("templateName"));
-    json_put_str(&o, template_name);
-    json_key(&o, S("triggeredBy"));
-    json_put_str(&o, s->r->caller.id);
-    json_close(&o, '}');
-    json_key(&o, S("tenant"));
-    json_open(&o, '{');
-    json_key(&o, S("id"));
-    json_put_str(&o, s->space.tenant);
-    json_close(&o, '}');
-    json_close(&o, '}');
-    return b.failed ? NULL : json_parse(&s->r->arena, buf_view(&b), NULL, NULL);
+    return (str_eqz(status, "approved") || str_eqz(status, "deploying")) &&
+           str_eq(json_str(json_get(context, "environmentId")), json_str(json_get(promotion, "targetEnvironmentId"))) &&
+           str_eq(json_str(json_get(context, "releaseId")), json_str(json_get(promotion, "releaseId")));
 }
 
 static enum flow make_run(struct start *s)
 {
     struct request *r = s->r;
-    int64_t now_ms = store_now_ms(r->worker->store);
-    struct run_origin origin = {.tenant = s->space.tenant,
-                                .template_id = s->template_id,
-                                .template_name = json_str(json_get(s->template_document, "name")),
-                                .template_version = s->version,
-                                .created_ms = now_ms,
-                                .triggered_by = r->caller.id,
-                                .trigger = r->caller.type == CALLER_USER ? S("manual") : S("api"),
-                                .inputs = s->inputs,
-                                .context = json_get(r->json, "context"),
-                                .labels = json_get(r->json, "labels")};
 
-    id_uuid(now_ms, s->id);
-    origin.id = str_z(s->id);
-    origin.facts = facts(s, origin.template_name);
-    s->run = origin.facts == NULL ? NULL : run_new(&r->arena, s->t, &origin);
-    return s->run == NULL ? reply_error(r, SYS_OVERLOADED) : commit_run(s);
+    if (run_start_deploys(s->start.t) && !may_deploy(s))
+        return reply_error(r, request_refuse(r, PROM_REQUIRED,
+                                             "a run that deploys needs a promotionId in its context: of an approved or "
+                                             "deploying promotion of that release into that environment"));
+    s->start.space = s->space;
+    s->start.now_ms = store_now_ms(r->worker->store);
+    s->start.template_id = s->template_id;
+    s->start.template_name = json_str(json_get(s->template_document, "name"));
+    s->start.template_version = s->version;
+    s->start.triggered_by = r->caller.id;
+    s->start.trigger = r->caller.type == CALLER_USER ? S("manual") : S("api");
+    s->start.context = json_get(r->json, "context");
+    s->start.labels = json_get(r->json, "labels");
+    return run_start_make(&r->arena, &s->start, &s->made) ? commit_run(s) : reply_error(r, SYS_OVERLOADED);
 }
 
 /* names: "a, b" */
@@ -236,8 +139,8 @@ static enum flow check_inputs(struct start *s)
         return reply_error(r, SYS_OVERLOADED);
     faults_init(faults, &r->arena);
     buf_init_arena(&missing, &r->arena, 64);
-    s->inputs = template_inputs(&r->arena, s->t, json_get(r->json, "inputs"), faults, &missing);
-    if (s->inputs == NULL)
+    s->start.inputs = template_inputs(&r->arena, s->start.t, json_get(r->json, "inputs"), faults, &missing);
+    if (s->start.inputs == NULL)
         return reply_error(r, SYS_OVERLOADED);
     if (faults->n > 0) {
         r->faults = faults;
@@ -266,16 +169,16 @@ static enum flow use_template(struct start *s, struct str kept)
         buf_init_arena(&b, &r->arena, 2048);
         json_out_init(&o, &b);
         template_definition_write(&o, document);
-        s->definition = buf_view(&b);
+        s->start.definition = buf_view(&b);
         s->version = json_int(json_get(document, "version"), 1);
     } else if (kept.n == 0) {
         return refuse_field(r, RES_REFERENCE_UNKNOWN, "version", "is not kept");
     } else {
-        s->definition = arena_str(&r->arena, kept);
+        s->start.definition = arena_str(&r->arena, kept);
     }
-    definition = json_parse(&r->arena, s->definition, &(struct json_limits){.depth = 64, .nodes = 400000}, NULL);
-    s->t = definition == NULL ? NULL : template_parse(&r->arena, definition, NULL);
-    return s->t == NULL ? reply_error(r, WF_TEMPLATE_INVALID) : check_inputs(s);
+    definition = json_parse(&r->arena, s->start.definition, &(struct json_limits){.depth = 64, .nodes = 400000}, NULL);
+    s->start.t = definition == NULL ? NULL : template_parse(&r->arena, definition, NULL);
+    return s->start.t == NULL ? reply_error(r, WF_TEMPLATE_INVALID) : check_inputs(s);
 }
 
 static struct json *document_of(struct start *s, const struct redis_value *text)
@@ -301,12 +204,12 @@ static void found(void *arg, enum code c, const struct redis_value *v)
                      "does not exist");
         return;
     }
-    for (size_t i = 0; i < CONTEXTS; i++) {
-        if (json_get(json_get(r->json, "context"), contexts[i].member) == NULL)
+    for (size_t i = 0; i < RUN_CONTEXTS; i++) {
+        if (json_get(json_get(r->json, "context"), run_contexts[i].member) == NULL)
             continue;
-        s->found[i] = document_of(s, redis_at(redis_at(v, at++), 0));
-        if (s->found[i] == NULL) {
-            refuse_field(r, RES_REFERENCE_UNKNOWN, arena_printf(&r->arena, "context.%s", contexts[i].member).p,
+        s->start.documents[i] = document_of(s, redis_at(redis_at(v, at++), 0));
+        if (s->start.documents[i] == NULL) {
+            refuse_field(r, RES_REFERENCE_UNKNOWN, arena_printf(&r->arena, "context.%s", run_contexts[i].member).p,
                          "does not exist");
             return;
         }
@@ -318,8 +221,8 @@ static void found(void *arg, enum code c, const struct redis_value *v)
 static enum flow read_all(struct start *s)
 {
     struct request *r = s->r;
-    struct store_command commands[CONTEXTS + 2];
-    struct str argv[CONTEXTS + 2][4];
+    struct store_command commands[RUN_CONTEXTS + 2];
+    struct str argv[RUN_CONTEXTS + 2][4];
     size_t n = 1;
     enum code c;
 
@@ -328,13 +231,13 @@ static enum flow read_all(struct start *s)
     argv[0][2] = S("j");
     argv[0][3] = arena_printf(&r->arena, "v:%lld", (long long)s->version);
     commands[0] = (struct store_command){4, argv[0]};
-    for (size_t i = 0; i < CONTEXTS; i++) {
-        struct str id = json_str(json_get(json_get(r->json, "context"), contexts[i].member));
+    for (size_t i = 0; i < RUN_CONTEXTS; i++) {
+        struct str id = json_str(json_get(json_get(r->json, "context"), run_contexts[i].member));
 
         if (id.n == 0)
             continue;
         argv[n][0] = S("HMGET");
-        argv[n][1] = key_document(&r->arena, s->space, contexts[i].kind, id);
+        argv[n][1] = key_document(&r->arena, s->space, run_contexts[i].kind, id);
         argv[n][2] = S("j");
         commands[n] = (struct store_command){3, argv[n]};
         n++;
