@@ -41,12 +41,11 @@ struct job_request {
     struct str release_id;              /* STR_NONE only with to_previous */
     bool to_previous;                   /* each target goes back to what it had before: `release` of the plan's
                                                targets, null for those that had nothing */
-    struct str promotion_id;            /* STR_NONE: none. Its strategy is the default of `strategy` */
+    struct str promotion_id;            /* STR_NONE: none. Its own strategy, if it has one, comes before `strategy` */
     struct str parent_run, parent_node; /* the step that makes it; STR_NONE: none. At most one job for each attempt */
     int64_t parent_attempt;
     struct str rollback_id, rollback_of; /* the rollback that makes it, the job it takes back; STR_NONE */
-    const struct json *strategy;         /* {type, config}, checked by strategy_fields; NULL: the promotion's, else
-                                               all-at-once */
+    const struct json *strategy;         /* {type, config}, checked by strategy_fields; NULL: all-at-once */
     const struct json *target_ids;       /* array; NULL: all targets of the environment */
     const struct json *hooks;            /* {preDeploy?: [argv], postDeploy?: [argv], timeoutSeconds?}, or NULL */
     struct str created_by;
@@ -69,10 +68,11 @@ enum code job_prepare(struct worker *w, struct arena *a, const struct job_reques
                       job_then *then, void *arg);
 
 /* Adds the job to the commit: `id` is a new UUID. A job of the same parent step refuses the commit with
- * RES_ALREADY_EXISTS and the label "job". Memory that runs out fails the commit. */
+ * RES_ALREADY_EXISTS and the label "job", a run
+ * that is gone with RES_NOT_FOUND. Memory that runs out fails the commit. */
 void job_write(struct commit *c, const struct job_plan *plan, struct str id);
 
-/* HASH "<run>:<node>:<attempt>" -> id of the job that step made. */
-struct str job_parents(struct arena *a, struct space space);
+/* The field of the run's hash that holds the id of the job which an attempt of its step made. */
+struct str job_parent_field(struct arena *a, struct str node, int64_t attempt);
 
 #endif

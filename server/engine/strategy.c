@@ -5,26 +5,11 @@ const char *const strategy_types[] = {"all-at-once", "rolling", NULL};
 static const char *const behaviours[] = {"rollback", "continue", "pause", NULL};
 static const char *const unavailables[] = {"wait", "skip", "fail", NULL};
 static const char *const orders[] = {"name", "random", "label", NULL};
-static const char *const checks[] = {"http", "tcp", "command", "none", NULL};
+const char *const strategy_checks[] = {"http", "tcp", "command", "none", NULL};
 
-/* One row per member; what differs between a body's rows and those that fill in defaults is the preset alone. */
 // clang-format off
-#define HEALTH(TYPE, HOST, PATH, TIMEOUT, RETRIES, INTERVAL)                                                                      \
-    {"type",         FIELD_ENUM,   .choices = checks, .preset = TYPE, .doc = "How health is asked for, by the agent that deployed. Default: http."}, \
-    {"url",          FIELD_STRING, .min = 1, .max = 2048, .pattern = "^https?://[^ @]+$", .doc = "Of an http check, instead of host, port and path."}, \
-    {"host",         FIELD_STRING, .min = 1, .max = 255, .preset = HOST, .doc = "Where an http or tcp check connects. Default: 127.0.0.1, the agent's own host."}, \
-    {"port",         FIELD_INT,    .min = 1, .max = 65535},                                                                       \
-    {"path",         FIELD_STRING, .min = 1, .max = 1024, .pattern = "^/[^ ]*$", .preset = PATH, .doc = "Of an http check. Default: /health."}, \
-    {"command",      FIELD_LIST,   .min = 1, .max = 256, .item = FIELD_STRING, .item_max = 32768, .doc = "Of a command check: the program and its arguments; status 0 is healthy."}, \
-    {"expectStatus", FIELD_INT,    .min = 100, .max = 599, .doc = "Of an http check. Default: 200 to 299."},                       \
-    {"expectBody",   FIELD_STRING, .min = 1, .max = 1024, .doc = "What the answer to an http check must contain."},                \
-    {"timeout",      FIELD_INT,    .min = 1, .max = 3600, .preset = TIMEOUT, .doc = "Seconds until one check has failed. Default: 30."}, \
-    {"retries",      FIELD_INT,    .min = 0, .max = 100, .preset = RETRIES, .doc = "Further checks after a failed one. Default: 3."}, \
-    {"interval",     FIELD_INT,    .min = 0, .max = 3600, .preset = INTERVAL, .doc = "Seconds between checks. Default: 10."},      \
-    {0}
-
-const struct field strategy_health_fields[] = {HEALTH(NULL, NULL, NULL, NULL, NULL, NULL)};
-static const struct field health_presets[] = {HEALTH("\"http\"", "\"127.0.0.1\"", "\"/health\"", "30", "3", "10")};
+const struct field strategy_health_fields[] = {STRATEGY_HEALTH(NULL, NULL, NULL, NULL, NULL, NULL), {0}};
+static const struct field health_presets[] = {STRATEGY_HEALTH_ROWS, {0}};
 
 #define COMMON(CONCURRENT, BEHAVIOUR, FAILURES, UNAVAILABLE, HEALTH_ROWS)                                                         \
     {"maxConcurrent",       FIELD_INT,    .min = 0, .max = 1000, .preset = CONCURRENT, .doc = "Tasks under way at once; 0, the default: no bound."}, \
@@ -76,6 +61,41 @@ static const char *lacking(const struct json *check, const char **member)
     return is_type(check, "command") && json_get(check, "command") == NULL ? "a command check needs a command" : NULL;
 }
 
+const char *strategy_health_lacking(const struct json *check)
+{
+    const char *member;
+
+    return lacking(check, &member);
+}
+
+struct json *strategy_health_normalise(struct arena *a, const struct json *check, struct faults *faults)
+{
+    return field_check(health_presets, check == NULL ? json_new(a, JSON_OBJECT) : check, FIELD_CREATE, faults);
+}
+
+void strategy_health_payload(struct json_out *o, const struct json *check)
+{
+    static const struct {
+        const char *name, *agents;
+    } members[] = {{"command", "command"},
+                   {"expectBody", "expectBody"},
+                   {"expectStatus", "expectStatus"},
+                   {"host", "host"},
+                   {"interval", "intervalSeconds"},
+                   {"path", "path"},
+                   {"port", "port"},
+                   {"retries", "retries"},
+                   {"timeout", "timeoutSeconds"},
+                   {"type", "type"},
+                   {"url", "url"}};
+
+    for (size_t i = 0; i < ARRAY_LEN(members); i++)
+        if (json_get(check, members[i].name) != NULL) {
+            json_key(o, str_z(members[i].agents));
+            json_put(o, json_get(check, members[i].name));
+        }
+}
+
 /* The environment's, in the rows of a strategy's; NULL: it names none that could be carried out. */
 static struct json *environments_check(struct arena *a, const struct json *environment)
 {
@@ -100,7 +120,7 @@ static bool settle_health(struct arena *a, struct json *config, const struct jso
         given = environments_check(a, environment);
         if (given == NULL)
             return true;
-        check = field_check(health_presets, given, FIELD_CREATE, own);
+        check = strategy_health_normalise(a, given, own);
         return check != NULL && json_set(a, config, S("healthCheck"), check);
     }
     if (is_type(check, "none"))
@@ -112,6 +132,16 @@ static bool settle_health(struct arena *a, struct json *config, const struct jso
 }
 
 /* --- the whole --- */
+
+const char *strategy_misfit(struct str type, const struct json *config)
+{
+    if (json_count(config) > 0 && type.n == 0)
+        return "strategyConfig needs a strategy";
+    for (struct json_iter it = json_members(config); str_eqz(type, "all-at-once") && json_next(&it);)
+        if (field_find(all_at_once, it.name) == NULL)
+            return "strategyConfig has a member that all-at-once does not know";
+    return NULL;
+}
 
 static bool settle_batches(struct arena *a, struct json *config, struct faults *own)
 {
