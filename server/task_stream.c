@@ -37,6 +37,7 @@ struct said {
     struct arena arena;
     struct str ref, task;
     struct task_place place; /* of `task` */
+    const struct run_kind *kind;
     struct run_event event;
     struct append lines;
     bool is_open;
@@ -179,7 +180,8 @@ static void applied(void *arg, enum code c, const struct drained *d)
 static void go_event(struct said *m)
 {
     struct feed *f = m->station->feed;
-    enum code c = drain_append(worker_of(m), space_of(f), m->place.run, STR_NONE, &m->event, feed_ops(f), applied, m);
+    enum code c =
+        drain_append(worker_of(m), m->kind, space_of(f), m->place.run, STR_NONE, &m->event, feed_ops(f), applied, m);
     if (c != OK)
         answer_code(m, c);
 }
@@ -202,7 +204,7 @@ static void tell_held(struct said *m)
                           .node = m->place.node,
                           .attempt = m->place.attempt,
                           .agent = feed_id(m->station->feed)};
-    drain_append(worker_of(m), space_of(m->station->feed), m->place.run, STR_NONE, &e, NULL, NULL, NULL);
+    drain_append(worker_of(m), m->kind, space_of(m->station->feed), m->place.run, STR_NONE, &e, NULL, NULL, NULL);
 }
 
 static void go_lines(struct said *m)
@@ -321,12 +323,12 @@ static struct str frame_write(struct said *m, int64_t at, struct str level, stru
     json_put_str(&o, level);
     json_key(&o, S("line"));
     json_put_str(&o, text);
-    json_key(&o, S("nodeId"));
+    json_key(&o, str_z(m->kind->log_member));
     json_put_str(&o, m->place.node);
     json_key(&o, S("stream"));
     json_put_str(&o, stream);
     json_key(&o, S("type"));
-    json_put_z(&o, "step_log");
+    json_put_z(&o, m->kind->log_frame);
     json_close(&o, '}');
     return b.failed ? STR_NONE : str_slice(buf_view(&b), 1, b.n);
 }
@@ -384,10 +386,14 @@ static bool said_place(struct said *m, enum run_event_type type)
 {
     if (m->ref.n == 0 || m->ref.n > REF || m->task.n >= PROTOCOL_ID || !task_place(m->task, &m->place))
         return false;
+    m->kind = run_kind_of_node(m->place.node);
+    if (m->kind == NULL || m->kind->log_member == NULL)
+        return false;
     struct feed *f = m->station->feed;
     m->event =
         (struct run_event){.type = type, .node = m->place.node, .attempt = m->place.attempt, .agent = feed_id(f)};
     m->lines = (struct append){.space = space_of(f),
+                               .kind = m->kind->name,
                                .run = m->place.run,
                                .node = m->place.node,
                                .attempt = (unsigned)m->place.attempt,

@@ -92,11 +92,17 @@ void task_write(struct json_out *o, const struct task *t)
     json_close(o, '}');
 }
 
+/* "build-it" of a workflow, "12-deploy" of a job. */
 static bool node_is_valid(struct str node)
 {
-    if (node.n == 0 || node.n > PROTOCOL_NODE || node.p[0] < 'a' || node.p[0] > 'z')
+    size_t digits = 0;
+    while (digits < node.n && node.p[digits] >= '0' && node.p[digits] <= '9')
+        digits++;
+    size_t from = digits == 0 ? 0 : digits + 1;
+    if (from >= node.n || node.n > PROTOCOL_NODE || (digits > 0 && node.p[digits] != '-') || node.p[from] < 'a' ||
+        node.p[from] > 'z')
         return false;
-    for (size_t i = 0; i < node.n; i++) {
+    for (size_t i = from; i < node.n; i++) {
         char c = node.p[i];
         if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'))
             return false;

@@ -83,10 +83,11 @@ static void offer(void *arg, enum code c, const struct redis_value *v)
     for (size_t i = 0; c == OK && i < v->count; i++) {
         struct str member = redis_text(redis_at(v, i));
         struct str run = str_cut(&member, ':');
-        if (str_eq(run, last))
+        const struct run_kind *kind = run_kind_of_node(member);
+        if (str_eq(run, last) || kind == NULL)
             continue;
         last = run;
-        drain_append(o->worker, (struct space){o->partition, str_z(o->tenant)}, run, STR_NONE,
+        drain_append(o->worker, kind, (struct space){o->partition, str_z(o->tenant)}, run, STR_NONE,
                      &(struct run_event){.type = EVENT_OFFER}, NULL, NULL,
                      NULL); /* refused: the run asks again itself */
     }
@@ -123,7 +124,9 @@ void agents_gone(struct commit *c, struct arena *a, struct str agent, const stru
     for (size_t i = 0; open != NULL && i + 1 < open->count; i += 2) {
         struct str task = redis_text(redis_at(open, i));
         commit_task(c, agent, task, STR_NONE);
-        commit_inbox(c, str_cut(&task, ':'), STR_NONE, text);
+        struct str run = str_cut(&task, ':');
+        if (run_kind_of_node(task) != NULL)
+            commit_inbox(c, run_kind_of_node(task)->name, run, STR_NONE, text);
     }
     commit_roster(c, agent, STR_NONE);
     commit_beat(c, agent, false);
@@ -132,8 +135,9 @@ void agents_gone(struct commit *c, struct arena *a, struct str agent, const stru
 void agents_told(struct worker *w, struct space space, const struct redis_value *open)
 {
     for (size_t i = 0; open != NULL && i + 1 < open->count; i += 2) {
-        struct str task = redis_text(redis_at(open, i));
-        drain_run(w, space, str_cut(&task, ':'));
+        struct str task = redis_text(redis_at(open, i)), run = str_cut(&task, ':');
+        if (run_kind_of_node(task) != NULL)
+            drain_run(w, run_kind_of_node(task), space, run);
     }
 }
 
@@ -212,10 +216,12 @@ static bool is_among(const struct json *ids, struct str id)
 static void tell_run(struct turning *t, enum run_event_type type, struct str task)
 {
     struct task_place place;
-    if (!task_place(task, &place))
+    const struct run_kind *kind = task_place(task, &place) ? run_kind_of_node(place.node) : NULL;
+    if (kind == NULL)
         return;
     const struct run_event e = {.type = type, .node = place.node, .attempt = place.attempt, .agent = t->agent};
-    drain_append(t->worker, t->space, place.run, STR_NONE, &e, NULL, NULL, NULL); /* refused: with the next heartbeat */
+    drain_append(t->worker, kind, t->space, place.run, STR_NONE, &e, NULL, NULL,
+                 NULL); /* refused: with the next heartbeat */
 }
 
 /* What the agent runs and is no open task. */

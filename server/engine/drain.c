@@ -33,27 +33,33 @@ static void copy_name(char *to, size_t size, struct str from)
     to[n] = '\0';
 }
 
-void place_set(struct place *p, struct space space, struct str run)
+void place_set(struct place *p, const struct run_kind *kind, struct space space, struct str run)
 {
+    p->kind = kind;
     copy_name(p->tenant, sizeof p->tenant, space.tenant);
     copy_name(p->run, sizeof p->run, run);
-    snprintf(p->key, sizeof p->key, "%s:%s", p->tenant, p->run);
+    snprintf(p->key, sizeof p->key, "%s:%s:%s", p->tenant, kind->name, p->run);
     p->space = (struct space){space.partition, str_z(p->tenant)};
     p->id = str_z(p->run);
 }
 
-bool place_parse(struct place *p, unsigned partition, struct str tenant, struct str run)
+bool place_parse(struct place *p, const struct run_kind *kind, unsigned partition, struct str tenant, struct str run)
 {
-    if (!id_is_uuid(tenant, NULL) || !id_is_uuid(run, NULL))
+    if (kind == NULL || !id_is_uuid(tenant, NULL) || !id_is_uuid(run, NULL))
         return false;
-    place_set(p, (struct space){partition, tenant}, run);
+    place_set(p, kind, (struct space){partition, tenant}, run);
     return true;
+}
+
+struct str place_channel(struct arena *a, const struct place *p)
+{
+    return arena_printf(a, "%s:%s", p->kind->name, p->run);
 }
 
 /* A struct place holds pointers to itself: copies are made anew. */
 static void place_copy(struct place *to, const struct place *from)
 {
-    place_set(to, from->space, from->id);
+    place_set(to, from->kind, from->space, from->id);
 }
 
 /* --- waiters --- */
@@ -205,7 +211,7 @@ static void commit(struct drain *d)
     d->wrote = false;
     if (d->r != NULL && !d->removed)
         drain_write(d, &d->commit);
-    commit_drained(&d->commit, d->place.id, d->token, d->consumed, LEASE_MS);
+    commit_drained(&d->commit, d->place.kind->name, d->place.id, d->token, d->consumed, LEASE_MS);
     if (d->removed)
         retention_write(d, &d->commit);
     c = d->fx.failed ? SYS_OVERLOADED : store_commit(d->drains->worker->store, &d->commit, &d->ops, committed, d);
@@ -243,7 +249,7 @@ static void process(struct drain *d, const struct redis_value *entries)
         if (run_event_read(&d->arena, redis_text(redis_at(entries, i)), &e))
             run_transition(d->r, &e, d->now_ms, &d->fx);
         else
-            log_error("run.entry", "run=%s entry=" STR_FMT, d->place.run,
+            log_error("run.entry", "%s=%s entry=" STR_FMT, d->place.kind->name, d->place.run,
                       STR_ARG(str_slice(redis_text(redis_at(entries, i)), 0, 200)));
     }
     d->removed = run_status_ended(d->r->status) && retention_at(d->drains, d->r) <= d->now_ms;
@@ -263,7 +269,7 @@ static void have_lease(struct drain *d, const struct claim *claim)
         commit(d);
         return;
     }
-    d->r = run_of_hash(&d->arena, claim->run);
+    d->r = run_of_hash(&d->arena, d->place.kind, claim->run);
     if (d->r == NULL) {
         drain_end(d, SYS_INTERNAL);
         return;
@@ -288,8 +294,8 @@ static void claimed(void *arg, enum code c, const struct claim *claim)
 static void claim_lease(void *arg)
 {
     struct drain *d = arg;
-    enum code c = store_claim(d->drains->worker->store, &d->arena, d->place.space, d->place.id, str_z(d->drains->owner),
-                              0, LEASE_MS, &d->ops, claimed, d);
+    enum code c = store_claim(d->drains->worker->store, &d->arena, d->place.space, d->place.kind->name, d->place.id,
+                              str_z(d->drains->owner), 0, LEASE_MS, &d->ops, claimed, d);
 
     if (c != OK)
         drain_end(d, c);
@@ -301,13 +307,13 @@ static void drain_begin(struct drain *d)
     timer_start(&d->timer, &d->drains->worker->loop, 0, claim_lease, d);
 }
 
-void drain_run(struct worker *w, struct space space, struct str run)
+void drain_run(struct worker *w, const struct run_kind *kind, struct space space, struct str run)
 {
     struct drains *ds = w->drains;
     struct place p;
     struct drain *d;
 
-    place_set(&p, space, run);
+    place_set(&p, kind, space, run);
     if (ds == NULL || ds->closing || drain_find(ds, &p) != NULL)
         return;
     d = drain_new(ds, &p);
@@ -354,8 +360,8 @@ static void appended(void *arg, const struct commit_result *result)
     }
 }
 
-enum code drain_commit(struct worker *w, struct commit *c, struct str run, struct str id, const struct run_event *e,
-                       struct ops *asker, drain_then *then, void *arg)
+enum code drain_commit(struct worker *w, const struct run_kind *kind, struct commit *c, struct str run, struct str id,
+                       const struct run_event *e, struct ops *asker, drain_then *then, void *arg)
 {
     struct drains *ds = w->drains;
     struct append *a = ds == NULL || ds->closing ? NULL : calloc(1, sizeof *a);
@@ -369,12 +375,12 @@ enum code drain_commit(struct worker *w, struct commit *c, struct str run, struc
     }
     *a = (struct append){.drains = ds, .waiter = waiter};
     list_append(&ds->appends, &a->link);
-    place_set(&a->place, c->space, run);
+    place_set(&a->place, kind, c->space, run);
     buf_init_arena(&entry, c->arena, 256);
     run_event_write(&entry, e);
-    commit_inbox(c, run, id, entry.failed ? STR_NONE : buf_view(&entry));
+    commit_inbox(c, kind->name, run, id, entry.failed ? STR_NONE : buf_view(&entry));
     if (drain_find(ds, &a->place) == NULL)
-        commit_claim(c, run, str_z(ds->owner), LEASE_MS);
+        commit_claim(c, kind->name, run, str_z(ds->owner), LEASE_MS);
     if (!entry.failed)
         code = store_commit(w->store, c, &ds->ops, appended, a);
     if (code != OK) {
@@ -386,8 +392,8 @@ enum code drain_commit(struct worker *w, struct commit *c, struct str run, struc
     return code;
 }
 
-enum code drain_append(struct worker *w, struct space space, struct str run, struct str id, const struct run_event *e,
-                       struct ops *asker, drain_then *then, void *arg)
+enum code drain_append(struct worker *w, const struct run_kind *kind, struct space space, struct str run, struct str id,
+                       const struct run_event *e, struct ops *asker, drain_then *then, void *arg)
 {
     struct arena scratch;
     struct commit c;
@@ -395,7 +401,7 @@ enum code drain_append(struct worker *w, struct space space, struct str run, str
 
     arena_init(&scratch, 1 << 20);
     commit_begin(&c, &scratch, space, COMMIT_ESSENTIAL);
-    code = drain_commit(w, &c, run, id, e, asker, then, arg);
+    code = drain_commit(w, kind, &c, run, id, e, asker, then, arg);
     arena_fini(&scratch);
     return code;
 }

@@ -14,6 +14,7 @@
 #define SERVER_ENGINE_DRAIN_H
 
 #include "lib/op.h"
+#include "server/engine/kind.h"
 #include "server/engine/run.h"
 #include "server/store/commit.h"
 
@@ -41,14 +42,14 @@ typedef void drain_then(void *arg, enum code c, const struct drained *d);
 
 /* Appends an entry and drains the run. `id`: entries of a run with an id that was seen before are dropped; STR_NONE: none.
  * lib/op.h's contract; asker and then may be NULL. Everything is copied. */
-enum code drain_append(struct worker *w, struct space space, struct str run, struct str id, const struct run_event *e,
-                       struct ops *asker, drain_then *then, void *arg);
+enum code drain_append(struct worker *w, const struct run_kind *kind, struct space space, struct str run, struct str id,
+                       const struct run_event *e, struct ops *asker, drain_then *then, void *arg);
 /* The same with a commit of the caller's own, begun for the run's space: its checks and writes (an audit entry, an open
  * task) happen together with the append, or nothing does: then `c` is the refusal. */
-enum code drain_commit(struct worker *w, struct commit *c, struct str run, struct str id, const struct run_event *e,
-                       struct ops *asker, drain_then *then, void *arg);
+enum code drain_commit(struct worker *w, const struct run_kind *kind, struct commit *c, struct str run, struct str id,
+                       const struct run_event *e, struct ops *asker, drain_then *then, void *arg);
 /* Looks at a run whose inbox or timer may be due; nobody waits. */
-void drain_run(struct worker *w, struct space space, struct str run);
+void drain_run(struct worker *w, const struct run_kind *kind, struct space space, struct str run);
 
 /* Agents whose last heartbeat is two intervals old or older are told to `fn` about once a second, by every process that
  * sees them, until they beat again or are taken off (commit_beat). */
@@ -57,9 +58,9 @@ void drains_on_stale(struct drains *d, drain_stale *fn);
 
 /* Fields of a run's hash beside the store's own: "def" the pinned definition, "origin" what never changes, "h" the header, "s:<node>"
  * a step that is no longer pending. */
-#define RUN_KIND "run"
+#define RUN_KIND "run" /* of workflow_kind */
 /* A run out of its hash (names and values). NULL: no such run, damaged (logged), or no memory. */
 struct redis_value;
-struct run *run_of_hash(struct arena *a, const struct redis_value *hash);
+struct run *run_of_hash(struct arena *a, const struct run_kind *kind, const struct redis_value *hash);
 
 #endif

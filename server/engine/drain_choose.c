@@ -95,7 +95,6 @@ void roster_choose(struct drain *d, const struct effect *choose_effect)
     struct str why_config;
     const struct json *config = run_step_config(&d->arena, d->r, choose_effect->step, false, &why_config);
     struct choose_wish wish = {.capability = str_z(node->type->capability),
-                               .labels = json_get(config, "labels"),
                                .refused = s->refused,
                                .refused_count = s->n_refused,
                                .avoid = s->busy};
@@ -103,6 +102,8 @@ void roster_choose(struct drain *d, const struct effect *choose_effect)
     const struct choose_agent *agent;
     struct buf why;
 
+    if (d->place.kind->wish != NULL)
+        d->place.kind->wish(&d->arena, d->r, choose_effect->step, config, &wish);
     buf_init_arena(&why, &d->arena, 128);
     agent = choose(d->roster->agents, d->roster->n, &wish, &why);
     if (agent != NULL) {

@@ -1,6 +1,5 @@
 /* A transition's outcome as parts of one commit: the run's document, its header and changed steps, frames, tasks, timers,
  * work. */
-#include "server/api/orchestrator/resources.h"
 #include "server/audit.h"
 #include "server/document.h"
 #include "server/engine/drain_private.h"
@@ -11,11 +10,6 @@ enum { AGENT_EVENTS_KEPT = 256 };
 static struct str agent_channel(struct drain *d, struct str agent)
 {
     return arena_printf(&d->arena, "agent:" STR_FMT, STR_ARG(agent));
-}
-
-static struct str run_channel(struct drain *d)
-{
-    return arena_printf(&d->arena, "run:" STR_FMT, STR_ARG(d->place.id));
 }
 
 /* "<node>:<attempt>" with the run in front is how queues name a step: the task's id itself. */
@@ -51,7 +45,7 @@ static void write_effect(struct drain *d, struct commit *c, const struct effect 
 {
     switch (e->type) {
     case EFFECT_EVENT:
-        commit_event(c, run_channel(d), e->text);
+        commit_event(c, place_channel(&d->arena, &d->place), e->text);
         break;
     case EFFECT_ASSIGN:
         write_assign(d, c, e);
@@ -73,7 +67,10 @@ static void write_effect(struct drain *d, struct commit *c, const struct effect 
         commit_queue(c, e->task, -1);
         break;
     case EFFECT_TIMER:
-        commit_timer(c, "run", d->place.id, e->at);
+        commit_timer(c, d->place.kind->name, d->place.id, e->at);
+        break;
+    case EFFECT_TELL:
+        commit_inbox(c, e->kind, e->run, e->id, e->text);
         break;
     case EFFECT_CHOOSE:
     case EFFECT_FINISHED:
@@ -83,25 +80,27 @@ static void write_effect(struct drain *d, struct commit *c, const struct effect 
 
 static void write_document(struct drain *d, struct commit *c)
 {
+    const struct resource *resource = d->place.kind->resource;
     struct commit_index *index = arena_new(&d->arena, struct commit_index);
     struct json *json;
     struct buf b;
 
     buf_init_arena(&b, &d->arena, 1024);
-    run_document_write(&b, d->r, d->revision + 1, d->now_ms);
+    d->place.kind->document(&b, d->r, d->revision + 1, d->now_ms);
     json = b.failed || index == NULL ? NULL : json_parse(&d->arena, buf_view(&b), NULL, NULL);
     if (json == NULL) {
         d->fx.failed = true;
         return;
     }
     d->json = buf_view(&b);
-    document_index(index, &d->arena, &workflow_run_resource, json);
-    commit_put(c, &(struct commit_document){.kind = RUN_KIND,
+    if (resource != NULL)
+        document_index(index, &d->arena, resource, json);
+    commit_put(c, &(struct commit_document){.kind = d->place.kind->name,
                                             .id = d->place.id,
                                             .revision = d->revision + 1,
-                                            .schema = document_schema(&workflow_run_resource),
+                                            .schema = resource == NULL ? 1 : document_schema(resource),
                                             .json = d->json,
-                                            .index = index});
+                                            .index = resource == NULL ? NULL : index});
 }
 
 static struct str text_of(struct drain *d, void (*write)(struct buf *b, const struct run *r, int step), int step)
@@ -125,39 +124,41 @@ static void write_run(struct drain *d, struct commit *c)
 
     if (r->dirty) {
         write_document(d, c);
-        commit_field(c, RUN_KIND, d->place.id, S("h"), text_of(d, header_write, 0));
+        commit_field(c, d->place.kind->name, d->place.id, S("h"), text_of(d, header_write, 0));
     }
     for (int i = 0; i < r->template->n; i++) {
         struct str name = arena_printf(&d->arena, "s:" STR_FMT, STR_ARG(r->template->nodes[i].id));
 
         if (r->steps[i].dirty)
-            commit_field(c, RUN_KIND, d->place.id, name, text_of(d, run_step_write, i));
+            commit_field(c, d->place.kind->name, d->place.id, name, text_of(d, run_step_write, i));
     }
     d->wrote = r->dirty;
 }
 
 static void write_end(struct drain *d, struct commit *c)
 {
-    struct audit_entry entry = {.action = "run.completed",
-                                .resource = RUN_KIND,
+    struct audit_entry entry = {.action = d->place.kind->audit,
+                                .resource = d->place.kind->name,
                                 .resource_id = d->place.id,
                                 .metadata =
                                     arena_printf(&d->arena, "{\"status\":\"%s\"}", run_status_name(d->r->status))};
 
-    audit_add_system(c, &d->arena, "engine", &entry);
-    commit_timer(c, "run", d->place.id, retention_at(d->drains, d->r));
+    if (entry.action != NULL)
+        audit_add_system(c, &d->arena, "engine", &entry);
+    commit_timer(c, d->place.kind->name, d->place.id, retention_at(d->drains, d->r));
 }
 
 void drain_write(struct drain *d, struct commit *c)
 {
-    bool finished = false;
-
+    d->finished = false;
     write_run(d, c);
     for (size_t i = 0; i < d->fx.n; i++) {
         write_effect(d, c, &d->fx.list[i]);
-        finished = finished || d->fx.list[i].type == EFFECT_FINISHED;
+        d->finished = d->finished || d->fx.list[i].type == EFFECT_FINISHED;
     }
-    if (finished)
+    if (d->place.kind->write != NULL)
+        d->place.kind->write(c, &d->arena, d->r, &d->fx, d->now_ms, d->finished);
+    if (d->finished)
         write_end(d, c);
 }
 
@@ -167,12 +168,21 @@ static void count(struct drain *d, const struct effect *e)
 
     if (e->type == EFFECT_ASSIGN)
         metrics_add(m, METRIC_TASKS_ASSIGNED, 1);
-    if (e->type == EFFECT_FINISHED)
+    if (e->type == EFFECT_FINISHED && d->place.kind == &workflow_kind)
         metrics_add(m,
                     d->r->status == RUN_SUCCEEDED ? METRIC_RUNS_SUCCEEDED
                     : d->r->status == RUN_FAILED  ? METRIC_RUNS_FAILED
                                                   : METRIC_RUNS_CANCELLED,
                     1);
+}
+
+/* The other run has the entry; it is drained here, or found by the sweep. */
+static void tell(struct drain *d, const struct effect *e)
+{
+    const struct run_kind *kind = run_kind_find(str_z(e->kind));
+
+    if (kind != NULL)
+        drain_run(d->drains->worker, kind, d->place.space, e->run);
 }
 
 void drain_committed_effects(struct drain *d)
@@ -181,6 +191,8 @@ void drain_committed_effects(struct drain *d)
         const struct effect *e = &d->fx.list[i];
 
         count(d, e);
+        if (e->type == EFFECT_TELL)
+            tell(d, e);
         if (e->type == EFFECT_WORK && d->r->steps[e->step].status == STEP_RUNNING) {
             struct work *w = work_new(d->drains, &d->place, d->r, e->step);
 

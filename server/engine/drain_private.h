@@ -19,7 +19,7 @@ struct drains {
     struct worker *worker;
     char owner[ID_UUID]; /* of leases: this worker, this start */
     struct ops ops;      /* appends, sweeps, retention */
-    struct map running;  /* "<tenant>:<run>" -> struct drain * */
+    struct map running;  /* "<tenant>:<kind>:<run>" -> struct drain * */
     struct map ticks;    /* the same -> struct tick *: timers of runs that this worker committed */
     struct list works;   /* struct work, under way or in line */
     struct list appends; /* struct append under way */
@@ -42,15 +42,19 @@ struct waiter { /* somebody who waits for a drain to end */
     void *arg;
 };
 
+enum { PLACE_KIND = 16 }; /* bytes of a kind's name, at most */
+
 /* A run's names, copied. */
 struct place {
-    char tenant[ID_UUID], run[ID_UUID], key[2 * ID_UUID];
+    const struct run_kind *kind;
+    char tenant[ID_UUID], run[ID_UUID], key[2 * ID_UUID + PLACE_KIND];
     struct space space; /* tenant points above */
     struct str id;      /* points above */
 };
-void place_set(struct place *p, struct space space, struct str run);
-/* "<tenant>:<kind>:<id>..." as the sweep says it: the tenant and what is behind it. */
-bool place_parse(struct place *p, unsigned partition, struct str tenant, struct str run);
+void place_set(struct place *p, const struct run_kind *kind, struct space space, struct str run);
+/* Out of names that the sweep found. False: they are none of a run of a kind that is known. */
+bool place_parse(struct place *p, const struct run_kind *kind, unsigned partition, struct str tenant, struct str run);
+struct str place_channel(struct arena *a, const struct place *p);
 
 struct roster { /* agents of the tenant, for one drain */
     struct choose_agent *agents;
@@ -74,8 +78,9 @@ struct drain {
     struct effects fx;
     size_t chosen; /* effects up to here have been looked at for EFFECT_CHOOSE */
     unsigned consumed;
-    bool wrote;   /* something of the run itself is in the commit under way */
-    bool removed; /* the commit under way takes the run away */
+    bool wrote;    /* something of the run itself is in the commit under way */
+    bool removed;  /* the commit under way takes the run away */
+    bool finished; /* the run ends with it */
     struct roster *roster;
     struct commit commit;
 };

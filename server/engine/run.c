@@ -42,7 +42,7 @@ static void on_start(struct move *m, const struct run_event *e)
     m->r->started_ms = m->now;
     m->r->deadline_ms = m->now + m->r->template->timeout_ms;
     m->r->dirty = true;
-    frame_run(m, "workflow_started");
+    m->r->template->kind->frame_run(m, MOMENT_STARTED);
 }
 
 static void on_pause(struct move *m, const struct run_event *e)
@@ -53,11 +53,14 @@ static void on_pause(struct move *m, const struct run_event *e)
 
 static void on_resume(struct move *m, const struct run_event *e)
 {
-    (void)e;
     if (run_action_verdict(m->r->status, ACTION_RESUME) != VERDICT_ALLOWED)
         return;
     run_unpause(m);
-    frame_run(m, "workflow_resumed");
+    m->r->template->kind->frame_run(m, MOMENT_RESUMED);
+    if (m->r->template->kind->resumed != NULL)
+        m->r->template->kind->resumed(m);
+    for (int i = 0; i < m->r->template->n; i++)
+        step_tell_job(m, i, &(struct run_event){.type = EVENT_RESUME, .by = e->by});
 }
 
 static void on_cancel(struct move *m, const struct run_event *e)
@@ -68,7 +71,7 @@ static void on_cancel(struct move *m, const struct run_event *e)
     m->r->cancelling = m->r->dirty = true;
     m->r->cancelled_by = keep(m, e->by);
     m->r->cancel_reason = keep(m, e->reason);
-    frame_run(m, "workflow_cancelling");
+    m->r->template->kind->frame_run(m, MOMENT_CANCELLING);
 }
 
 static void on_tick(struct move *m, const struct run_event *e)
@@ -83,6 +86,25 @@ static void on_offer(struct move *m, const struct run_event *e)
     for (int i = 0; i < m->r->template->n && !m->r->paused; i++)
         if (m->r->steps[i].waits_agent && !m->r->steps[i].cancelling && !halted(m->r, node_of(m, i)->role))
             step_choose(m, i);
+}
+
+static void on_rollback_started(struct move *m, const struct run_event *e)
+{
+    if (m->r->phase != PHASE_OVER || m->r->rollback == ROLLBACK_RUNNING)
+        return;
+    m->r->rollback = ROLLBACK_RUNNING;
+    m->r->rolled_back_by = keep(m, e->by);
+    m->r->dirty = true;
+    m->r->template->kind->frame_run(m, MOMENT_ROLLING_BACK);
+}
+
+static void on_rollback_ended(struct move *m, const struct run_event *e)
+{
+    if (m->r->phase != PHASE_OVER || m->r->rollback != ROLLBACK_RUNNING)
+        return;
+    m->r->rollback = e->success ? ROLLBACK_DONE : ROLLBACK_FAILED;
+    m->r->dirty = true;
+    m->r->template->kind->frame_run(m, MOMENT_ROLLED_BACK);
 }
 
 // clang-format off
@@ -103,6 +125,9 @@ static void (*const handlers[EVENT_TYPES])(struct move *m, const struct run_even
     [EVENT_TASK_LOST]       = task_lost,
     [EVENT_AGENT_GONE]      = task_agent_gone,
     [EVENT_WORK_COMPLETED]  = task_completed,
+    [EVENT_JOB_STARTED]     = task_job_started,
+    [EVENT_ROLLBACK_STARTED] = on_rollback_started,
+    [EVENT_ROLLBACK_ENDED]  = on_rollback_ended,
 };
 // clang-format on
 
@@ -120,5 +145,6 @@ void run_transition(struct run *r, const struct run_event *e, int64_t now, struc
     }
     for (int i = 0; i < r->template->n && !fx->failed; i++)
         step_tick(&m, i);
-    schedule(&m);
+    r->template->kind->schedule(&m);
+    run_settle(&m);
 }

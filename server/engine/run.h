@@ -1,4 +1,4 @@
-/* A workflow run as a value, and the one pure function that moves it: run_transition(run, event, now) -> run', effects.
+/* A run as a value, and the one pure function that moves it: run_transition(run, event, now) -> run', effects.
  *
  * No I/O, no clock, no randomness: the same run, event and time give the same result, so it can be simulated by the
  * million and re-run after a crash. Whatever has to happen outside leaves as an effect; whoever commits the changed run
@@ -27,6 +27,13 @@
  *   retries are given up. Then rollback runs the compensating nodes, one at a time in reverse order of completion; then
  *   come the `finally` nodes, whatever happened; then the run ends.
  *
+ * That is a workflow run. What is run may also be a deployment job or a probe (server/engine/kind.h): the same events,
+ * attempts, agents, time-outs and pauses, another schedule, other documents and frames.
+ *
+ * A step BY_JOB is carried out by another run, a job: an instance makes it (EFFECT_WORK) and says so
+ * (EVENT_JOB_STARTED); the job tells its end (EVENT_WORK_COMPLETED). Cancel, time-out and resuming are told to the job
+ * (EFFECT_TELL). Each attempt has a job of its own.
+ *
  * Times are Unix milliseconds of the store's clock; 0 means none. Strings live in the run's arena. */
 #ifndef SERVER_ENGINE_RUN_H
 #define SERVER_ENGINE_RUN_H
@@ -36,6 +43,7 @@
 enum {
     RUN_ACCEPT_MS = 30000,       /* an assignment not accepted by then is made again */
     RUN_GRACE_MS = 30000,        /* from the cancel signal to giving up on the step */
+    RUN_JOB_GRACE_MS = 60000,    /* the same of a step that a job carries out, whose own tasks have the grace above */
     RUN_EXPIRY_MS = 60000,       /* a task expires this long after its time-out: accept + grace */
     RUN_CHOOSE_AGAIN_MS = 30000, /* no agent was eligible: ask again (an offer comes earlier) */
     RUN_ATTEMPTS_KEPT = 50,      /* of a step's history */
@@ -77,22 +85,25 @@ bool step_status_ended(enum step_status s);
 /* --- events --- */
 
 enum run_event_type {
-    EVENT_START,           /* the run was created */
-    EVENT_PAUSE,           /* by, reason */
-    EVENT_RESUME,          /* by */
-    EVENT_CANCEL,          /* by, reason */
-    EVENT_TICK,            /* something may be due */
-    EVENT_OFFER,           /* an agent may have become eligible */
-    EVENT_TASK_ASSIGNED,   /* node, attempt, agent: the answer to EFFECT_CHOOSE */
-    EVENT_TASK_UNASSIGNED, /* node, attempt, message: nobody is eligible */
-    EVENT_TASK_ACCEPTED,   /* node, attempt, agent */
-    EVENT_TASK_REFUSED,    /* node, attempt, agent, reason */
-    EVENT_TASK_STARTED,    /* node, attempt, agent */
-    EVENT_TASK_PROGRESS,   /* node, attempt, progress, message */
-    EVENT_TASK_COMPLETED,  /* node, attempt, agent, success, outputs or error_type, message, retriable */
-    EVENT_TASK_LOST,       /* node, attempt, agent: that agent knows nothing of the task */
-    EVENT_AGENT_GONE,      /* agent: revoked or deleted; it will never answer */
-    EVENT_WORK_COMPLETED,  /* as EVENT_TASK_COMPLETED, from an instance */
+    EVENT_START,            /* the run was created */
+    EVENT_PAUSE,            /* by, reason */
+    EVENT_RESUME,           /* by */
+    EVENT_CANCEL,           /* by, reason */
+    EVENT_TICK,             /* something may be due */
+    EVENT_OFFER,            /* an agent may have become eligible */
+    EVENT_TASK_ASSIGNED,    /* node, attempt, agent: the answer to EFFECT_CHOOSE */
+    EVENT_TASK_UNASSIGNED,  /* node, attempt, message: nobody is eligible */
+    EVENT_TASK_ACCEPTED,    /* node, attempt, agent */
+    EVENT_TASK_REFUSED,     /* node, attempt, agent, reason */
+    EVENT_TASK_STARTED,     /* node, attempt, agent */
+    EVENT_TASK_PROGRESS,    /* node, attempt, progress, message */
+    EVENT_TASK_COMPLETED,   /* node, attempt, agent, success, outputs or error_type, message, retriable */
+    EVENT_TASK_LOST,        /* node, attempt, agent: that agent knows nothing of the task */
+    EVENT_AGENT_GONE,       /* agent: revoked or deleted; it will never answer */
+    EVENT_WORK_COMPLETED,   /* as EVENT_TASK_COMPLETED, from an instance or a job */
+    EVENT_JOB_STARTED,      /* node, attempt, agent: the id of the job that carries the step out */
+    EVENT_ROLLBACK_STARTED, /* by: the id of the rollback. Of a run that has ended */
+    EVENT_ROLLBACK_ENDED,   /* success */
     EVENT_TYPES
 };
 
@@ -125,7 +136,8 @@ enum effect_type {
     EFFECT_WORK,      /* task, at: an instance is to carry the step out */
     EFFECT_WORK_OVER, /* task */
     EFFECT_TIMER,     /* at: the run's next tick; 0: none */
-    EFFECT_FINISHED   /* the run has ended */
+    EFFECT_TELL, /* kind, run, id, text: an entry for the inbox of another run of the tenant, which is then drained */
+    EFFECT_FINISHED /* the run has ended */
 };
 
 struct effect {
@@ -135,6 +147,9 @@ struct effect {
     struct str task; /* "<run>:<node>:<attempt>" */
     struct str text;
     int64_t at;
+    const char *kind; /* of the other run */
+    struct str run;   /* its id */
+    struct str id;    /* of the entry: a repetition is dropped */
 };
 
 struct effects {
@@ -147,6 +162,7 @@ void effects_init(struct effects *fx, struct arena *a);
 
 /* --- the run --- */
 
+enum run_rollback { ROLLBACK_NONE, ROLLBACK_RUNNING, ROLLBACK_DONE, ROLLBACK_FAILED };
 enum run_phase { PHASE_MAIN, PHASE_COMPENSATION, PHASE_FINALLY, PHASE_OVER };
 
 struct step_attempt {
@@ -165,6 +181,7 @@ struct step {
     bool accepted, waits_agent;
     bool caught, poisoned; /* of an ended step: its failure is dealt with; a failure upstream skipped it */
     bool cancelling;       /* the cancel signal is out */
+    bool expired;          /* ... because its time is up */
     int64_t order;         /* 1, 2, ... in which steps succeeded */
     int64_t first_ms;      /* start of the first attempt */
     int64_t started_ms, finished_ms;
@@ -174,6 +191,7 @@ struct step {
     int64_t cancel_ms; /* end of the grace */
     int64_t progress;  /* -1: unknown */
     struct str agent;
+    struct str job; /* id of the job that carries the present attempt out; STR_NONE: not known yet */
     struct str refused[RUN_REFUSALS_KEPT];
     unsigned n_refused;
     struct str asked[RUN_ASKED_KEPT]; /* agents that the present attempt was assigned to, the latest last */
@@ -208,6 +226,8 @@ struct run {
     int64_t started_ms, finished_ms, paused_ms, deadline_ms, timer_ms;
     int64_t succeeded; /* steps so far: step.order */
     struct str paused_by, pause_reason, cancelled_by, cancel_reason;
+    int64_t rollback; /* enum run_rollback: what the run did is undone, by itself or (rolled_back_by) by another */
+    struct str rolled_back_by;
     struct str error_code, error_message, error_node;
     struct str outputs; /* JSON */
     struct step *steps;
@@ -241,7 +261,7 @@ const struct json *run_step_config(struct arena *a, const struct run *r, int ste
 /* "<run>:<node>:<attempt>", in the arena. */
 struct str run_task_id(struct arena *a, const struct run *r, int step);
 
-/* Public documents, members in RFC 8785 order. */
+/* Public documents of a workflow run, members in RFC 8785 order. */
 void run_document_write(struct buf *b, const struct run *r, int64_t revision, int64_t now);
 void run_step_document_write(struct buf *b, const struct run *r, int step);
 

@@ -68,3 +68,25 @@ struct str keep(struct move *m, struct str s)
     m->fx->failed = m->fx->failed || copy.p == NULL;
     return copy;
 }
+
+void effect_tell(struct move *m, const char *kind, struct str run, struct str id, const struct run_event *e)
+{
+    struct effect *effect = effect_add(m, EFFECT_TELL, -1);
+    struct buf b;
+
+    buf_init_arena(&b, m->fx->arena, 128);
+    run_event_write(&b, e);
+    effect->kind = kind;
+    effect->run = run;
+    effect->id = id;
+    effect->text = buf_view(&b);
+    m->fx->failed = m->fx->failed || b.failed;
+}
+
+void step_tell_job(struct move *m, int i, const struct run_event *e)
+{
+    const struct step *s = &m->r->steps[i];
+
+    if (s->status == STEP_RUNNING && s->job.n > 0)
+        effect_tell(m, "job", s->job, STR_NONE, e);
+}

@@ -3,10 +3,11 @@
 
 #include <string.h>
 
-static const char *const names[EVENT_TYPES] = {"start",          "pause",        "resume",        "cancel",
-                                               "tick",           "offer",        "task_assigned", "task_unassigned",
-                                               "task_accepted",  "task_refused", "task_started",  "task_progress",
-                                               "task_completed", "task_lost",    "agent_gone",    "work_completed"};
+static const char *const names[EVENT_TYPES] = {
+    "start",          "pause",         "resume",           "cancel",        "tick",
+    "offer",          "task_assigned", "task_unassigned",  "task_accepted", "task_refused",
+    "task_started",   "task_progress", "task_completed",   "task_lost",     "agent_gone",
+    "work_completed", "job_started",   "rollback_started", "rollback_ended"};
 
 const char *run_event_name(enum run_event_type type)
 {

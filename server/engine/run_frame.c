@@ -2,15 +2,6 @@
  * store's function writes in front. */
 #include "server/engine/run_parts.h"
 
-#include <string.h>
-
-struct frame {
-    struct move *m;
-    struct buf b;
-    struct json_out o;
-    int step;
-};
-
 static void put_text(struct json_out *o, const char *name, struct str text)
 {
     if (text.n > 0) {
@@ -75,13 +66,14 @@ static const struct {
     const char *type;
     void (*write)(struct json_out *o, const struct run *r);
 } run_frames[] = {
-    {"workflow_started", started},       {"workflow_paused", paused},       {"workflow_resumed", NULL},
-    {"workflow_cancelling", cancelling}, {"workflow_completed", completed},
+    [MOMENT_STARTED] = {"workflow_started", started},       [MOMENT_PAUSED] = {"workflow_paused", paused},
+    [MOMENT_RESUMED] = {"workflow_resumed", NULL},          [MOMENT_CANCELLING] = {"workflow_cancelling", cancelling},
+    [MOMENT_COMPLETED] = {"workflow_completed", completed}, [MOMENT_ROLLED_BACK] = {NULL, NULL},
 };
 
 /* --- a step --- */
 
-static void put_error(struct json_out *o, const struct step *s)
+void frame_error(struct json_out *o, const struct step *s)
 {
     if (s->error_type.n == 0)
         return;
@@ -130,7 +122,7 @@ static void step_retrying(struct json_out *o, const struct run *r, int i)
     json_key(o, S("maxAttempts"));
     json_put_int(o, r->template->nodes[i].retry.attempts);
     put_seconds(o, "delaySeconds", s->due_ms - from);
-    put_error(o, s);
+    frame_error(o, s);
 }
 
 static void step_skipped(struct json_out *o, const struct run *r, int i)
@@ -156,19 +148,23 @@ static void step_completed(struct json_out *o, const struct run *r, int i)
     json_put_int(o, s->attempt);
     put_seconds(o, "duration", s->first_ms > 0 ? s->finished_ms - s->first_ms : 0);
     put_outputs(o, s->outputs);
-    put_error(o, s);
+    frame_error(o, s);
 }
 
 static const struct {
     const char *type;
     void (*write)(struct json_out *o, const struct run *r, int step);
 } step_frames[] = {
-    {"step_started", step_started},     {"step_waiting", step_waiting}, {"step_progress", step_progress},
-    {"step_retrying", step_retrying},   {"step_skipped", step_skipped}, {"step_log_end", step_log_end},
-    {"step_completed", step_completed},
+    [MOMENT_STEP_STARTED] = {"step_started", step_started},
+    [MOMENT_STEP_WAITING] = {"step_waiting", step_waiting},
+    [MOMENT_STEP_PROGRESS] = {"step_progress", step_progress},
+    [MOMENT_STEP_RETRYING] = {"step_retrying", step_retrying},
+    [MOMENT_STEP_SKIPPED] = {"step_skipped", step_skipped},
+    [MOMENT_STEP_LOG_END] = {"step_log_end", step_log_end},
+    [MOMENT_STEP_COMPLETED] = {"step_completed", step_completed},
 };
 
-static void frame_begin(struct frame *f, struct move *m, const char *type, int step)
+void frame_begin(struct frame *f, struct move *m, const char *type, int step)
 {
     f->m = m;
     f->step = step;
@@ -179,7 +175,7 @@ static void frame_begin(struct frame *f, struct move *m, const char *type, int s
     json_put_z(&f->o, type);
 }
 
-static void frame_end(struct frame *f)
+void frame_end(struct frame *f)
 {
     struct effect *e;
 
@@ -189,26 +185,27 @@ static void frame_end(struct frame *f)
     f->m->fx->failed = f->m->fx->failed || f->b.failed;
 }
 
-void frame_run(struct move *m, const char *type)
+void workflow_frame_run(struct move *m, enum run_moment what)
 {
     struct frame f;
 
-    frame_begin(&f, m, type, -1);
-    for (size_t i = 0; i < ARRAY_LEN(run_frames); i++)
-        if (strcmp(run_frames[i].type, type) == 0 && run_frames[i].write != NULL)
-            run_frames[i].write(&f.o, m->r);
+    if (run_frames[what].type == NULL)
+        return;
+    frame_begin(&f, m, run_frames[what].type, -1);
+    if (run_frames[what].write != NULL)
+        run_frames[what].write(&f.o, m->r);
     frame_end(&f);
 }
 
-void frame_step(struct move *m, const char *type, int step)
+void workflow_frame_step(struct move *m, enum step_moment what, int step)
 {
     struct frame f;
 
-    frame_begin(&f, m, type, step);
+    if (step_frames[what].type == NULL)
+        return;
+    frame_begin(&f, m, step_frames[what].type, step);
     json_key(&f.o, S("nodeId"));
     json_put_str(&f.o, node_of(m, step)->id);
-    for (size_t i = 0; i < ARRAY_LEN(step_frames); i++)
-        if (strcmp(step_frames[i].type, type) == 0)
-            step_frames[i].write(&f.o, m->r, step);
+    step_frames[what].write(&f.o, m->r, step);
     frame_end(&f);
 }

@@ -21,12 +21,12 @@ static bool read_steps(struct run *r, const struct redis_value *hash)
     return true;
 }
 
-struct run *run_of_hash(struct arena *a, const struct redis_value *hash)
+struct run *run_of_hash(struct arena *a, const struct run_kind *kind, const struct redis_value *hash)
 {
     struct str definition = redis_text(redis_field(hash, S("def"))), header = redis_text(redis_field(hash, S("h")));
     struct json *origin_json = json_parse(a, redis_text(redis_field(hash, S("origin"))), &limits, NULL);
     struct json *definition_json = json_parse(a, definition, &limits, NULL);
-    const struct template *t = definition_json == NULL ? NULL : template_parse(a, definition_json, NULL);
+    const struct template *t = definition_json == NULL ? NULL : kind->parse(a, definition_json);
     struct run_origin origin = {0};
     struct run *r;
 

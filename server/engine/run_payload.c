@@ -14,8 +14,17 @@ static void write_environment(struct json_out *o, const struct json *env, bool s
         }
 }
 
-static void write_payload(struct json_out *o, const struct json *config)
+const char *workflow_task_type(const struct run *r, int step)
 {
+    (void)r;
+    (void)step;
+    return PROTOCOL_EXECUTE;
+}
+
+void workflow_payload(struct json_out *o, struct move *m, int step, const struct json *config)
+{
+    (void)m;
+    (void)step;
     json_open(o, '{');
     json_key(o, S("command"));
     json_put(o, json_get(config, "command"));
@@ -49,6 +58,13 @@ static void write_secrets(struct arena *a, struct json_out *o, struct str path, 
         write_secrets(a, o, arena_printf(a, STR_FMT ".%zu", STR_ARG(path), i), json_at(j, i), secret);
 }
 
+void workflow_credentials(struct json_out *o, struct move *m, int step, const struct json *config)
+{
+    (void)step;
+    write_environment(o, json_get(config, "env"), true);
+    write_secrets(m->fx->arena, o, S("inputs"), m->r->origin.inputs, false);
+}
+
 static const struct json *tree(struct move *m, const struct buf *b)
 {
     struct json *j = b->failed ? NULL : json_parse(m->fx->arena, buf_view(b), NULL, &(struct json_fault){0});
@@ -60,10 +76,11 @@ static const struct json *tree(struct move *m, const struct buf *b)
 struct str task_envelope(struct move *m, int i)
 {
     struct arena *a = m->fx->arena;
+    const struct run_kind *kind = m->r->template->kind;
     struct str why, id = run_task_id(a, m->r, i);
     const struct json *config = run_step_config(a, m->r, i, false, &why);
     struct task task = {.id = id,
-                        .type = S(PROTOCOL_EXECUTE),
+                        .type = str_z(kind->task_type(m->r, i)),
                         .idempotency_key = id,
                         .priority = S("normal"),
                         .timeout_s = (double)node_of(m, i)->timeout_ms / 1000,
@@ -74,13 +91,13 @@ struct str task_envelope(struct move *m, int i)
 
     buf_init_arena(&b, a, 512);
     json_out_init(&o, &b);
-    write_payload(&o, config);
+    kind->payload(&o, m, i, config);
     task.payload = tree(m, &b);
     buf_init_arena(&b, a, 128);
     json_out_init(&o, &b);
     json_open(&o, '{');
-    write_environment(&o, json_get(config, "env"), true);
-    write_secrets(a, &o, S("inputs"), m->r->origin.inputs, false);
+    if (kind->credentials != NULL)
+        kind->credentials(&o, m, i, config);
     json_close(&o, '}');
     task.credentials = tree(m, &b);
     buf_init_arena(&text, a, 1024);

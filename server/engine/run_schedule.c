@@ -187,7 +187,7 @@ static bool consider_role(struct move *m, enum node_role role)
     return moved;
 }
 
-static void to_phase(struct move *m, enum run_phase phase)
+void to_phase(struct move *m, enum run_phase phase)
 {
     m->r->phase = phase;
     m->r->dirty = true;
@@ -277,17 +277,25 @@ static void write_outputs(struct move *m)
 
 static bool phase_finally(struct move *m)
 {
+    enum run_status ended = m->r->cancelling ? RUN_CANCELLED : m->r->failed ? RUN_FAILED : RUN_SUCCEEDED;
+
     if (consider_role(m, ROLE_FINALLY))
         return true;
     if (m->r->paused || !role_ended(m, ROLE_FINALLY))
         return false;
+    m->r->status = ended;
+    write_outputs(m);
+    run_end(m, ended);
+    return false;
+}
+
+void run_end(struct move *m, enum run_status status)
+{
     to_phase(m, PHASE_OVER);
     m->r->finished_ms = m->now;
-    m->r->status = m->r->cancelling ? RUN_CANCELLED : m->r->failed ? RUN_FAILED : RUN_SUCCEEDED;
-    write_outputs(m);
-    frame_run(m, "workflow_completed");
+    m->r->status = status;
+    m->r->template->kind->frame_run(m, MOMENT_COMPLETED);
     effect_add(m, EFFECT_FINISHED, -1);
-    return false;
 }
 
 static bool phase_over(struct move *m)
@@ -297,6 +305,29 @@ static bool phase_over(struct move *m)
 }
 
 /* --- pause, failure, time --- */
+
+static bool live_edge(struct move *m, int i, enum edge_on on)
+{
+    const struct template_node *node = node_of(m, i);
+
+    for (int k = 0; k < node->outs; k++)
+        if (m->r->template->edges[node->out[k]].on == on && edge_state(m, node->out[k]) == EDGE_LIVE)
+            return true;
+    return false;
+}
+
+void workflow_failed(struct move *m, int i)
+{
+    struct step *s = &m->r->steps[i];
+    const struct template_node *node = node_of(m, i);
+
+    s->caught = node->on_failure == NODE_CONTINUE || node->on_failure == NODE_GOTO || live_edge(m, i, ON_FAILURE);
+    if (s->caught)
+        return;
+    run_fail(m, "WF_STEP_FAILED", s->message, i);
+    if (node->role == ROLE_ORDINARY && m->r->template->on_failure != TEMPLATE_CONTINUE && !live_edge(m, i, ON_ALWAYS))
+        m->r->stopping = true;
+}
 
 void run_fail(struct move *m, const char *code, struct str message, int node)
 {
@@ -316,7 +347,7 @@ void run_pause(struct move *m, struct str by, struct str reason)
     m->r->paused_ms = m->now;
     m->r->paused_by = keep(m, by);
     m->r->pause_reason = keep(m, reason);
-    frame_run(m, "workflow_paused");
+    m->r->template->kind->frame_run(m, MOMENT_PAUSED);
 }
 
 void run_unpause(struct move *m)
@@ -394,14 +425,19 @@ static enum run_status status_of(const struct run *r)
     return waits && !busy ? RUN_WAITING : RUN_RUNNING;
 }
 
-void schedule(struct move *m)
+void workflow_schedule(struct move *m)
 {
     static bool (*const phases[])(struct move * m) = {phase_main, phase_compensation, phase_finally, phase_over};
+
+    while ((m->r->started_ms > 0 || m->r->cancelling) && phases[m->r->phase](m) && !m->fx->failed)
+        ;
+}
+
+void run_settle(struct move *m)
+{
     struct run *r = m->r;
     int64_t next;
 
-    while ((r->started_ms > 0 || r->cancelling) && phases[r->phase](m) && !m->fx->failed)
-        ;
     if (r->status != status_of(r)) {
         r->status = status_of(r);
         r->dirty = true;

@@ -119,7 +119,7 @@ void run_start_write(struct commit *c, struct arena *a, const struct run_start *
     commit_field(c, RUN_KIND, id, S("def"), s->definition);
     commit_field(c, RUN_KIND, id, S("origin"), text_of(a, write_origin, made->run));
     commit_field(c, RUN_KIND, id, S("h"), text_of(a, run_header_write, made->run));
-    commit_inbox(c, id, S("start"), text_of(a, write_entry, made->run));
+    commit_inbox(c, RUN_KIND, id, S("start"), text_of(a, write_entry, made->run));
 }
 
 struct audit_entry run_start_audit(const struct run_made *made)

@@ -7,6 +7,11 @@
 
 #include <string.h>
 
+enum step_status step_stopped(const struct step *s)
+{
+    return s->expired ? STEP_TIMED_OUT : STEP_CANCELLED;
+}
+
 void step_touch(struct move *m, int i)
 {
     m->r->steps[i].dirty = true;
@@ -14,6 +19,11 @@ void step_touch(struct move *m, int i)
 }
 
 /* --- configuration --- */
+
+const struct json *run_step_config(struct arena *a, const struct run *r, int step, bool redact, struct str *why)
+{
+    return r->template->kind->config(a, r, step, redact, why);
+}
 
 static const struct json *masked_inputs(struct arena *a, const struct run *r)
 {
@@ -26,7 +36,7 @@ static const struct json *masked_inputs(struct arena *a, const struct run *r)
     return b.failed ? NULL : json_parse(a, buf_view(&b), NULL, NULL);
 }
 
-const struct json *run_step_config(struct arena *a, const struct run *r, int step, bool redact, struct str *why)
+const struct json *workflow_config(struct arena *a, const struct run *r, int step, bool redact, struct str *why)
 {
     const struct template_node *node = &r->template->nodes[step];
     struct scope scope = run_scope(r, redact);
@@ -77,11 +87,11 @@ static void clear_attempt(struct step *s)
 {
     s->attempt++;
     s->assignment = 0;
-    s->accepted = s->waits_agent = s->cancelling = false;
+    s->accepted = s->waits_agent = s->cancelling = s->expired = false;
     s->started_ms = s->finished_ms = s->due_ms = s->accept_ms = s->expires_ms = s->cancel_ms = 0;
     s->progress = -1;
     s->n_refused = s->n_asked = 0;
-    s->agent = s->busy = s->error_type = s->message = s->reason = STR_NONE;
+    s->agent = s->job = s->busy = s->error_type = s->message = s->reason = STR_NONE;
     s->retriable = false;
 }
 
@@ -93,7 +103,7 @@ void step_run(struct move *m, int i)
     if (s->first_ms == 0)
         s->first_ms = m->now;
     s->status = node_of(m, i)->type->executor == BY_TIMER ? STEP_WAITING : STEP_RUNNING;
-    frame_step(m, "step_started", i);
+    m->r->template->kind->frame_step(m, MOMENT_STEP_STARTED, i);
     step_touch(m, i);
 }
 
@@ -130,11 +140,11 @@ static void begin_timer(struct move *m, int i, const struct json *config)
     s->due_ms = due > m->now ? due : m->now;
     s->expires_ms = m->now + node_of(m, i)->timeout_ms;
     step_run(m, i);
-    frame_step(m, "step_waiting", i);
+    m->r->template->kind->frame_step(m, MOMENT_STEP_WAITING, i);
 }
 
 static void (*const begin[])(struct move *m, int i, const struct json *config) = {
-    [BY_AGENT] = begin_agent, [BY_SERVER] = begin_server, [BY_TIMER] = begin_timer};
+    [BY_AGENT] = begin_agent, [BY_SERVER] = begin_server, [BY_TIMER] = begin_timer, [BY_JOB] = begin_server};
 
 void step_begin(struct move *m, int i)
 {
@@ -182,6 +192,13 @@ static void record_attempt(struct move *m, int i, enum step_status status, bool 
                                                          .answered = answered};
 }
 
+static bool by_instance(const struct move *m, int i)
+{
+    enum executor by = node_of(m, i)->type->executor;
+
+    return by == BY_SERVER || by == BY_JOB;
+}
+
 /* Whatever the attempt left with agents and servers. */
 static void drop_obligations(struct move *m, int i)
 {
@@ -191,7 +208,7 @@ static void drop_obligations(struct move *m, int i)
         effect_task(m, EFFECT_FORGET, i, s->agent, STR_NONE);
     if (s->waits_agent)
         effect_task(m, EFFECT_WAIT_OVER, i, STR_NONE, STR_NONE);
-    if (node_of(m, i)->type->executor == BY_SERVER && s->status == STEP_RUNNING)
+    if (by_instance(m, i) && s->status == STEP_RUNNING)
         effect_task(m, EFFECT_WORK_OVER, i, STR_NONE, STR_NONE);
     s->waits_agent = s->cancelling = false;
     s->accept_ms = s->expires_ms = s->due_ms = s->cancel_ms = 0;
@@ -227,7 +244,7 @@ static void retry_after(struct move *m, int i, int64_t delay_ms)
     s->status = STEP_RETRYING;
     s->finished_ms = m->now;
     s->due_ms = timer_base(m) + delay_ms;
-    frame_step(m, "step_retrying", i);
+    m->r->template->kind->frame_step(m, MOMENT_STEP_RETRYING, i);
 }
 
 static void keep_outputs(struct move *m, struct step *s, const struct json *outputs)
@@ -256,7 +273,7 @@ void step_over(struct move *m, int i, const struct outcome *outcome)
     drop_obligations(m, i);
     record_attempt(m, i, outcome->status, outcome->answered);
     if (node->type->executor == BY_AGENT && s->started_ms > 0)
-        frame_step(m, "step_log_end", i);
+        m->r->template->kind->frame_step(m, MOMENT_STEP_LOG_END, i);
     step_touch(m, i);
     if (!failed || halted(m->r, node->role))
         step_end(m, i, outcome->status);
@@ -273,29 +290,6 @@ void step_over(struct move *m, int i, const struct outcome *outcome)
 
 /* --- the end of a step --- */
 
-static bool live_edge(struct move *m, int i, enum edge_on on)
-{
-    const struct template_node *node = node_of(m, i);
-
-    for (int k = 0; k < node->outs; k++)
-        if (m->r->template->edges[node->out[k]].on == on && edge_state(m, node->out[k]) == EDGE_LIVE)
-            return true;
-    return false;
-}
-
-static void failed(struct move *m, int i)
-{
-    struct step *s = &m->r->steps[i];
-    const struct template_node *node = node_of(m, i);
-
-    s->caught = node->on_failure == NODE_CONTINUE || node->on_failure == NODE_GOTO || live_edge(m, i, ON_FAILURE);
-    if (s->caught)
-        return;
-    run_fail(m, "WF_STEP_FAILED", s->message, i);
-    if (node->role == ROLE_ORDINARY && m->r->template->on_failure != TEMPLATE_CONTINUE && !live_edge(m, i, ON_ALWAYS))
-        m->r->stopping = true;
-}
-
 void step_end(struct move *m, int i, enum step_status status)
 {
     struct step *s = &m->r->steps[i];
@@ -305,10 +299,10 @@ void step_end(struct move *m, int i, enum step_status status)
     s->due_ms = 0;
     if (status == STEP_SUCCEEDED)
         s->order = ++m->r->succeeded;
-    frame_step(m, "step_completed", i);
+    m->r->template->kind->frame_step(m, MOMENT_STEP_COMPLETED, i);
     step_touch(m, i);
     if (status == STEP_FAILED || status == STEP_TIMED_OUT)
-        failed(m, i);
+        m->r->template->kind->failed(m, i);
 }
 
 void step_skip(struct move *m, int i, struct str reason, bool poisoned)
@@ -319,7 +313,7 @@ void step_skip(struct move *m, int i, struct str reason, bool poisoned)
     s->finished_ms = m->now;
     s->reason = keep(m, reason);
     s->poisoned = poisoned;
-    frame_step(m, "step_skipped", i);
+    m->r->template->kind->frame_step(m, MOMENT_STEP_SKIPPED, i);
     step_touch(m, i);
 }
 
@@ -334,19 +328,29 @@ void step_late(struct move *m, int i, const struct run_event *e)
     m->r->steps[i].dirty = true;
 }
 
+/* To whoever carries the step out; it has a while to come to an end. */
+static void signal_cancel(struct move *m, int i, struct str reason)
+{
+    struct step *s = &m->r->steps[i];
+
+    s->cancelling = true;
+    s->cancel_ms = m->now + (s->job.n > 0 ? RUN_JOB_GRACE_MS : RUN_GRACE_MS);
+    if (s->agent.n > 0)
+        effect_task(m, EFFECT_CANCEL, i, s->agent, reason);
+    step_tell_job(m, i, &(struct run_event){.type = EVENT_CANCEL, .by = S("engine"), .reason = reason});
+    step_touch(m, i);
+}
+
 void step_kill(struct move *m, int i, struct str reason)
 {
     struct step *s = &m->r->steps[i];
 
     if (s->status == STEP_PENDING || s->status == STEP_RETRYING) {
         step_end(m, i, STEP_CANCELLED);
-    } else if (s->agent.n == 0) {
+    } else if (s->agent.n == 0 && s->job.n == 0) {
         step_over(m, i, &(struct outcome){STEP_CANCELLED, S("cancelled"), reason, false, false, NULL});
     } else if (!s->cancelling) {
-        s->cancelling = true;
-        s->cancel_ms = m->now + RUN_GRACE_MS;
-        effect_task(m, EFFECT_CANCEL, i, s->agent, reason);
-        step_touch(m, i);
+        signal_cancel(m, i, reason);
     }
 }
 
@@ -374,6 +378,11 @@ static void tick_running(struct move *m, int i)
 
     if (m->now < s->expires_ms)
         return;
+    if (s->job.n > 0) { /* its own time is up, but what it began has to be brought to an end */
+        s->expired = true;
+        signal_cancel(m, i, S("the step timed out"));
+        return;
+    }
     if (s->agent.n > 0)
         effect_task(m, EFFECT_CANCEL, i, s->agent, S("timed out"));
     step_over(m, i, &(struct outcome){STEP_TIMED_OUT, S("timeout"), S("no result came in time"), true, false, NULL});
@@ -408,8 +417,8 @@ void step_tick(struct move *m, int i)
     if (s->cancelling) {
         if (m->now >= s->cancel_ms)
             step_over(m, i,
-                      &(struct outcome){STEP_CANCELLED, S("cancelled"), S("it did not stop within its grace"), false,
-                                        false, NULL});
+                      &(struct outcome){step_stopped(s), s->expired ? S("timeout") : S("cancelled"),
+                                        S("it did not stop within its grace"), s->expired, false, NULL});
         return;
     }
     if (s->status == STEP_READY)

@@ -99,6 +99,7 @@ static bool take_over(struct move *m, int i, const struct run_event *e)
         s->expires_ms = m->now + node_of(m, i)->timeout_ms + RUN_EXPIRY_MS;
         effect_task(m, EFFECT_ASSIGN, i, s->agent,
                     task_envelope(m, i)); /* its open task once more, whose lines count */
+        m->r->template->kind->frame_step(m, MOMENT_STEP_ASSIGNED, i);
     }
     s->accepted = true;
     s->accept_ms = s->due_ms = 0;
@@ -139,6 +140,7 @@ void task_assigned(struct move *m, const struct run_event *e)
     step_touch(m, i);
     envelope = task_envelope(m, i);
     effect_task(m, EFFECT_ASSIGN, i, s->agent, envelope);
+    m->r->template->kind->frame_step(m, MOMENT_STEP_ASSIGNED, i);
 }
 
 void task_unassigned(struct move *m, const struct run_event *e)
@@ -147,6 +149,9 @@ void task_unassigned(struct move *m, const struct run_event *e)
     struct step *s = i < 0 ? NULL : &m->r->steps[i];
 
     if (s == NULL || s->status != STEP_READY || s->accepted || s->cancelling)
+        return;
+    if (s->agent.n == 0 && m->r->template->kind->unassigned != NULL &&
+        m->r->template->kind->unassigned(m, i, e->message))
         return;
     if (!s->waits_agent)
         effect_task(m, EFFECT_WAIT, i, STR_NONE, STR_NONE);
@@ -214,7 +219,7 @@ void task_progress(struct move *m, const struct run_event *e)
     s->progress = e->progress < 0 ? 0 : e->progress > 100 ? 100 : e->progress;
     s->message = keep(m, e->message);
     s->dirty = true;
-    frame_step(m, "step_progress", i);
+    m->r->template->kind->frame_step(m, MOMENT_STEP_PROGRESS, i);
 }
 
 static enum step_status result_status(const struct step *s, const struct run_event *e)
@@ -222,7 +227,7 @@ static enum step_status result_status(const struct step *s, const struct run_eve
     if (e->success)
         return STEP_SUCCEEDED;
     if (s->cancelling)
-        return STEP_CANCELLED;
+        return step_stopped(s);
     return str_eqz(e->error_type, PROTOCOL_TIMEOUT) ? STEP_TIMED_OUT : STEP_FAILED;
 }
 
@@ -292,4 +297,23 @@ void task_agent_gone(struct move *m, const struct run_event *e)
     for (int i = 0; i < m->r->template->n && e->agent.n > 0; i++)
         if (!step_status_ended(m->r->steps[i].status) && str_eq(m->r->steps[i].agent, e->agent))
             lose(m, i);
+}
+
+/* It may be a repetition, or too late: what nobody waits for any more is to end. */
+void task_job_started(struct move *m, const struct run_event *e)
+{
+    int i = present_step(m, e, false);
+    struct step *s = i < 0 || node_of(m, i)->type->executor != BY_JOB ? NULL : &m->r->steps[i];
+    int place = template_find(m->r->template, e->node);
+    const struct step_attempt *attempt = place < 0 ? NULL : step_attempt(&m->r->steps[place], e->attempt);
+
+    if (e->agent.n == 0 || (s != NULL && str_eq(s->job, e->agent)))
+        return;
+    if (s != NULL && s->job.n == 0) {
+        s->job = keep(m, e->agent);
+        step_touch(m, i);
+    } else if (attempt == NULL || !attempt->answered) {
+        effect_tell(m, "job", e->agent, STR_NONE,
+                    &(struct run_event){.type = EVENT_CANCEL, .by = S("engine"), .reason = S("nobody waits for it")});
+    }
 }

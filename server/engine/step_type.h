@@ -8,7 +8,8 @@
 enum executor {
     BY_AGENT,  /* a task for an agent with `capability` */
     BY_SERVER, /* any instance takes it from the partition's queue (server/engine/work.h) */
-    BY_TIMER   /* nobody: it waits */
+    BY_TIMER,  /* nobody: it waits */
+    BY_JOB     /* a deployment job, which any instance makes (server/engine/job_step.h) */
 };
 
 enum backoff { BACKOFF_FIXED, BACKOFF_LINEAR, BACKOFF_EXPONENTIAL };

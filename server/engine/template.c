@@ -1,5 +1,6 @@
 #include "server/engine/template.h"
 
+#include "server/engine/kind.h"
 #include "server/engine/template_build.h"
 
 #include <stdarg.h>
@@ -122,36 +123,58 @@ struct str build_path(struct build *b, const char *fmt, ...)
 
 /* --- ids --- */
 
-enum { SLOTS = 512 };
-
-static unsigned slot_of(struct str id)
+static unsigned slot_of(const struct template *t, struct str id)
 {
     uint32_t h = 2166136261u;
 
     for (size_t i = 0; i < id.n; i++)
         h = (h ^ (unsigned char)id.p[i]) * 16777619u;
-    return h % SLOTS;
+    return h % t->slots;
 }
 
 int template_find(const struct template *t, struct str id)
 {
-    for (unsigned i = slot_of(id); t->index[i] >= 0; i = (i + 1) % SLOTS)
+    for (unsigned i = slot_of(t, id); t->index[i] >= 0; i = (i + 1) % t->slots)
         if (str_eq(t->nodes[t->index[i]].id, id))
             return t->index[i];
     return -1;
 }
 
+/* No node in it yet. */
+static bool index_init(struct arena *a, struct template *t)
+{
+    t->slots = (unsigned)t->n * 2 + 1;
+    t->index = arena_array(a, t->slots, sizeof *t->index);
+    if (t->index != NULL)
+        memset(t->index, 0xff, t->slots * sizeof *t->index);
+    return t->index != NULL;
+}
+
+static bool index_add(struct template *t, int node)
+{
+    unsigned i = slot_of(t, t->nodes[node].id);
+
+    if (template_find(t, t->nodes[node].id) >= 0)
+        return false;
+    while (t->index[i] >= 0)
+        i = (i + 1) % t->slots;
+    t->index[i] = node;
+    return true;
+}
+
+bool template_index(struct arena *a, struct template *t)
+{
+    bool fine = index_init(a, t);
+
+    for (int i = 0; fine && i < t->n; i++)
+        fine = index_add(t, i);
+    return fine;
+}
+
 static void index_node(struct build *b, int node)
 {
-    unsigned i = slot_of(b->t->nodes[node].id);
-
-    if (template_find(b->t, b->t->nodes[node].id) >= 0) {
+    if (!index_add(b->t, node))
         build_error(b, "WF_NODE_DUPLICATE", build_path(b, "nodes[%d].id", node), node, "the id is used twice");
-        return;
-    }
-    while (b->t->index[i] >= 0)
-        i = (i + 1) % SLOTS;
-    b->t->index[i] = (short)node;
 }
 
 bool node_set_has(const struct node_set *s, int i)
@@ -368,12 +391,10 @@ static bool parse_graph(struct build *b, const struct json *nodes, const struct 
     t->n = (int)json_count(nodes);
     t->nodes = arena_array(b->arena, (size_t)t->n, sizeof *t->nodes);
     t->order = arena_array(b->arena, (size_t)t->n, sizeof *t->order);
-    t->index = arena_array(b->arena, SLOTS, sizeof *t->index);
     t->edges = arena_array(b->arena, count + (size_t)t->n, sizeof *t->edges);
     seen = arena_array(b->arena, (size_t)t->n * (size_t)t->n, sizeof *seen);
-    if (t->nodes == NULL || t->order == NULL || t->index == NULL || t->edges == NULL || seen == NULL)
+    if (t->nodes == NULL || t->order == NULL || t->edges == NULL || seen == NULL || !index_init(b->arena, t))
         return false;
-    memset(t->index, 0xff, SLOTS * sizeof *t->index);
     for (int i = 0; i < t->n; i++)
         parse_node(b, i, json_at(nodes, (size_t)i));
     for (int i = 0; i < t->n; i++)
@@ -431,6 +452,7 @@ const struct template *template_parse(struct arena *a, const struct json *defini
         check_fields(&b);
     if (!sizes_fit(&b, nodes, edges) || b.failed)
         return NULL;
+    b.t->kind = &workflow_kind;
     b.t->name = json_str(json_get(definition, "name"));
     b.t->inputs = json_get(definition, "inputs");
     b.t->outputs = json_get(definition, "outputs");

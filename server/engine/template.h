@@ -51,13 +51,17 @@ struct template_node {
     struct node_set ancestors; /* whose outputs it may use */
 };
 
+struct run_kind;
+
 struct template
 {
+    const struct run_kind *kind; /* what is made of it */
     struct str name;
     struct template_node *nodes;
     struct template_edge *edges;
-    short *index; /* private: node ids, hashed */
-    int *order;   /* all nodes, topologically: ordinary, compensating, finally */
+    int *index; /* private: node ids, hashed (template_index) */
+    unsigned slots;
+    int *order; /* all nodes, topologically: ordinary, compensating, finally */
     int n, n_edges;
     const struct json *inputs;  /* array of {name, type, ...}; NULL: none */
     const struct json *outputs; /* object of name -> expression; NULL: none */
@@ -106,6 +110,9 @@ void template_report_write(struct json_out *o, const struct template *t, const s
 void template_errors_write(struct json_out *o, const struct template_report *report);
 
 int template_find(const struct template *t, struct str id); /* -1: unknown */
+/* For those who build a template themselves: makes template_find work, once n, nodes and their ids are there. False: an id
+ * comes twice, or no memory. */
+bool template_index(struct arena *a, struct template *t);
 /* Checks a run's inputs against the template: faults name "inputs.x"; `missing` gets the names of required ones that
  * are absent. The result has the defaults filled in; NULL when memory ran out. */
 struct json *template_inputs(struct arena *a, const struct template *t, const struct json *inputs,

@@ -33,9 +33,9 @@ static void tick_due(void *arg)
     struct drains *ds = t->drains;
     struct place p;
 
-    place_set(&p, t->place.space, t->place.id);
+    place_set(&p, t->place.kind, t->place.space, t->place.id);
     tick_free(t);
-    drain_run(ds->worker, p.space, p.id);
+    drain_run(ds->worker, p.kind, p.space, p.id);
 }
 
 void timers_set(struct drains *ds, const struct place *p, int64_t due_ms)
@@ -57,21 +57,40 @@ void timers_set(struct drains *ds, const struct place *p, int64_t due_ms)
         }
         *at = t;
         t->drains = ds;
-        place_set(&t->place, p->space, p->id);
+        place_set(&t->place, p->kind, p->space, p->id);
     }
     timer_start(&t->timer, &ds->worker->loop, delay > 0 ? delay + 1 : 1, tick_due, t);
 }
 
 /* --- the sweep --- */
 
-/* "<tenant>:run:<id>" */
+/* Timers that are no run's: what is looked at when one of them is due. Each is level-triggered: it reads everything, makes
+ * one commit with checks, starts over on a conflict, and takes its timer away when there is nothing left to do; safe to
+ * run twice, at once, by anyone. Names are copied by whoever keeps them. */
+static const struct settler {
+    const char *kind;
+    void (*settle)(struct worker *w, struct space space, struct str id);
+} settlers[] = {
+    {NULL, NULL},
+};
+
+static void settle(struct drains *ds, unsigned partition, struct str kind, struct str tenant, struct str id)
+{
+    for (size_t i = 0; i < ARRAY_LEN(settlers); i++)
+        if (settlers[i].kind != NULL && str_eqz(kind, settlers[i].kind) && id_is_uuid(tenant, NULL))
+            settlers[i].settle(ds->worker, (struct space){partition, tenant}, id);
+}
+
+/* "<tenant>:<kind>:<id>" */
 static void look_at(struct drains *ds, unsigned partition, struct str member)
 {
     struct str rest = member, tenant = str_cut(&rest, ':'), kind = str_cut(&rest, ':');
     struct place p;
 
-    if (str_eqz(kind, "run") && place_parse(&p, partition, tenant, rest))
-        drain_run(ds->worker, p.space, p.id);
+    if (place_parse(&p, run_kind_find(kind), partition, tenant, rest))
+        drain_run(ds->worker, p.kind, p.space, p.id);
+    else
+        settle(ds, partition, kind, tenant, rest);
 }
 
 static void tell_stale(struct drains *ds, unsigned partition, const struct swept *s)

@@ -56,7 +56,7 @@ static struct work *work_make(struct drains *ds, const struct place *p)
     if (w == NULL)
         return NULL;
     w->drains = ds;
-    place_set(&w->place, p->space, p->id);
+    place_set(&w->place, p->kind, p->space, p->id);
     arena_init(&w->arena, DRAIN_MEMORY);
     ops_init(&w->ops);
     list_append(&ds->works, &w->link);
@@ -220,8 +220,8 @@ static void result_appended(void *arg, enum code c, const struct drained *d)
 static void append_result(void *arg)
 {
     struct work *w = arg;
-    enum code c =
-        drain_append(w->drains->worker, w->place.space, w->place.id, w->task, &w->result, &w->ops, result_appended, w);
+    enum code c = drain_append(w->drains->worker, w->place.kind, w->place.space, w->place.id, w->task, &w->result,
+                               &w->ops, result_appended, w);
 
     if (c != OK)
         result_appended(w, c, NULL);
@@ -322,7 +322,7 @@ void work_begin(struct work *w)
 static void loaded(void *arg, enum code c, const struct redis_value *v)
 {
     struct work *w = arg;
-    struct run *r = c == OK ? run_of_hash(&w->arena, v) : NULL;
+    struct run *r = c == OK ? run_of_hash(&w->arena, w->place.kind, v) : NULL;
     int step = r == NULL ? -1 : template_find(r->template, w->node);
 
     if (step < 0 || r->steps[step].status != STEP_RUNNING || r->steps[step].attempt != w->attempt) {
@@ -344,7 +344,7 @@ static bool under_way(const struct drains *ds, struct str task)
 static enum code load(struct work *w)
 {
     struct store_command command =
-        STORE_COMMAND(S("HGETALL"), key_document(&w->arena, w->place.space, RUN_KIND, w->place.id));
+        STORE_COMMAND(S("HGETALL"), key_document(&w->arena, w->place.space, w->place.kind->name, w->place.id));
 
     return store_read(w->drains->worker->store, &command, 1, &w->ops, loaded, w);
 }
@@ -357,7 +357,8 @@ void work_swept(struct drains *ds, unsigned partition, struct str member)
     struct place p;
     struct work *w;
 
-    if (!place_parse(&p, partition, tenant, run) || !str_i64(rest, &attempt) || ds->closing || under_way(ds, task))
+    if (!place_parse(&p, run_kind_of_node(node), partition, tenant, run) || !str_i64(rest, &attempt) || ds->closing ||
+        under_way(ds, task))
         return;
     w = work_make(ds, &p);
     if (w == NULL)

@@ -34,7 +34,7 @@ enum code store_append(struct store *s, struct arena *scratch, const struct appe
     if (store_full(s))
         return SYS_STORAGE;
     buf_init_arena(&b, scratch, 4096);
-    pack_array(&b, 11);
+    pack_array(&b, 12);
     pack_str(&b, in->space.tenant);
     pack_str(&b, in->run);
     pack_str(&b, in->node);
@@ -48,5 +48,6 @@ enum code store_append(struct store *s, struct arena *scratch, const struct appe
     pack_bool(&b, in->last);
     pack_str(&b, in->marker.p ? in->marker : S("\"line\":\"(log cut)\"}"));
     pack_int(&b, in->cap > 0 ? in->cap : LOG_CAP);
+    pack_z(&b, in->kind);
     return store_send(s, "append_1", in->space.partition, &b, asker, decode, STORE_THEN(then), arg);
 }

@@ -14,6 +14,7 @@ enum { APPEND_LINES = 100 };
 
 struct append {
     struct space space;
+    const char *kind; /* of the run */
     struct str run, node;
     unsigned attempt;
     struct str task;         /* who numbers; STR_NONE: nobody, everything is taken */

@@ -1,6 +1,6 @@
 -- append: log lines of a step, at most 100 at once, as one entry of the run's channel.
 --
--- Plan: {tenant, run, node, attempt, task or '', first, lines, skip, last, marker, cap}. Answers {1, now, epoch, commits, next, gap,
+-- Plan: {tenant, run, node, attempt, task or '', first, lines, skip, last, marker, cap, kind}. Answers {1, now, epoch, commits, next, gap,
 -- truncated, first logSeq, last logSeq, seq}, or a refusal as commit does.
 
 -- Queues the lines as far as the cap allows; answers the bytes of the log then.
@@ -26,11 +26,12 @@ local function append(keys, args)
   local part = enter(keys)
   local plan = cmsgpack.unpack(args[1])
   local tenant, run, task, first, lines = plan[1], plan[2], plan[5], plan[6], plan[7]
-  local index_key = part.p .. 'l:' .. tenant .. ':run:' .. run .. ':' .. plan[3] .. ':' .. int(plan[4])
+  local name = (plan[12] or 'run') .. ':' .. run
+  local index_key = part.p .. 'l:' .. tenant .. ':' .. name .. ':' .. plan[3] .. ':' .. int(plan[4])
   local meta_key = index_key .. ':m'
-  local ch, refusal = open_channel(part, tenant, 'run:' .. run)
+  local ch, refusal = open_channel(part, tenant, name)
   refusal = refusal or typed(part, 'zset', index_key) or typed(part, 'hash', meta_key)
-  if not refusal and call('EXISTS', part.p .. 'd:' .. tenant .. ':run:' .. run) == 0 then
+  if not refusal and call('EXISTS', part.p .. 'd:' .. tenant .. ':' .. name) == 0 then
     refusal = { ABSENT, 'run', false }
   end
   if refusal then

@@ -261,32 +261,36 @@ void commit_audit(struct commit *c, struct str json)
     pack_key(c, add_write(c, 1, "audit"), json);
 }
 
-void commit_inbox(struct commit *c, struct str run, struct str id, struct str entry)
+void commit_inbox(struct commit *c, const char *kind, struct str run, struct str id, struct str entry)
 {
-    struct buf *b = add_write(c, 3, "inbox");
+    struct buf *b = add_write(c, 4, "inbox");
 
     pack_key(c, b, run);
     pack_str(b, id.p ? id : S(""));
     pack_key(c, b, entry);
+    pack_z(b, kind);
 }
 
-void commit_claim(struct commit *c, struct str run, struct str owner, int64_t lease_ms)
+void commit_claim(struct commit *c, const char *kind, struct str run, struct str owner, int64_t lease_ms)
 {
-    struct buf *b = add_write(c, 3, "claim");
+    struct buf *b = add_write(c, 4, "claim");
 
     pack_key(c, b, run);
     pack_key(c, b, owner);
     pack_int(b, lease_ms);
+    pack_z(b, kind);
 }
 
-void commit_drained(struct commit *c, struct str run, int64_t token, unsigned consumed, int64_t lease_ms)
+void commit_drained(struct commit *c, const char *kind, struct str run, int64_t token, unsigned consumed,
+                    int64_t lease_ms)
 {
-    struct buf *b = add_write(c, 4, "drained");
+    struct buf *b = add_write(c, 5, "drained");
 
     pack_key(c, b, run);
     pack_int(b, token);
     pack_int(b, consumed);
     pack_int(b, lease_ms);
+    pack_z(b, kind);
 }
 
 void commit_hset(struct commit *c, struct str key, struct str field, struct str value)

@@ -97,17 +97,21 @@ void commit_channel(struct commit *c, struct str channel, int64_t keep, int64_t 
 /* Appends to the tenant's audit stream; the function adds sequence and time (entry fields j and t). */
 void commit_audit(struct commit *c, struct str json);
 
-/* Appends to a run's inbox and marks the run dirty. `id`: an entry with an id that was seen before (the last 1,000 of
+/* Runs: `kind` is the document's, "run" or "job" (server/engine/kind.h).
+ *
+ * Appends to a run's inbox and marks the run dirty. `id`: an entry with an id that was seen before (the last 1,000 of
  * the run) is dropped; STR_NONE: never. */
-void commit_inbox(struct commit *c, struct str run, struct str id, struct str entry);
+void commit_inbox(struct commit *c, const char *kind, struct str run, struct str id, struct str entry);
 /* Tries to take the run's lease after the writes, as store_claim does; the result then has `claim`. Once per commit. */
-void commit_claim(struct commit *c, struct str run, struct str owner, int64_t lease_ms);
+void commit_claim(struct commit *c, const char *kind, struct str run, struct str owner, int64_t lease_ms);
 /* Ends a drain: takes the first `consumed` entries off the inbox. Nothing left: the lease is given back and the run is
  * clean. Something left: the lease is kept for lease_ms more, and the result's `claim` has the entries. Checks the
  * token: RES_VERSION_CONFLICT, "lease". */
-void commit_drained(struct commit *c, struct str run, int64_t token, unsigned consumed, int64_t lease_ms);
+void commit_drained(struct commit *c, const char *kind, struct str run, int64_t token, unsigned consumed,
+                    int64_t lease_ms);
 
-/* When the engine looks at it again (Redis' time); 0: no timer. kind: "run", "agent". */
+/* When the engine looks at it again (Redis' time); 0: no timer. kind: that of a run, or one of
+ * the table in server/engine/timers.c. */
 void commit_timer(struct commit *c, const char *kind, struct str id, int64_t due_ms);
 /* Work for servers: `member` is what is behind the tenant, "<run>:<node>:<attempt>". visible_ms: when others may take
  * it; negative: done, taken off. */

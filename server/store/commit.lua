@@ -431,13 +431,15 @@ function writes.audit(x, w)
   call('INCR', x.audit.seq_key)
 end
 
-local function need_run(x, w)
-  w.k = run_keys(x.part, x.tenant, w[2])
+local function need_run(x, w, kind)
+  w.k = run_keys(x.part, x.tenant, w[2], kind)
   return check_run(x.part, w.k)
 end
 
--- {inbox, run, id or '', entry}
-needs.inbox = need_run
+-- {inbox, run, id or '', entry, kind}
+function needs.inbox(x, w)
+  return need_run(x, w, w[5])
+end
 
 function writes.inbox(x, w)
   local k = w.k
@@ -455,8 +457,10 @@ function writes.inbox(x, w)
   call('ZADD', k.dirty, 'NX', x.now_text, k.member)
 end
 
--- {claim, run, owner, lease ms}
-needs.claim = need_run
+-- {claim, run, owner, lease ms, kind}
+function needs.claim(x, w)
+  return need_run(x, w, w[5])
+end
 
 function writes.claim(x, w)
   x.last = function()
@@ -464,9 +468,9 @@ function writes.claim(x, w)
   end
 end
 
--- {drained, run, token, consumed, lease ms}
+-- {drained, run, token, consumed, lease ms, kind}
 function needs.drained(x, w)
-  local refusal = need_run(x, w)
+  local refusal = need_run(x, w, w[6])
   if refusal then
     return refusal
   end

@@ -83,16 +83,17 @@ struct str key_channel_seq(struct arena *a, struct space s, struct str channel)
     return of_tenant(a, s, "es", channel);
 }
 
-struct str key_log(struct arena *a, struct space s, struct str run, struct str node, unsigned attempt)
+struct str key_log(struct arena *a, struct space s, const char *kind, struct str run, struct str node, unsigned attempt)
 {
     if (!run.n || !node.n)
         return STR_NONE;
-    return in_space(a, s, "l", "run", arena_printf(a, STR_FMT ":" STR_FMT ":%u", STR_ARG(run), STR_ARG(node), attempt));
+    return in_space(a, s, "l", kind, arena_printf(a, STR_FMT ":" STR_FMT ":%u", STR_ARG(run), STR_ARG(node), attempt));
 }
 
-struct str key_log_meta(struct arena *a, struct space s, struct str run, struct str node, unsigned attempt)
+struct str key_log_meta(struct arena *a, struct space s, const char *kind, struct str run, struct str node,
+                        unsigned attempt)
 {
-    struct str log = key_log(a, s, run, node, attempt);
+    struct str log = key_log(a, s, kind, run, node, attempt);
 
     return log.p ? arena_printf(a, STR_FMT ":m", STR_ARG(log)) : STR_NONE;
 }
@@ -183,4 +184,8 @@ struct str key_promotions_awaiting(struct arena *a, struct space s, struct str e
 struct str key_promotions_approved(struct arena *a, struct space s, struct str environment)
 {
     return of_tenant(a, s, "pq", environment);
+}
+struct str key_target_facts(struct arena *a, struct space s)
+{
+    return of_tenant(a, s, "ts", S(""));
 }

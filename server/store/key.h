@@ -13,7 +13,7 @@
  *     {p07}:u:<tenant>:<kind>:[<parent>:]<field>     HASH    unique value -> id
  *     {p07}:e:<tenant>:<channel>                     STREAM  events: id <last seq>-0, f = first seq, b = frames by \n
  *     {p07}:es:<tenant>:<channel>                    STRING  last seq
- *     {p07}:l:<tenant>:run:<id>:<node>:<attempt>     ZSET    log index: stream id by first line number; with :m a HASH
+ *     {p07}:l:<tenant>:<kind>:<id>:<node>:<attempt>  ZSET    log index: stream id by first line number; with :m a HASH
  *     {p07}:a:<tenant>                               STREAM  audit: id <seq>-0, j, t; {p07}:an:<tenant> last seq
  *     {p07}:as:<tenant>                              STRING  sealed hashes, 32 bytes each
  *     {p07}:ac:<tenant>                              HASH    signed checkpoints: sequence -> "<key> <signature>"
@@ -29,7 +29,8 @@
  *     {p07}:er:<tenant>                              HASH    environment -> what is deployed there
  *     {p07}:pd:<tenant>                              HASH    environment -> "promotion:<id>" or "rollback:<id>" that holds it
  *     {p07}:pk:<tenant>                              HASH    "<environment>:<release>" -> promotion under way
- *     {p07}:pp: pw: pq:<tenant>:<environment>        ZSET    promotions: to be judged, to be approved, approved; by time */
+ *     {p07}:pp: pw: pq:<tenant>:<environment>        ZSET    promotions: to be judged, to be approved, approved; by time
+ *     {p07}:ts:<tenant>                              HASH    target -> what is known to be deployed there */
 #ifndef SERVER_STORE_KEY_H
 #define SERVER_STORE_KEY_H
 
@@ -52,8 +53,11 @@ struct str key_sorted(struct arena *a, struct space s, const char *kind, const c
 struct str key_unique(struct arena *a, struct space s, const char *kind, struct str parent, const char *field);
 struct str key_channel(struct arena *a, struct space s, struct str channel); /* also the name of the hint channel */
 struct str key_channel_seq(struct arena *a, struct space s, struct str channel);
-struct str key_log(struct arena *a, struct space s, struct str run, struct str node, unsigned attempt);
-struct str key_log_meta(struct arena *a, struct space s, struct str run, struct str node, unsigned attempt);
+/* kind: of the run (server/engine/kind.h). */
+struct str key_log(struct arena *a, struct space s, const char *kind, struct str run, struct str node,
+                   unsigned attempt);
+struct str key_log_meta(struct arena *a, struct space s, const char *kind, struct str run, struct str node,
+                        unsigned attempt);
 struct str key_audit(struct arena *a, struct space s);
 struct str key_audit_seq(struct arena *a, struct space s);
 struct str key_audit_sealed(struct arena *a, struct space s);
@@ -78,5 +82,8 @@ struct str key_promotions_pending(struct arena *a, struct space s, struct str en
 struct str key_promotions_awaiting(struct arena *a, struct space s, struct str environment);
 struct str key_promotions_approved(struct arena *a, struct space s, struct str environment);
 struct str key_tasks(struct arena *a, struct space s, struct str agent);
+/* HASH: target -> {release, previous, jobId, deployedAt, sticker, contentHash, healthStatus?, healthMessage?, checkedAt?};
+ * written in the very commit in which a task ends that changed or looked at the target. */
+struct str key_target_facts(struct arena *a, struct space s);
 
 #endif

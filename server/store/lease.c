@@ -28,20 +28,21 @@ static void decode_claim(enum code c, const struct redis_value *v, void (*then)(
     ((claim_then *)then)(arg, c, c == OK ? &claim : NULL);
 }
 
-enum code store_claim(struct store *s, struct arena *scratch, struct space space, struct str run, struct str owner,
-                      int64_t token, int64_t lease_ms, struct ops *asker, claim_then *then, void *arg)
+enum code store_claim(struct store *s, struct arena *scratch, struct space space, const char *kind, struct str run,
+                      struct str owner, int64_t token, int64_t lease_ms, struct ops *asker, claim_then *then, void *arg)
 {
     struct buf b;
 
     if (!space.tenant.p || !run.p || !owner.p)
         return SYS_OVERLOADED;
     buf_init_arena(&b, scratch, 256);
-    pack_array(&b, 5);
+    pack_array(&b, 6);
     pack_str(&b, space.tenant);
     pack_str(&b, run);
     pack_str(&b, owner);
     pack_int(&b, token);
     pack_int(&b, lease_ms);
+    pack_z(&b, kind);
     return store_send(s, "claim_1", space.partition, &b, asker, decode_claim, STORE_THEN(then), arg);
 }
 

@@ -12,8 +12,9 @@ enum { LEASE_MS = 3000 };
 
 typedef void claim_then(void *arg, enum code c, const struct claim *claim);
 /* token 0: take the lease if it is free. Else: keep it for lease_ms more; `run` and `entries` are then nil. */
-enum code store_claim(struct store *s, struct arena *scratch, struct space space, struct str run, struct str owner,
-                      int64_t token, int64_t lease_ms, struct ops *asker, claim_then *then, void *arg);
+enum code store_claim(struct store *s, struct arena *scratch, struct space space, const char *kind, struct str run,
+                      struct str owner, int64_t token, int64_t lease_ms, struct ops *asker, claim_then *then,
+                      void *arg);
 
 struct sweep {
     unsigned partition;

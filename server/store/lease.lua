@@ -1,11 +1,11 @@
 -- claim, sweep, take: runs and their one writer, what is due, work for servers.
 
--- Plan: {tenant, run, owner, token, lease ms}; token 0 takes a free lease, another keeps it. Answers {1, now, epoch, commits,
+-- Plan: {tenant, run, owner, token, lease ms, kind}; token 0 takes a free lease, another keeps it. Answers {1, now, epoch, commits,
 -- claim} or a refusal as commit does.
 local function claim_run(keys, args)
   local part = enter(keys)
   local plan = cmsgpack.unpack(args[1])
-  local k = run_keys(part, plan[1], plan[2])
+  local k = run_keys(part, plan[1], plan[2], plan[6])
   local refusal = check_run(part, k)
   if refusal then
     return { 0, part.now, part.epoch, part.commits, refusal[1], refusal[2], refusal[3] }

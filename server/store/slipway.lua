@@ -167,12 +167,13 @@ local function flush_channel(ch)
   end
 end
 
--- Runs and their leases.
-local function run_keys(part, tenant, run)
+-- Runs and their leases. A caller from before there were kinds names none.
+local function run_keys(part, tenant, run, kind)
   local p = part.p
+  local name = tenant .. ':' .. (kind or 'run') .. ':' .. run
   return {
-    member = tenant .. ':run:' .. run,
-    document = p .. 'd:' .. tenant .. ':run:' .. run,
+    member = name,
+    document = p .. 'd:' .. name,
     lease = p .. 'le:' .. tenant .. ':' .. run,
     inbox = p .. 'in:' .. tenant .. ':' .. run,
     seen = p .. 'ids:' .. tenant .. ':' .. run,

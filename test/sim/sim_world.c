@@ -318,6 +318,7 @@ void sim_apply(struct sim *s, struct run *r, const struct effects *fx)
         case EFFECT_TIMER:
             s->timer = e->at;
             break;
+        case EFFECT_TELL:
         case EFFECT_CHOOSE:
         case EFFECT_FINISHED:
             break;

@@ -19,6 +19,7 @@ static struct append batch(int64_t first, size_t count)
     for (size_t i = 0; i < count; i++)
         lines[i] = text("\"line\":\"%lld\"}", (long long)first + (long long)i);
     return (struct append){.space = space,
+                           .kind = "run",
                            .run = S("R"),
                            .node = S("build"),
                            .attempt = 1,

@@ -26,8 +26,8 @@ static void everything(struct commit *c)
     commit_event(c, S("dashboard"), S("\"type\":\"y\"}"));
     commit_channel(c, S("dashboard"), 10, 60000);
     commit_audit(c, S("{}"));
-    commit_inbox(c, S("R"), S("id1"), S("entry"));
-    commit_drained(c, S("R"), 1, 1, 3000);
+    commit_inbox(c, "run", S("R"), S("id1"), S("entry"));
+    commit_drained(c, "run", S("R"), 1, 1, 3000);
     commit_timer(c, "run", S("R"), 77);
     commit_queue(c, S("R:n:1"), 88);
     commit_waiting(c, S("R:n:1"), true);
@@ -91,8 +91,8 @@ static void prepare(void)
     begin(&c, 0);
     commit_put(&c, &(struct commit_document){"run", S("R"), 1, 1, S("{\"v\":1}"), x, STR_NONE});
     commit_put(&c, &(struct commit_document){"gone", S("G"), 1, 1, S("{}"), g, STR_NONE});
-    commit_inbox(&c, S("R"), STR_NONE, S("first"));
-    commit_claim(&c, S("R"), S("me"), 3000);
+    commit_inbox(&c, "run", S("R"), STR_NONE, S("first"));
+    commit_claim(&c, "run", S("R"), S("me"), 3000);
     commit_ok(&c);
     claim.idempotency.route = "/r";
     claim.idempotency.hash = S("h");
@@ -229,6 +229,7 @@ static void start(int which)
                                   .rate_count = 1,
                                   .cost = 1};
     struct append append = {.space = space,
+                            .kind = "run",
                             .run = S("R"),
                             .node = S("build"),
                             .attempt = 1,
@@ -255,7 +256,7 @@ static void start(int which)
         c = store_append(s, a, &append, &fixture.ops, on_append, NULL);
         break;
     case 2:
-        c = store_claim(s, a, space, S("R"), S("other"), 0, 3000, &fixture.ops, on_claim, NULL);
+        c = store_claim(s, a, space, "run", S("R"), S("other"), 0, 3000, &fixture.ops, on_claim, NULL);
         break;
     case 3:
         c = store_sweep(s, a, &sweep, &fixture.ops, on_sweep, NULL);

@@ -175,8 +175,8 @@ static void fill(struct commit *c, unsigned partition)
     commit_put(c, &(struct commit_document){"run", S("R"), 1, 1, S("{}"), x, STR_NONE});
     commit_event(c, S("run:R"), S("\"type\":\"x\"}"));
     commit_audit(c, S("{}"));
-    commit_inbox(c, S("R"), S("id"), S("entry"));
-    commit_claim(c, S("R"), S("me"), 3000);
+    commit_inbox(c, "run", S("R"), S("id"), S("entry"));
+    commit_claim(c, "run", S("R"), S("me"), 3000);
     commit_timer(c, "run", S("R"), 5);
     commit_queue(c, S("R:n:1"), 6);
     commit_task(c, S("A"), S("T"), S("{}"));

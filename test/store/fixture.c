@@ -365,7 +365,7 @@ static void on_claim(void *arg, enum code c, const struct claim *claim)
 const struct claim *claim_run(const char *run, const char *owner, int64_t token, int64_t ms)
 {
     answer = NULL;
-    assert_int_equal(store_claim(fixture.store, &fixture.arena, space, str_z(run), str_z(owner), token, ms,
+    assert_int_equal(store_claim(fixture.store, &fixture.arena, space, "run", str_z(run), str_z(owner), token, ms,
                                  &fixture.ops, on_claim, NULL),
                      OK);
     wait_answer();

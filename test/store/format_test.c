@@ -23,8 +23,8 @@ static void names_of_keys(void **state)
         {key_unique(a, at, "window", S("E"), "name"), "{p07}:u:T:window:E:name"},
         {key_channel(a, at, S("run:R")), "{p07}:e:T:run:R"},
         {key_channel_seq(a, at, S("run:R")), "{p07}:es:T:run:R"},
-        {key_log(a, at, S("R"), S("build"), 2), "{p07}:l:T:run:R:build:2"},
-        {key_log_meta(a, at, S("R"), S("build"), 2), "{p07}:l:T:run:R:build:2:m"},
+        {key_log(a, at, "run", S("R"), S("build"), 2), "{p07}:l:T:run:R:build:2"},
+        {key_log_meta(a, at, "run", S("R"), S("build"), 2), "{p07}:l:T:run:R:build:2:m"},
         {key_audit(a, at), "{p07}:a:T"},
         {key_audit_seq(a, at), "{p07}:an:T"},
         {key_audit_sealed(a, at), "{p07}:as:T"},
@@ -57,7 +57,7 @@ static void a_key_without_its_parts_is_none(void **state)
     assert_null(key_facet(a, at, "x", STR_NONE).p);
     assert_null(key_credential(a, 7, STR_NONE).p);
     assert_null(key_inbox(a, at, STR_NONE).p);
-    assert_null(key_log(a, at, STR_NONE, S("n"), 1).p);
+    assert_null(key_log(a, at, "run", STR_NONE, S("n"), 1).p);
     assert_null(key_channel(a, at, STR_NONE).p);
     assert_null(key_idempotency(a, at, STR_NONE, "/x", S("h")).p);
 }
@@ -130,8 +130,8 @@ static void a_commit_writes_these_keys_and_fields(void **state)
     commit_field(&c, "run", S("R"), S("h"), S("head"));
     commit_event(&c, S("run:R"), S("\"type\":\"x\"}"));
     commit_audit(&c, S("{}"));
-    commit_inbox(&c, S("R"), S("E"), S("{entry}"));
-    commit_claim(&c, S("R"), S("me"), 3000);
+    commit_inbox(&c, "run", S("R"), S("E"), S("{entry}"));
+    commit_claim(&c, "run", S("R"), S("me"), 3000);
     commit_timer(&c, "run", S("R"), 5);
     commit_queue(&c, S("R:build:1"), 6);
     commit_ok(&c);

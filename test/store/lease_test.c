@@ -18,7 +18,7 @@ static const struct commit_result *tell(const char *id, const char *entry)
     struct commit c;
 
     begin(&c, COMMIT_ESSENTIAL);
-    commit_inbox(&c, S("R"), str_z(id), str_z(entry));
+    commit_inbox(&c, "run", S("R"), str_z(id), str_z(entry));
     return commit_ok(&c);
 }
 
@@ -27,7 +27,7 @@ static const struct commit_result *drained(int64_t token, unsigned consumed)
     struct commit c;
 
     begin(&c, COMMIT_ESSENTIAL);
-    commit_drained(&c, S("R"), token, consumed, 3000);
+    commit_drained(&c, "run", S("R"), token, consumed, 3000);
     return commit(&c);
 }
 
@@ -104,8 +104,8 @@ static void a_commit_may_claim_in_the_same_trip(void **state)
     make_run();
     for (int i = 0; i < 2; i++) {
         begin(&c, COMMIT_ESSENTIAL);
-        commit_inbox(&c, S("R"), STR_NONE, S("e1"));
-        commit_claim(&c, S("R"), S("A"), 3000);
+        commit_inbox(&c, "run", S("R"), STR_NONE, S("e1"));
+        commit_claim(&c, "run", S("R"), S("A"), 3000);
         r = commit_ok(&c);
         assert_true(r->claimed);
         assert_int_equal(r->claim.held, i == 0);

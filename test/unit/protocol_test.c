@@ -71,9 +71,12 @@ static void a_place_is_three_strict_parts(void **state)
     task_place_write(&b, &p);
     assert_true(str_eqz(buf_view(&b), RUN ":build-it:12"));
     buf_free(&b);
-    static const char *const bad[] = {"",          RUN,         RUN ":a",      RUN ":a:",    RUN ":a:0",
-                                      RUN ":a:01", RUN ":a:-1", RUN ":a:1000", RUN ":a:1:2", RUN ":A:1",
-                                      RUN "::1",   RUN ":1a:1", "x:a:1",       RUN ":a_b:1"};
+    assert_true(task_place(S(RUN ":12-health-check:1"), &p));
+    assert_true(str_eqz(p.node, "12-health-check"));
+    static const char *const bad[] = {"",           RUN,         RUN ":a",      RUN ":a:",    RUN ":a:0",
+                                      RUN ":a:01",  RUN ":a:-1", RUN ":a:1000", RUN ":a:1:2", RUN ":A:1",
+                                      RUN "::1",    RUN ":1a:1", "x:a:1",       RUN ":a_b:1", RUN ":12:1",
+                                      RUN ":12-:1", RUN ":-a:1", RUN ":12-3:1"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_false(task_place(str_z(bad[i]), &p));
 }

@@ -44,6 +44,7 @@ const struct field workflow_step_log_fields[] = {
 struct log {
     struct request *r;
     struct space space;
+    const struct run_kind *kind;
     struct str run, node;
     int64_t attempt, after, limit, next, looked;
     int level; /* index; 0: all */
@@ -98,7 +99,7 @@ static void look_at(struct log *l, struct str event)
     arena_init(&scratch, 4 << 20);
     frame = json_parse(&scratch, event, NULL, NULL);
     seq = json_int(json_get(frame, "logSeq"), 0);
-    if (seq > l->looked && l->written < l->limit && str_eq(json_str(json_get(frame, "nodeId")), l->node) &&
+    if (seq > l->looked && l->written < l->limit && str_eq(json_str(json_get(frame, l->kind->log_member)), l->node) &&
         json_int(json_get(frame, "attempt"), 0) == l->attempt) {
         if (level_of(json_str(json_get(frame, "level"))) >= l->level)
             put_line(l, frame, seq);
@@ -166,7 +167,7 @@ static enum flow read_chunks(struct log *l, const struct redis_value *before, co
     struct request *r = l->r;
     struct store_command commands[CHUNKS + 2];
     struct str argv[CHUNKS + 2][4];
-    struct str channel = arena_printf(&r->arena, "run:" STR_FMT, STR_ARG(l->run));
+    struct str channel = arena_printf(&r->arena, "%s:" STR_FMT, l->kind->name, STR_ARG(l->run));
     struct str key = key_channel(&r->arena, l->space, channel);
     enum code c;
 
@@ -208,12 +209,12 @@ static void got_index(void *arg, enum code c, const struct redis_value *v)
 static enum flow read_index(struct log *l)
 {
     struct arena *a = &l->r->arena;
-    struct str key = key_log(a, l->space, l->run, l->node, (unsigned)l->attempt);
+    struct str key = key_log(a, l->space, l->kind->name, l->run, l->node, (unsigned)l->attempt);
     struct str from = arena_printf(a, "%lld", (long long)l->after + 1),
                open = arena_printf(a, "(%lld", (long long)l->after + 1);
     struct store_command commands[] = {
-        STORE_COMMAND(S("HMGET"), key_log_meta(a, l->space, l->run, l->node, (unsigned)l->attempt), S("next"),
-                      S("truncated"), S("complete")),
+        STORE_COMMAND(S("HMGET"), key_log_meta(a, l->space, l->kind->name, l->run, l->node, (unsigned)l->attempt),
+                      S("next"), S("truncated"), S("complete")),
         STORE_COMMAND(S("ZREVRANGEBYSCORE"), key, from, S("-inf"), S("LIMIT"), S("0"), S("1")),
         STORE_COMMAND(S("ZRANGEBYSCORE"), key, open, S("+inf"), S("LIMIT"), S("0"), arena_printf(a, "%d", (int)CHUNKS)),
     };
@@ -238,7 +239,8 @@ static void got_next(void *arg, enum code c, const struct redis_value *v)
 static enum flow read_next(struct log *l)
 {
     struct store_command command = STORE_COMMAND(
-        S("HGET"), key_log_meta(&l->r->arena, l->space, l->run, l->node, (unsigned)l->attempt), S("next"));
+        S("HGET"), key_log_meta(&l->r->arena, l->space, l->kind->name, l->run, l->node, (unsigned)l->attempt),
+        S("next"));
     enum code c = store_read(l->r->worker->store, &command, 1, &l->r->ops, got_next, l);
 
     return c == OK ? WAIT : reply_error(l->r, c);
@@ -276,7 +278,7 @@ static void free_out(void *p)
     buf_free(p);
 }
 
-enum flow workflow_step_log_read(struct request *r, const struct run *run)
+enum flow run_log_read(struct request *r, const struct run *run, struct str node)
 {
     struct log *l = arena_new(&r->arena, struct log);
 
@@ -285,7 +287,8 @@ enum flow workflow_step_log_read(struct request *r, const struct run *run)
         return reply_error(r, SYS_OVERLOADED);
     l->r = r;
     l->space = (struct space){r->caller.partition, r->caller.tenant};
+    l->kind = run->template->kind;
     l->run = run->origin.id;
-    l->node = r->params[1];
+    l->node = node;
     return with_step(l, run);
 }

@@ -10,9 +10,10 @@ enum flow workflow_run_pause(struct request *r); /* workflow_run_action.c */
 enum flow workflow_run_resume(struct request *r);
 enum flow workflow_run_cancel(struct request *r);
 
-/* workflow_log.c: the answer of a step's logs, once its run was read. */
+/* workflow_log.c: the answer of the logs of a node (a step, a job's task), once its run, of any kind, was read. Query and
+ * answer of the route are the rows below. */
 struct run;
-enum flow workflow_step_log_read(struct request *r, const struct run *run);
+enum flow run_log_read(struct request *r, const struct run *run, struct str node);
 extern const struct field workflow_step_log_query[], workflow_step_log_fields[];
 
 #endif

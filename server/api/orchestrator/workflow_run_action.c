@@ -97,7 +97,7 @@ static enum flow act_on(struct request *r, struct document *d, const struct json
     if (e.reason.n > 0)
         entry.metadata = reason_object(r, e.reason);
     audit_add(&a->commit, r, &entry);
-    c = drain_commit(r->worker, &a->commit, d->id, STR_NONE, &e, &r->ops, acted, a);
+    c = drain_commit(r->worker, &workflow_kind, &a->commit, d->id, STR_NONE, &e, &r->ops, acted, a);
     return c == OK ? WAIT : reply_error(r, c);
 }
 

@@ -39,7 +39,7 @@ static void committed(void *arg, const struct commit_result *result)
     } else if (result->code != OK) {
         reply_error(r, result->code);
     } else {
-        drain_run(r->worker, s->space, str_z(s->made.id));
+        drain_run(r->worker, &workflow_kind, s->space, str_z(s->made.id));
         reply_created(r, str_z(s->made.id), s->made.json, 1);
     }
 }

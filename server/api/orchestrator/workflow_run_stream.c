@@ -38,7 +38,7 @@ static bool snapshot(const struct feed_state *state, struct json_out *o)
 {
     struct arena arena;
     arena_init(&arena, DRAIN_MEMORY);
-    const struct run *run = run_of_hash(&arena, state->document);
+    const struct run *run = run_of_hash(&arena, &workflow_kind, state->document);
     bool made = run != NULL;
     if (made) {
         json_open(o, '{');

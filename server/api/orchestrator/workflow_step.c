@@ -80,7 +80,7 @@ static void got_hash(void *arg, enum code c, const struct redis_value *v)
         reply_error(r, c);
         return;
     }
-    run = run_of_hash(&r->arena, v);
+    run = run_of_hash(&r->arena, &workflow_kind, v);
     if (run != NULL)
         reading->then(r, run);
     else
@@ -160,9 +160,13 @@ static enum flow artifacts(struct request *r)
 {
     return with_run(r, put_artifacts);
 }
+static enum flow put_logs(struct request *r, const struct run *run)
+{
+    return run_log_read(r, run, r->params[1]);
+}
 static enum flow logs(struct request *r)
 {
-    return with_run(r, workflow_step_log_read);
+    return with_run(r, put_logs);
 }
 
 // clang-format off
