@@ -39,7 +39,8 @@ enum field_flag {
     FIELD_UNIQUE_ITEMS = 1024,
     FIELD_WRITEONLY = 2048, /* an alias or a command: taken, not rendered */
     FIELD_SEARCH = 4096,    /* may be filtered, but has no index: documents are examined */
-    FIELD_ALWAYS = 8192     /* need not be given, but is there in every answer: the server fills it in */
+    FIELD_ALWAYS = 8192,    /* need not be given, but is there in every answer: the server fills it in */
+    FIELD_SCOPE = 16384     /* names what the object belongs to, for rights that are narrowed to it (server/scope.h) */
 };
 
 struct field {

@@ -179,7 +179,7 @@ static void write_refusal(struct request *r, enum code code, struct str message)
 {
     struct actor actor = actor_of(r);
     struct audit_entry e = {
-        .action = code == PERM_DENIED ? "permission.denied" : "request.refused",
+        .action = code == PERM_DENIED || code == PERM_ENVIRONMENT_SCOPE ? "permission.denied" : "request.refused",
         .resource = r->resource->kind,
         .metadata = request_metadata(r, code, message),
     };

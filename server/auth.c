@@ -15,6 +15,7 @@
 #include "server/limit.h"
 #include "server/principal.h"
 #include "server/reply.h"
+#include "server/scope.h"
 #include "server/settings.h"
 #include "server/store/admit.h"
 #include "server/worker.h"
@@ -79,15 +80,38 @@ struct login {
 static const char *const kind_names[] = {
     [CALLER_KEY] = "key", [CALLER_USER] = "user", [CALLER_AGENT] = "agent", [CALLER_SYSTEM] = "system"};
 
-static void add_list(struct permission_set *set, struct str list, bool roles)
+/* One permission of a caller; what is none grants nothing. */
+static void add_permission(struct caller *c, struct buf *narrowed, struct str name)
 {
-    while (list.p != NULL) {
-        struct str name = str_trim(str_cut(&list, ','));
-        if (roles)
-            role_find(name, set);
-        else
-            permission_add(set, name);
+    struct str what, where;
+    if (!permission_narrowed(name, &what, &where)) {
+        permission_add(&c->permissions, name);
+        return;
     }
+    if (narrowed->n > 0)
+        buf_char(narrowed, ',');
+    buf_str(narrowed, name);
+}
+
+static bool end_permissions(struct caller *c, const struct buf *narrowed)
+{
+    c->narrowed = narrowed->n == 0 ? STR_NONE : buf_view(narrowed);
+    return !narrowed->failed;
+}
+
+static void add_roles(struct caller *c, struct str list)
+{
+    while (list.p != NULL)
+        role_find(str_trim(str_cut(&list, ',')), &c->permissions);
+}
+
+static bool add_permissions(struct arena *a, struct caller *c, struct str list)
+{
+    struct buf narrowed;
+    buf_init_arena(&narrowed, a, 0);
+    while (list.p != NULL)
+        add_permission(c, &narrowed, str_trim(str_cut(&list, ',')));
+    return end_permissions(c, &narrowed);
 }
 
 static enum code read_jwt(struct login *l, struct str token, bool in_query)
@@ -124,8 +148,12 @@ static enum code read_jwt(struct login *l, struct str token, bool in_query)
     } else {
         for (size_t i = 0; i < jwt.role_count; i++)
             role_find(jwt.roles[i], &c->permissions);
+        struct buf narrowed;
+        buf_init_arena(&narrowed, l->arena, 0);
         for (size_t i = 0; i < jwt.permission_count; i++)
-            permission_add(&c->permissions, jwt.permissions[i]);
+            add_permission(c, &narrowed, jwt.permissions[i]);
+        if (!end_permissions(c, &narrowed))
+            return SYS_OVERLOADED;
     }
     auth_subject(s, agent ? "agent" : "jwt", agent ? jwt.agent_id : jwt.id, c->credential);
     memcpy(l->credential, c->credential, sizeof l->credential);
@@ -170,8 +198,9 @@ static enum code read_record(struct login *l, const struct redis_value *record)
         .expires_ms = redis_int(redis_field(record, S("expires")), 0),
     };
     memcpy(c->credential, l->credential, sizeof c->credential);
-    add_list(&c->permissions, redis_text(redis_field(record, S("roles"))), true);
-    add_list(&c->permissions, redis_text(redis_field(record, S("permissions"))), false);
+    add_roles(c, redis_text(redis_field(record, S("roles"))));
+    if (!add_permissions(l->arena, c, redis_text(redis_field(record, S("permissions")))))
+        return SYS_OVERLOADED;
     return c->id.p != NULL && c->tenant.p != NULL && c->name.p != NULL ? OK : SYS_OVERLOADED;
 }
 
@@ -315,7 +344,8 @@ enum code auth_bearer(const struct request *r, struct str *token, bool *in_query
 static enum flow authorize(struct request *r)
 {
     enum flow flow = request_routable(r);
-    if (flow != NEXT || caller_may(&r->caller, r->route->permission))
+    const char *needed = r->route == NULL ? NULL : r->route->permission;
+    if (flow != NEXT || needed == NULL || caller_may(&r->caller, needed) || scope_enter(r))
         return flow;
     r->details = arena_printf(&r->arena, "{\"required\":\"%s\"}", r->route->permission);
     request_refuse(r, PERM_DENIED, "this needs the permission %s", r->route->permission);

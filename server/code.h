@@ -18,6 +18,7 @@
     X(AUTH_TOKEN_REVOKED, 401, "the token was revoked")                                                                     \
     X(AUTH_API_KEY_INVALID, 401, "the API key is unknown or revoked")                                                       \
     X(PERM_DENIED, 403, "the caller lacks the permission named in details.required")                                        \
+    X(PERM_ENVIRONMENT_SCOPE, 403, "the caller has the permission in other environments only")                              \
     X(RES_NOT_FOUND, 404, "no such resource for this tenant")                                                               \
     X(RES_ROUTE_NOT_FOUND, 404, "no such path")                                                                             \
     X(RES_METHOD_NOT_ALLOWED, 405, "the path does not know this method; see Allow")                                         \

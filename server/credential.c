@@ -45,7 +45,8 @@ struct str credential_fault(struct arena *a, struct str roles, struct str permis
     }
     for (struct str rest = permissions; rest.p != NULL && permissions.n > 0;) {
         struct str name = str_trim(str_cut(&rest, ','));
-        if (!permission_add(&set, name))
+        struct str what, where;
+        if (!permission_add(&set, name) && !permission_narrowed(name, &what, &where))
             return arena_printf(a, "there is no permission '" STR_FMT "'", STR_ARG(name));
     }
     return STR_NONE;

@@ -91,7 +91,11 @@ static void write_faults(struct buf *b)
 
 static void write_roles(struct buf *b)
 {
-    buf_z(b, "<h2>Roles and permissions</h2>\n<table><tr><th>Permission</th>");
+    buf_z(
+        b,
+        "<h2>Roles and permissions</h2>\n<p>A permission given singly may be narrowed to one environment, by its id or "
+        "name: <code>promotion:request@prod</code>. It holds for what belongs to that environment, and for the "
+        "environment itself; lists show what can be seen.</p>\n<table><tr><th>Permission</th>");
     for (size_t role = 0; role < role_count(); role++)
         buf_printf(b, "<th>%s</th>", role_name(role));
     buf_z(b, "<th></th></tr>\n");

@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "server/auth.h"
+#include "server/scope.h"
 
 /* --- who calls --- */
 
 struct login { /* a token that is being checked */
     struct arena arena;
     struct ops ops;
+    const struct caller *caller; /* in the arena, while it is judged */
 };
 
 static void login_end(struct feed *f)
@@ -33,13 +35,14 @@ static struct str put_text(char **at, struct str s)
 
 bool feed_take_caller(struct feed *f, const struct caller *caller)
 {
-    char *text = malloc(caller->id.n + caller->name.n + caller->tenant.n + 1), *at = text;
+    char *text = malloc(caller->id.n + caller->name.n + caller->tenant.n + caller->narrowed.n + 1), *at = text;
     if (text == NULL)
         return false;
     f->caller = *caller;
     f->caller.id = put_text(&at, caller->id);
     f->caller.name = put_text(&at, caller->name);
     f->caller.tenant = put_text(&at, caller->tenant);
+    f->caller.narrowed = put_text(&at, caller->narrowed);
     free(f->caller_text);
     f->caller_text = text;
     f->warned = false;
@@ -52,21 +55,21 @@ static void prolong(struct feed *f)
     feed_schedule(f);
 }
 
-/* The first login decides what is followed; a later one prolongs it and has to be of the same caller. */
-static void checked(void *arg, enum code code, const struct caller *caller)
+static void refuse_login(struct feed *f, enum code code)
 {
-    struct feed *f = arg;
-    bool first = f->stage == FEED_LOGIN;
-    const char *permission = f->spec->permission;
-    if (code != OK) {
-        bool ours = code == SYS_STORAGE || code == SYS_OVERLOADED;
-        feed_close_with(f, ours ? FEED_LATER : FEED_UNAUTHENTICATED, code, code_text(code));
-        return;
-    }
-    if (permission != NULL && !caller_may(caller, permission)) {
+    enum feed_close close = code == SYS_STORAGE || code == SYS_OVERLOADED ? FEED_LATER : FEED_UNAUTHENTICATED;
+    if (code == RES_NOT_FOUND)
+        feed_close(f, FEED_UNKNOWN, "no such resource for this tenant");
+    else if (code_status(code) == 403)
         feed_close(f, FEED_FORBIDDEN, "the caller lacks the permission to follow this");
-        return;
-    }
+    else
+        feed_close_with(f, close, code, code_text(code));
+}
+
+/* The first login decides what is followed; a later one prolongs it and has to be of the same caller. */
+static void permitted(struct feed *f, const struct caller *caller)
+{
+    bool first = f->stage == FEED_LOGIN;
     if (!first && (!str_eq(caller->tenant, f->caller.tenant) || !str_eq(caller->id, f->caller.id))) {
         feed_close(f, FEED_FORBIDDEN, "the token is of another caller");
         return;
@@ -80,6 +83,35 @@ static void checked(void *arg, enum code code, const struct caller *caller)
         feed_enter(f);
     else
         prolong(f);
+}
+
+static void judged(void *arg, enum code code)
+{
+    struct feed *f = arg;
+    if (code != OK)
+        refuse_login(f, code);
+    else
+        permitted(f, f->login->caller);
+}
+
+static void checked(void *arg, enum code code, const struct caller *caller)
+{
+    struct feed *f = arg;
+    const char *permission = f->spec->permission;
+    bool narrowed = code == OK && permission != NULL && !caller_may(caller, permission);
+    if (narrowed && !scope_granted(caller, permission))
+        code = PERM_DENIED;
+    if (code != OK) {
+        refuse_login(f, code);
+    } else if (!narrowed) {
+        permitted(f, caller);
+    } else {
+        f->login->caller = caller;
+        code = scope_judge(f->feeds->worker, &f->login->arena, caller, permission, f->spec->kind, feed_id(f),
+                           &f->login->ops, judged, f);
+        if (code != OK)
+            refuse_login(f, code);
+    }
 }
 
 static void on_auth(struct feed *f, const struct json *message)

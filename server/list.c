@@ -2,6 +2,7 @@
 
 #include "lib/id.h"
 #include "server/crud.h"
+#include "server/scope.h"
 #include "server/settings.h"
 #include "server/store/page.h"
 #include "server/worker.h"
@@ -413,6 +414,24 @@ static enum flow begin_below(struct listing *l)
     return c == OK ? WAIT : fail(l, c);
 }
 
+/* To the environments in which the caller may see it. */
+static bool confine(struct listing *l)
+{
+    struct request *r = l->r;
+    struct scope scope;
+    struct faults faults;
+    const struct filter *own;
+    static const struct str nowhere = {.p = "00000000-0000-0000-0000-000000000000", .n = 36};
+    if (!scope_take(r, &scope))
+        return true;
+    const struct field *row = scope_row(l->of->fields);
+    faults_init(&faults, &r->arena);
+    return row != NULL &&
+           filter_parameter(&r->arena, l->of->fields, str_z(row->name), scope.n == 0 ? &nowhere : scope.ids,
+                            scope.n == 0 ? 1 : scope.n, &faults, &own) &&
+           faults.n == 0 && filter_and(&r->arena, own, l->query.filter, &l->query.filter);
+}
+
 enum flow list_reply(struct request *r, const struct resource *of, const struct filter *scope)
 {
     struct listing *l = arena_new(&r->arena, struct listing);
@@ -423,7 +442,7 @@ enum flow list_reply(struct request *r, const struct resource *of, const struct 
     arena_init(&l->scratch, 0);
     enum code c =
         arena_defer(&r->arena, close_scratch, &l->scratch) ? list_query_parse(r, of, &l->query) : SYS_OVERLOADED;
-    if (c == OK && !filter_and(&r->arena, scope, l->query.filter, &l->query.filter))
+    if (c == OK && (!filter_and(&r->arena, scope, l->query.filter, &l->query.filter) || !confine(l)))
         c = SYS_OVERLOADED;
     if (c != OK)
         return fail(l, c);

@@ -17,6 +17,7 @@ const struct shared_response shared_responses[] = {
     {"BadBody",           {VAL_FAILED, VAL_MALFORMED_HTTP, VAL_MALFORMED_JSON}},
     {"Unauthenticated",   {AUTH_TOKEN_MISSING, AUTH_TOKEN_INVALID, AUTH_TOKEN_EXPIRED, AUTH_TOKEN_REVOKED, AUTH_API_KEY_INVALID}},
     {"Denied",            {PERM_DENIED}},
+    {"DeniedHere",        {PERM_DENIED, PERM_ENVIRONMENT_SCOPE}},
     {"NotFound",          {RES_NOT_FOUND}},
     {"RequestTimeout",    {RES_REQUEST_TIMEOUT}},
     {"Stale",             {RES_VERSION_CONFLICT}},

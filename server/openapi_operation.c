@@ -4,6 +4,7 @@
 #include "server/filter.h"
 #include "server/list.h"
 #include "server/router.h"
+#include "server/scope.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -105,8 +106,12 @@ void operation_codes(const struct operation *op, struct code_set *out)
         RES_HEADERS_TOO_LARGE, RATE_LIMIT_EXCEEDED, SYS_INTERNAL, SYS_NOT_IMPLEMENTED, SYS_STORAGE, SYS_OVERLOADED,
         SYS_DRAINING, SYS_TIMEOUT, SYS_HTTP_VERSION, RES_BODY_TOO_LARGE);
     if (!is_public(op))
-        ADD(out, AUTH_TOKEN_MISSING, AUTH_TOKEN_INVALID, AUTH_TOKEN_EXPIRED, AUTH_TOKEN_REVOKED, AUTH_API_KEY_INVALID,
-            PERM_DENIED);
+        ADD(out, AUTH_TOKEN_MISSING, AUTH_TOKEN_INVALID, AUTH_TOKEN_EXPIRED, AUTH_TOKEN_REVOKED, AUTH_API_KEY_INVALID);
+    if (op->route->permission != NULL)
+        ADD(out, PERM_DENIED);
+    if (op->route->permission != NULL && scope_applies(r) &&
+        (op->method != GET || strchr(op->route->path, '{') != NULL))
+        ADD(out, PERM_ENVIRONMENT_SCOPE);
     if (is_one(op))
         ADD(out, RES_NOT_FOUND);
     if (has_body(op))

@@ -153,6 +153,30 @@ bool permission_add(struct permission_set *set, struct str name)
     return any;
 }
 
+bool permission_covers(struct str pattern, const char *permission)
+{
+    return matches(pattern, str_z(permission));
+}
+
+/* As environments are called, or an id: both are of these characters. */
+static bool is_place(struct str where)
+{
+    bool good = where.n > 0 && where.n <= PERMISSION_PLACE_MAX;
+    for (size_t i = 0; good && i < where.n; i++)
+        good = (where.p[i] >= 'a' && where.p[i] <= 'z') || (where.p[i] >= 'A' && where.p[i] <= 'F') ||
+               (where.p[i] >= '0' && where.p[i] <= '9') || where.p[i] == '-';
+    return good;
+}
+
+bool permission_narrowed(struct str text, struct str *what, struct str *where)
+{
+    struct permission_set any = {{0}};
+    struct str rest = text;
+    *what = str_cut(&rest, '@');
+    *where = rest;
+    return rest.p != NULL && is_place(rest) && permission_add(&any, *what);
+}
+
 size_t role_count(void)
 {
     return ARRAY_LEN(roles);

@@ -1,11 +1,14 @@
 /* What a caller may do: `<resource>:<action>`, one bit each, and the roles that are sets of them. Published in the
- * docs; the effective permissions of a caller are those of all its roles and those given singly. */
+ * docs; the effective permissions of a caller are those of all its roles and those given singly.
+ *
+ * One given singly may be narrowed to an environment, by id or name: `promotion:request@prod`. It grants nothing outside
+ * of it (server/scope.h). */
 #ifndef SERVER_PERMISSION_H
 #define SERVER_PERMISSION_H
 
 #include "lib/json.h"
 
-enum { PERMISSION_WORDS = 4 };
+enum { PERMISSION_WORDS = 4, PERMISSION_PLACE_MAX = 63 };
 
 struct permission_set {
     uint64_t word[PERMISSION_WORDS];
@@ -23,6 +26,11 @@ bool role_find(struct str name, struct permission_set *out); /* adds the role's 
 
 /* Adds one permission, `<resource>:*`, or `*`; false when it names none (and so grants nothing). */
 bool permission_add(struct permission_set *set, struct str name);
+/* The two parts of a narrowed permission: what it grants, as permission_add takes it, and where, the id or the name of an
+ * environment. False when the text is none, or names no permission. */
+bool permission_narrowed(struct str text, struct str *what, struct str *where);
+/* Whether `pattern`, as permission_add takes it, grants the permission. */
+bool permission_covers(struct str pattern, const char *permission);
 bool permission_has(const struct permission_set *set, size_t bit);
 void permission_write(struct json_out *o, const struct permission_set *set); /* an array of names */
 

@@ -15,6 +15,7 @@ struct principal {
     char tenant[ID_UUID], id[ID_ROOM], name[NAME_ROOM], credential[65];
     unsigned partition, tier;
     struct permission_set permissions;
+    char *narrowed; /* NULL: none */
     int64_t expires_ms, revocations;
 };
 
@@ -30,8 +31,11 @@ struct principals *principals_new(void)
 
 void principals_free(struct principals *p)
 {
-    for (size_t i = 0; p != NULL && i < SETS; i++)
+    for (size_t i = 0; p != NULL && i < SETS; i++) {
+        for (size_t j = 0; p->sets[i] != NULL && j < WAYS; j++)
+            free(p->sets[i][j].narrowed);
         free(p->sets[i]);
+    }
     free(p);
 }
 
@@ -66,13 +70,15 @@ bool principals_find(struct principals *p, const uint8_t token[CRYPTO_HASH], int
         .tenant = arena_str(a, str_z(found->tenant)),
         .partition = found->partition,
         .permissions = found->permissions,
+        .narrowed = found->narrowed == NULL ? STR_NONE : arena_str(a, str_z(found->narrowed)),
         .tier = found->tier,
         .expires_ms = found->expires_ms,
         .revocations = found->revocations,
     };
     memcpy(c.credential, found->credential, sizeof c.credential);
     *out = c;
-    return c.id.p != NULL && c.name.p != NULL && c.tenant.p != NULL;
+    return c.id.p != NULL && c.name.p != NULL && c.tenant.p != NULL &&
+           (found->narrowed == NULL || c.narrowed.p != NULL);
 }
 
 static bool keep(char *to, size_t room, struct str from)
@@ -100,6 +106,8 @@ void principals_add(struct principals *p, const uint8_t token[CRYPTO_HASH], cons
     if (set == NULL || !keep(fresh.tenant, sizeof fresh.tenant, c->tenant) || !keep(fresh.id, sizeof fresh.id, c->id) ||
         !keep(fresh.name, sizeof fresh.name, c->name))
         return;
+    if (c->narrowed.n > 0 && (fresh.narrowed = strndup(c->narrowed.p, c->narrowed.n)) == NULL)
+        return;
     memcpy(fresh.token, token, CRYPTO_HASH);
     memcpy(fresh.credential, c->credential, sizeof fresh.credential);
     for (size_t i = 0; place == NULL && i < WAYS; i++)
@@ -111,12 +119,15 @@ void principals_add(struct principals *p, const uint8_t token[CRYPTO_HASH], cons
             if (set[i].used < place->used)
                 place = &set[i];
     }
+    free(place->narrowed);
     *place = fresh;
 }
 
 void principals_drop(struct principals *p, const uint8_t token[CRYPTO_HASH])
 {
     struct principal *found = find(p, token);
-    if (found != NULL)
-        *found = (struct principal){0};
+    if (found == NULL)
+        return;
+    free(found->narrowed);
+    *found = (struct principal){0};
 }

@@ -8,6 +8,7 @@
 #include "server/dialect.h"
 #include "server/idempotency.h"
 #include "server/router.h"
+#include "server/scope.h"
 #include "server/settings.h"
 #include "server/worker.h"
 
@@ -92,6 +93,8 @@ static enum flow finish(struct request *r, int status, const char *type, struct 
     }
     if (r->answered)
         return DONE;
+    if (status < 400 && scope_open(r)) /* nobody has looked whether it may be seen */
+        return reply_error(r, PERM_ENVIRONMENT_SCOPE);
     if (idempotency_keep(r, status, type, body) == WAIT)
         return WAIT;
     r->answered = true;

@@ -1,6 +1,6 @@
 /* A request and the fixed steps it goes through.
  *
- *   route -> admit -> body -> validate -> idempotency -> handle -> reply
+ *   route -> admit -> body -> validate -> scope -> idempotency -> handle -> reply
  *
  * The steps are a table walked by request_resume (server/steps.c); one that answers WAIT has an operation under way
  * whose continuation calls request_resume again or replies. A handler starts with an authenticated caller and a valid
@@ -21,6 +21,7 @@
 struct conn;
 struct dialect;
 struct idempotency;
+struct scope_mark;
 struct http_head; /* proto/http.h: parsed request line and header table */
 struct query;     /* proto/query.h: decoded query parameters */
 struct worker;
@@ -34,6 +35,7 @@ struct caller { /* who asks; every text lives in the request's arena */
     struct str tenant; /* UUID */
     unsigned partition;
     struct permission_set permissions;
+    struct str narrowed; /* permissions that hold in one environment, "target:update@prod,…"; STR_NONE: none */
     unsigned tier;       /* index into the rate tiers */
     int64_t expires_ms;  /* 0: never */
     char credential[65]; /* how the store finds the credential; "" without one */
@@ -92,6 +94,7 @@ struct request {
     struct rate rate;
     struct buf fields;               /* header lines of the answer to come */
     struct idempotency *idempotency; /* NULL without an Idempotency-Key */
+    struct scope_mark *scope;        /* the caller has the permission in some environments only; else NULL */
     bool replayed;                   /* the answer is that of an earlier request */
     size_t sent;                     /* bytes of the answer's body */
 };

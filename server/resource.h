@@ -68,8 +68,10 @@ struct resource {
     const struct route *routes;
     const char *parent;       /* kind whose id is in the path, for nested resources: "environment" */
     const char *parent_field; /* field that holds it: "environmentId"; without `parent`: names are unique within it */
-    const char *sort;         /* default order; NULL: "-createdAt" */
-    int64_t schema;           /* number of the present schema; 0: 1 */
+    const char
+        *below; /* for what is no document of its own: the kind that the first id in its paths names, "workflow-run" */
+    const char *sort; /* default order; NULL: "-createdAt" */
+    int64_t schema;   /* number of the present schema; 0: 1 */
 
     /* Called by the generic create, update and delete after validation, before the commit is sent: may set server members
      * (overlay_* on c->set), add checks, writes and events to c->commit, or refuse through request_refuse and return its

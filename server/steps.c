@@ -13,6 +13,7 @@
 #include "server/settings.h"
 #include "server/reply.h"
 #include "server/router.h"
+#include "server/scope.h"
 #include "server/worker.h"
 
 #include <stdio.h>
@@ -28,6 +29,7 @@ static enum flow (*const steps[])(struct request *r) = {
     auth_admit,        /* who calls, may they, how often: one store trip */
     step_body,         /* type and size; waits until it is whole */
     step_validate,     /* query and body against the rows, every fault in one answer */
+    scope_step,        /* in this environment? */
     idempotency_claim, /* done before? */
     step_handle,       /* the resource's own */
 };

@@ -124,6 +124,22 @@ static void a_caller_is_asked_by_name(void **state)
     assert_false(caller_may(&c, "no:such"));
 }
 
+static void a_narrowed_permission_has_two_parts(void **state)
+{
+    (void)state;
+    struct str what, where;
+    assert_true(permission_narrowed(S("target:update@prod-1"), &what, &where));
+    assert_true(str_eq(what, S("target:update")) && str_eq(where, S("prod-1")));
+    assert_true(permission_narrowed(S("*:read@0190A5B0-0000-7000-8000-0000000000ab"), &what, &where));
+    assert_true(permission_covers(what, "target:read"));
+    assert_false(permission_covers(what, "target:update"));
+    assert_false(permission_covers(S("*"), "agent:connect"));
+    static const char *const others[] = {"",   "@",          "target:update",     "target:update@",    "@prod",
+                                         "*@", "target@dev", "target:update@a@b", "target:update@a,b", "x:y@dev"};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        assert_false(permission_narrowed(str_z(others[i]), &what, &where));
+}
+
 static void every_code_has_a_status_of_its_family(void **state)
 {
     (void)state;
@@ -153,6 +169,7 @@ int main(void)
         cmocka_unit_test(the_other_roles_do_their_work_and_no_more),
         cmocka_unit_test(single_permissions_and_wildcards_add_up),
         cmocka_unit_test(a_caller_is_asked_by_name),
+        cmocka_unit_test(a_narrowed_permission_has_two_parts),
         cmocka_unit_test(every_code_has_a_status_of_its_family),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,7 +46,7 @@ static const struct field release_fields[] = {
     {0}};
 
 static const struct field fields[] = {
-    {"id",                        FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SEARCH},
+    {"id",                        FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SEARCH | FIELD_SCOPE},
     {"tenantId",                  FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED},
     {"name",                      FIELD_STRING, FIELD_REQUIRED | FIELD_FILTER | FIELD_SORT | FIELD_UNIQUE, .min = 1, .max = 63,
      .pattern = "^[a-z][a-z0-9-]{0,62}$", .doc = "Unique in the tenant."},

@@ -6,7 +6,7 @@
 static const struct field fields[] = {
     {"id",             FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SEARCH},
     {"tenantId",       FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED},
-    {"environmentId",  FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER, .ref = "environment"},
+    {"environmentId",  FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER | FIELD_SCOPE, .ref = "environment"},
     {"start",          FIELD_TIME,   FIELD_REQUIRED | FIELD_SORT, .doc = "First instant of the freeze."},
     {"end",            FIELD_TIME,   FIELD_REQUIRED | FIELD_SORT, .doc = "First instant after it."},
     {"reason",         FIELD_STRING, FIELD_REQUIRED | FIELD_SEARCH, .min = 1, .max = 500},

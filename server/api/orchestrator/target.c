@@ -21,7 +21,7 @@ static const struct field release_fields[] = {
 static const struct field fields[] = {
     {"id",              FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SEARCH},
     {"tenantId",        FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED},
-    {"environmentId",   FIELD_UUID,   FIELD_REQUIRED | FIELD_IMMUTABLE | FIELD_FILTER, .ref = "environment",
+    {"environmentId",   FIELD_UUID,   FIELD_REQUIRED | FIELD_IMMUTABLE | FIELD_FILTER | FIELD_SCOPE, .ref = "environment",
      .doc = "The environment it belongs to, for good."},
     {"name",            FIELD_STRING, FIELD_REQUIRED | FIELD_FILTER | FIELD_SORT | FIELD_UNIQUE | FIELD_PER_PARENT, .min = 1,
      .max = 100, .pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", .doc = "Unique in its environment."},

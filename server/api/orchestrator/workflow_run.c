@@ -10,7 +10,7 @@ static const char *const triggers[] = {"manual", "promotion", "api", "schedule",
 
 // clang-format off
 static const struct field context_fields[] = {
-    {"environmentId", FIELD_UUID, .doc = "Expressions see it as context.environment."},
+    {"environmentId", FIELD_UUID, FIELD_SCOPE, .doc = "Expressions see it as context.environment."},
     {"releaseId",     FIELD_UUID, .doc = "Expressions see it as context.release."},
     {"promotionId",   FIELD_UUID, .doc = "Expressions see it as context.promotion."},
     {0}};
@@ -32,7 +32,7 @@ static const struct field fields[] = {
     {"inputs",          FIELD_OBJECT, FIELD_READONLY | FIELD_REQUIRED, .doc = "With defaults; values named like secrets are masked."},
     {"outputs",         FIELD_OBJECT, FIELD_READONLY, .doc = "Once it has succeeded."},
     {"context",         FIELD_OBJECT, FIELD_READONLY | FIELD_REQUIRED, .fields = context_fields, .doc = "What it is about."},
-    {"environmentId",   FIELD_UUID,   FIELD_READONLY | FIELD_FILTER, .doc = "Of the context."},
+    {"environmentId",   FIELD_UUID,   FIELD_READONLY | FIELD_FILTER | FIELD_SCOPE, .doc = "Of the context."},
     {"releaseId",       FIELD_UUID,   FIELD_READONLY | FIELD_FILTER, .doc = "Of the context."},
     {"promotionId",     FIELD_UUID,   FIELD_READONLY | FIELD_FILTER, .doc = "Of the context."},
     {"labels",          FIELD_MAP,    FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER, .max = 50, .item = FIELD_STRING, .item_max = 255, .doc = "Names and values of your own."},

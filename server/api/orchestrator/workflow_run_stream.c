@@ -81,6 +81,7 @@ static const struct field no_fields[] = {{0}};
 
 const struct resource workflow_run_stream_resource = {
     .kind = "workflow-run-stream",
+    .below = RUN_KIND,
     .plural = "workflow-run-streams",
     .tag = "WORKFL",
     .doc = "The live stream of a workflow run.",

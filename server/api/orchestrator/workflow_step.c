@@ -186,6 +186,7 @@ static const struct route artifact_routes[] = {
 
 const struct resource workflow_step_resource = {
     .kind = "workflow-step",
+    .below = RUN_KIND,
     .plural = "steps",
     .tag = "WORKFL",
     .doc = "One node of a workflow in one run.",
@@ -196,6 +197,7 @@ const struct resource workflow_step_resource = {
 
 const struct resource workflow_artifact_resource = {
     .kind = "workflow-artifact",
+    .below = RUN_KIND,
     .plural = "artifacts",
     .tag = "WORKFL",
     .doc = "A file that a step left behind.",

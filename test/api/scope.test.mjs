@@ -1,0 +1,182 @@
+// Permissions narrowed to an environment by `@environment`: what they grant there, and that they grant nothing elsewhere.
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { after, before, test } from 'node:test';
+import { makeTemplate, reaches, streamOf, unique, wait } from '../lib/run.mjs';
+import { start } from '../lib/slipway.mjs';
+import { SseStream, WsStream } from '../lib/stream.mjs';
+import { Signer } from '../lib/token.mjs';
+import { eventually } from '../lib/wait.mjs';
+
+let s, api, dev, prod, template;
+
+before(async () => {
+  s = await start({ name: 'scope', workers: 2 });
+  api = s.api;
+  dev = await api.want(201, 'POST', '/environments', { name: 'dev' });
+  prod = await api.want(201, 'POST', '/environments', { name: 'prod' });
+  template = await makeTemplate(api, [wait('hold', 3600)]);
+});
+after(() => s?.stop());
+
+const keyOf = async (...permissions) => s.server.client(await s.makeKey('--permissions', permissions.join(',')));
+const target = (environment, more = {}) => ({
+  environmentId: environment.id, name: unique('host'), type: 'host', connection: { path: '/srv/site' }, ...more,
+});
+const run = (environment, client = api, status = 201) =>
+  client.want(status, 'POST', '/workflow-runs', { templateId: template.id, context: environment ? { environmentId: environment.id } : {} });
+
+function outside(answer, required) {
+  assert.equal(answer.status, 403, answer.text);
+  assert.equal(answer.code, 'PERM_ENVIRONMENT_SCOPE', answer.text);
+  assert.equal(answer.error.details.required, required);
+}
+
+test('by name and by id, and not where it is not granted', async () => {
+  for (const place of ['dev', dev.id, dev.id.toUpperCase()]) {
+    const key = await keyOf(`target:*@${place}`);
+    const mine = await key.want(201, 'POST', '/targets', target(dev));
+    outside(await key.post('/targets', target(prod)), 'target:create');
+    assert.equal((await key.get(`/targets/${mine.id}`)).status, 200);
+    assert.equal((await key.put(`/targets/${mine.id}`, { maintenance: true })).data.maintenance, true);
+    const other = await api.want(201, 'POST', '/targets', target(prod));
+    outside(await key.get(`/targets/${other.id}`), 'target:read');
+    outside(await key.put(`/targets/${other.id}`, { maintenance: true }), 'target:update');
+    outside(await key.delete(`/targets/${other.id}`), 'target:delete');
+    assert.equal((await api.get(`/targets/${other.id}`)).data.maintenance, false);
+    assert.equal((await key.delete(`/targets/${mine.id}`)).status, 204);
+  }
+});
+
+test('what is not there, or belongs to another tenant, is 404', async () => {
+  const key = await keyOf('target:*@dev', 'environment:*@dev');
+  const stranger = s.server.client(await s.makeKey('--tenant', 'elsewhere', '--role', 'admin'));
+  const theirs = await stranger.want(201, 'POST', '/environments', { name: 'dev' });
+  for (const id of [randomUUID(), 'no-id', theirs.id]) {
+    for (const path of [`/targets/${id}`, `/environments/${id}`]) {
+      assert.equal((await key.get(path)).status, 404, path);
+      assert.equal((await key.delete(path)).status, 404, path);
+    }
+  }
+});
+
+test('a name that no environment has grants nothing, and no permission beyond the one', async () => {
+  const key = await keyOf('target:read@nowhere', 'target:update@dev');
+  assert.deepEqual((await key.get('/targets')).data, []);
+  const denied = await key.post('/targets', target(dev));
+  assert.equal(denied.code, 'PERM_DENIED');
+  assert.equal(denied.error.details.required, 'target:create');
+  const mine = await api.want(201, 'POST', '/targets', target(dev));
+  outside(await key.get(`/targets/${mine.id}`), 'target:read');
+  assert.equal((await key.put(`/targets/${mine.id}`, { maintenance: true })).status, 200);
+});
+
+test('lists hold what belongs to the environments, with their totals, filters and pages', async () => {
+  await api.want(201, 'POST', '/environments', { name: 'stage' });
+  const key = await keyOf('target:read@prod', `target:read@${dev.id}`, 'environment:read@prod', 'target:read@nowhere');
+  const onlyProd = await keyOf('target:read@prod');
+  for (let i = 0; i < 3; i++) {
+    await api.want(201, 'POST', '/targets', target(prod, { maintenance: i === 0 }));
+    await api.want(201, 'POST', '/targets', target(dev, { maintenance: true }));
+  }
+  const all = (await api.get('/targets', { query: { pageSize: '100' } })).data;
+  const inProd = all.filter((t) => t.environmentId === prod.id);
+  const seen = await onlyProd.get('/targets', { query: { pageSize: '100' } });
+  assert.deepEqual(seen.data.map((t) => t.id).sort(), inProd.map((t) => t.id).sort());
+  assert.equal(seen.body.meta.pagination.totalItems, inProd.length);
+  const page = await onlyProd.get('/targets', { query: { pageSize: '2', page: '2', sort: 'name' } });
+  assert.deepEqual(page.data.map((t) => t.name), inProd.map((t) => t.name).sort().slice(2, 4));
+  const filtered = await onlyProd.get('/targets', { query: { maintenance: 'true' } });
+  assert.equal(filtered.body.meta.pagination.totalItems, inProd.filter((t) => t.maintenance).length);
+  const asked = await onlyProd.get('/targets', { query: { environmentId: dev.id } });
+  assert.equal(asked.body.meta.pagination.totalItems, 0);
+  assert.equal((await key.get('/targets')).body.meta.pagination.totalItems, all.length);
+  assert.deepEqual((await key.get('/environments')).data.map((e) => e.name), ['prod']);
+  assert.equal((await key.get('/environments')).body.meta.pagination.totalItems, 1);
+});
+
+test('environments: its own can be changed, none can be made', async () => {
+  const key = await keyOf('environment:*@dev', 'freeze:*@dev');
+  assert.equal((await key.put(`/environments/${dev.id}`, { displayName: 'Development' })).status, 200);
+  outside(await key.put(`/environments/${prod.id}`, { displayName: 'x' }), 'environment:update');
+  outside(await key.post('/environments', { name: unique('env') }), 'environment:create');
+  const window = { start: '2030-01-01T00:00:00Z', end: '2030-01-02T00:00:00Z', reason: 'holidays' };
+  const made = await key.want(201, 'POST', `/environments/${dev.id}/freeze-windows`, window);
+  outside(await key.post(`/environments/${prod.id}/freeze-windows`, window), 'freeze:create');
+  assert.equal((await key.get(`/environments/${dev.id}/freeze-windows`)).body.meta.pagination.totalItems, 1);
+  outside(await key.get(`/environments/${prod.id}/freeze-windows`), 'freeze:read');
+  const theirs = await api.want(201, 'POST', `/environments/${prod.id}/freeze-windows`, window);
+  outside(await key.delete(`/environments/${prod.id}/freeze-windows/${theirs.id}`), 'freeze:delete');
+  assert.equal((await key.delete(`/environments/${dev.id}/freeze-windows/${theirs.id}`)).status, 404);
+  assert.equal((await key.delete(`/environments/${dev.id}/freeze-windows/${made.id}`)).status, 204);
+});
+
+test('runs by the environment of their context: start, read, act, steps, logs', async () => {
+  const key = await keyOf('workflow:read@dev', 'workflow:execute@dev');
+  const mine = await run(dev, key);
+  outside(await key.post('/workflow-runs', { templateId: template.id, context: { environmentId: prod.id } }), 'workflow:execute');
+  outside(await key.post('/workflow-runs', { templateId: template.id }), 'workflow:execute');
+  const theirs = await run(prod), nobodys = await run(undefined);
+  for (const r of [theirs, nobodys]) {
+    outside(await key.get(`/workflow-runs/${r.id}`), 'workflow:read');
+    outside(await key.get(`/workflow-runs/${r.id}/steps`), 'workflow:read');
+    outside(await key.get(`/workflow-runs/${r.id}/steps/hold`), 'workflow:read');
+    outside(await key.get(`/workflow-runs/${r.id}/steps/hold/logs`), 'workflow:read');
+    for (const action of ['pause', 'resume', 'cancel']) outside(await key.post(`/workflow-runs/${r.id}/${action}`), 'workflow:execute');
+  }
+  assert.deepEqual((await key.get('/workflow-runs')).data.map((r) => r.id), [mine.id]);
+  assert.equal((await key.get(`/workflow-runs/${mine.id}/steps`)).data.length, 1);
+  assert.equal((await key.get(`/workflow-runs/${mine.id}/steps/hold`)).status, 200);
+  assert.equal((await key.post(`/workflow-runs/${mine.id}/pause`)).status, 200);
+  assert.equal((await key.get('/workflow-templates')).code, 'PERM_DENIED'); // a template belongs to no environment
+  for (const r of [mine, theirs, nobodys]) {
+    await api.want(200, 'POST', `/workflow-runs/${r.id}/cancel`, {});
+    await reaches(api, r, 'cancelled');
+  }
+});
+
+test('streams: by header, by query and by first message', async () => {
+  const signer = new Signer(s.server.data);
+  const { tenantId } = dev;
+  const token = signer.token({ tenant_id: tenantId, roles: [], permissions: ['workflow:read@dev'] });
+  const mine = await run(dev), theirs = await run(prod);
+  for (const [r, good] of [[mine, true], [theirs, false]]) {
+    const header = new WsStream(s.server, streamOf(r), { token });
+    const query = new WsStream(s.server, streamOf(r), { query: { token } });
+    const sse = new SseStream(s.server, streamOf(r), { token });
+    for (const stream of [header, query, sse]) {
+      if (good) await stream.until((x) => x.frames.some((f) => f.type === 'synced'), 'the stream to be in step');
+      else if (stream !== sse) assert.equal((await stream.refusal()).code, 'PERM_ENVIRONMENT_SCOPE');
+      else assert.equal((await api.as(token).get(streamOf(r), { headers: { accept: 'text/event-stream' } })).code, 'PERM_ENVIRONMENT_SCOPE');
+      stream.close();
+    }
+    const late = new WsStream(s.server, streamOf(r));
+    await late.opened();
+    late.send({ type: 'auth', token });
+    if (good) await late.until((x) => x.frames.some((f) => f.type === 'synced'), 'the stream to be in step');
+    else assert.equal((await eventually(() => late.closed, 'the stream to be closed')).code, 4403);
+    late.close();
+  }
+  const nothing = new WsStream(s.server, `/workflow-runs/${randomUUID()}/stream`);
+  await nothing.opened();
+  nothing.send({ type: 'auth', token });
+  assert.equal((await eventually(() => nothing.closed, 'the stream to be closed')).code, 4404);
+  for (const r of [mine, theirs]) await api.want(200, 'POST', `/workflow-runs/${r.id}/cancel`, {});
+});
+
+test('a refusal is an entry of the audit trail', async () => {
+  const key = await keyOf('target:*@dev');
+  const other = await api.want(201, 'POST', '/targets', target(prod));
+  outside(await key.delete(`/targets/${other.id}`), 'target:delete');
+  const entry = await eventually(async () => {
+    const { data } = await api.get('/audit-events', { query: { action: 'permission.denied', resourceId: other.id } });
+    return data[0];
+  }, 'the entry');
+  assert.equal(entry.resource, 'target');
+  assert.equal(entry.metadata.code, 'PERM_ENVIRONMENT_SCOPE');
+});
+
+test('only what could grant something is taken by `key create`', async () => {
+  for (const bad of ['target:read@', 'target:fly@dev', '@dev', 'target:read@dev@prod', 'target:read@de/v', 'target:read@de v'])
+    await assert.rejects(s.makeKey('--permissions', bad), /there is no permission/, bad);
+});
