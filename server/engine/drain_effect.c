@@ -78,6 +78,9 @@ static void write_effect(struct drain *d, struct commit *c, const struct effect 
     }
 }
 
+/* Of our own making. */
+static const struct json_limits limits = {.depth = 64, .nodes = 400000};
+
 static void write_document(struct drain *d, struct commit *c)
 {
     const struct resource *resource = d->place.kind->resource;
@@ -87,7 +90,7 @@ static void write_document(struct drain *d, struct commit *c)
 
     buf_init_arena(&b, &d->arena, 1024);
     d->place.kind->document(&b, d->r, d->revision + 1, d->now_ms);
-    json = b.failed || index == NULL ? NULL : json_parse(&d->arena, buf_view(&b), NULL, NULL);
+    json = b.failed || index == NULL ? NULL : json_parse(&d->arena, buf_view(&b), &limits, NULL);
     if (json == NULL) {
         d->fx.failed = true;
         return;
@@ -127,10 +130,11 @@ static void write_run(struct drain *d, struct commit *c)
         commit_field(c, d->place.kind->name, d->place.id, S("h"), text_of(d, header_write, 0));
     }
     for (int i = 0; i < r->template->n; i++) {
-        struct str name = arena_printf(&d->arena, "s:" STR_FMT, STR_ARG(r->template->nodes[i].id));
-
-        if (r->steps[i].dirty)
-            commit_field(c, d->place.kind->name, d->place.id, name, text_of(d, run_step_write, i));
+        if (!r->steps[i].dirty)
+            continue;
+        commit_field(c, d->place.kind->name, d->place.id,
+                     arena_printf(&d->arena, "s:" STR_FMT, STR_ARG(r->template->nodes[i].id)),
+                     text_of(d, run_step_write, i));
     }
     d->wrote = r->dirty;
 }
@@ -200,6 +204,8 @@ void drain_committed_effects(struct drain *d)
                 work_begin(w);
         }
     }
+    if (d->place.kind->committed != NULL)
+        d->place.kind->committed(d->drains->worker, d->place.space, d->r, &d->fx, d->finished);
     for (int i = 0; i < d->r->template->n; i++)
         d->r->steps[i].dirty = false;
     d->r->dirty = false;

@@ -10,12 +10,15 @@
  *   OK, NULL                 nothing new: the job `job` is under way
  *   a SYS_ code              not now; asked again later
  *
+ * What an instance and the job tell about the end counts once: entries of the inbox with the id `task`.
+ *
  * `then` runs once, later, in lib/op.h's manner; the event is borrowed for the call. node and attempt of the event are
  * filled in by the caller. */
 #ifndef SERVER_ENGINE_JOB_STEP_H
 #define SERVER_ENGINE_JOB_STEP_H
 
 #include "lib/op.h"
+#include "server/code.h"
 #include "server/engine/run.h"
 #include "server/store/key.h"
 

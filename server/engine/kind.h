@@ -15,6 +15,7 @@
 #define SERVER_ENGINE_KIND_H
 
 #include "lib/json.h"
+#include "server/store/key.h"
 
 struct choose_wish;
 struct commit;
@@ -24,6 +25,7 @@ struct resource;
 struct run;
 struct run_event;
 struct template;
+struct worker;
 
 enum run_moment {
     MOMENT_STARTED,
@@ -75,6 +77,9 @@ struct run_kind {
     /* What else belongs into the drain's commit. NULL: nothing. */
     void (*write)(struct commit *c, struct arena *a, const struct run *r, const struct effects *fx, int64_t now_ms,
                   bool finished);
+    /* Behind the drain's commit: what else may be looked at now. NULL: nothing. */
+    void (*committed)(struct worker *w, struct space space, const struct run *r, const struct effects *fx,
+                      bool finished);
     /* How a line of a task's log says where it belongs: {"step_log", "nodeId": the node's id} or {"task_log", "taskId":
      * the node's id}. NULL: its tasks have no logs. */
     const char *log_frame, *log_member;

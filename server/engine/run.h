@@ -203,7 +203,7 @@ struct step {
     struct str error_type, message, reason; /* reason: why skipped, why no agent */
     bool retriable;
     struct step_attempt *attempts;
-    unsigned n_attempts;
+    unsigned n_attempts, attempts_cap;
     bool dirty;
 };
 

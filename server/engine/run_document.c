@@ -229,6 +229,7 @@ void run_step_document_write(struct buf *b, const struct run *r, int i)
     put_int(&o, "attempt", s->attempt);
     put_attempts(&o, s);
     put_blockers(&o, r, i);
+    put_text(&o, "deploymentJobId", s->job);
     if (ended)
         put_duration(&o, s->first_ms, s->finished_ms);
     put_step_error(&o, s);

@@ -57,6 +57,8 @@ void step_kill(struct move *m, int i, struct str reason); /* the cancel signal, 
 void step_choose(struct move *m, int i);
 void step_tick(struct move *m, int i);
 void step_late(struct move *m, int i, const struct run_event *e);
+bool step_more_attempts(struct arena *a, struct step *s,
+                        unsigned cap); /* room for so many, RUN_ATTEMPTS_KEPT at most */
 struct step_attempt *step_attempt(struct step *s, int64_t attempt);
 void step_touch(struct move *m, int i); /* it changed, and with it what the run shows */
 

@@ -1,4 +1,4 @@
-#include "server/engine/run.h"
+#include "server/engine/run_parts.h"
 
 #include <string.h>
 
@@ -336,8 +336,9 @@ static bool read_attempts(struct run *r, struct step *s, const struct json *list
 
     if (n == 0)
         return true;
-    s->attempts = n > RUN_ATTEMPTS_KEPT ? NULL : arena_array(r->arena, RUN_ATTEMPTS_KEPT, sizeof *s->attempts);
-    for (size_t i = 0; s->attempts != NULL && i < n; i++) {
+    if (n > RUN_ATTEMPTS_KEPT || !step_more_attempts(r->arena, s, (unsigned)n))
+        return false;
+    for (size_t i = 0; i < n; i++) {
         const struct json *j = json_at(list, i);
 
         if (!read_rows(r->arena, attempt_rows, j, &s->attempts[i]) ||
@@ -346,7 +347,7 @@ static bool read_attempts(struct run *r, struct step *s, const struct json *list
         s->attempts[i].status = (enum step_status)status;
     }
     s->n_attempts = (unsigned)n;
-    return s->attempts != NULL;
+    return true;
 }
 
 static unsigned read_agents(const struct json *list, struct str *agents, unsigned most)

@@ -171,13 +171,26 @@ struct step_attempt *step_attempt(struct step *s, int64_t attempt)
     return NULL;
 }
 
+bool step_more_attempts(struct arena *a, struct step *s, unsigned cap)
+{
+    struct step_attempt *list;
+
+    cap = cap < RUN_ATTEMPTS_KEPT ? cap : RUN_ATTEMPTS_KEPT;
+    list = cap <= s->attempts_cap ? s->attempts : arena_array(a, cap, sizeof *list);
+    if (list == NULL)
+        return false;
+    if (list != s->attempts && s->n_attempts > 0)
+        memcpy(list, s->attempts, s->n_attempts * sizeof *list);
+    s->attempts = list;
+    s->attempts_cap = cap;
+    return true;
+}
+
 static void record_attempt(struct move *m, int i, enum step_status status, bool answered)
 {
     struct step *s = &m->r->steps[i];
 
-    if (s->attempts == NULL)
-        s->attempts = arena_array(m->r->arena, RUN_ATTEMPTS_KEPT, sizeof *s->attempts);
-    if (s->attempts == NULL) {
+    if (s->n_attempts == s->attempts_cap && !step_more_attempts(m->r->arena, s, s->n_attempts * 2 + 2)) {
         m->fx->failed = true;
         return;
     }

@@ -1,4 +1,4 @@
-/* Steps that an instance carries out itself: http-request and notify.
+/* Steps that an instance carries out itself: http-request and notify; and those for which it makes a job.
  *
  * Happy path:
  * - the drain that begins the step commits a queue entry that others see only when WORK_LEASE_MS is over, and starts it;
@@ -6,12 +6,16 @@
  * - the result is appended to the run's inbox, and the transition takes the entry off the queue.
  * Failure modes: this worker dies, the entry becomes visible, a sweep hands it to another one, which reads the run and
  * sends the request again: at least once, so every request carries the step's task id as Idempotency-Key. The result
- * cannot be appended now: it is tried again until the lease would be over. */
+ * cannot be appended now: it is tried again until the lease would be over.
+ *
+ * A step of a job is begun the same way (job_step.h). Its entry stays on the queue as long as it runs, and comes up every
+ * WORK_LEASE_MS: so whatever went wrong between the job and the step is put right by whoever sees it. */
 #include "server/engine/drain_private.h"
 
 #include "lib/cidr.h"
 #include "lib/log.h"
 #include "server/agent/mask.h"
+#include "server/engine/job_step.h"
 #include "server/engine/redact.h"
 #include "server/settings.h"
 #include "server/store/lease.h"
@@ -42,7 +46,9 @@ struct work {
     struct fetch_request request;
     const struct json *expect; /* statuses; NULL: 2xx */
     bool notify;
-    struct mask *mask; /* takes the run's secrets out of answers that repeat them; NULL: there are none */
+    struct job_step job;  /* of a step BY_JOB: `type` is set */
+    struct str result_id; /* the result counts once, also when the job tells it itself */
+    struct mask *mask;    /* takes the run's secrets out of answers that repeat them; NULL: there are none */
     struct run_event result;
     unsigned tries;
 };
@@ -182,6 +188,35 @@ static bool know_secrets(struct work *w, const struct run *r, const struct json 
     return n == 0 || w->mask != NULL;
 }
 
+static const struct json *copy_json(struct work *w, const struct json *j)
+{
+    struct buf b;
+
+    if (j == NULL)
+        return NULL;
+    buf_init_arena(&b, &w->arena, 256);
+    json_write(&b, j);
+    return b.failed ? NULL : json_parse(&w->arena, buf_view(&b), NULL, NULL);
+}
+
+static void know_job(struct work *w, const struct run *r, int step, const struct json *config)
+{
+    const struct template_node *node = &r->template->nodes[step];
+
+    w->job = (struct job_step){.space = w->place.space,
+                               .run = w->place.id,
+                               .node = w->node,
+                               .task = w->task,
+                               .attempt = w->attempt,
+                               .type = node->type,
+                               .config = config,
+                               .context = copy_json(w, r->origin.context),
+                               .triggered_by = arena_str(&w->arena, r->origin.triggered_by),
+                               .timeout_ms = node->timeout_ms,
+                               .job = arena_str(&w->arena, r->steps[step].job),
+                               .arena = &w->arena};
+}
+
 static void prepare(struct work *w, const struct run *r, int step)
 {
     struct str why;
@@ -189,9 +224,11 @@ static void prepare(struct work *w, const struct run *r, int step)
 
     w->node = arena_str(&w->arena, r->template->nodes[step].id);
     w->attempt = r->steps[step].attempt;
-    w->task = run_task_id(&w->arena, r, step);
+    w->task = w->result_id = run_task_id(&w->arena, r, step);
     config = run_step_config(&w->arena, r, step, false, &why);
-    if (config != NULL && know_secrets(w, r, config))
+    if (config != NULL && r->template->nodes[step].type->executor == BY_JOB)
+        know_job(w, r, step, config);
+    else if (config != NULL && know_secrets(w, r, config))
         build_request(w, r, step, config);
 }
 
@@ -220,7 +257,7 @@ static void result_appended(void *arg, enum code c, const struct drained *d)
 static void append_result(void *arg)
 {
     struct work *w = arg;
-    enum code c = drain_append(w->drains->worker, w->place.kind, w->place.space, w->place.id, w->task, &w->result,
+    enum code c = drain_append(w->drains->worker, w->place.kind, w->place.space, w->place.id, w->result_id, &w->result,
                                &w->ops, result_appended, w);
 
     if (c != OK)
@@ -308,8 +345,79 @@ static void answered(void *arg, const struct fetch_answer *answer)
     append_result(w);
 }
 
+/* --- jobs --- */
+
+static void renewed(void *arg, enum code c, const struct taken *taken)
+{
+    (void)arg;
+    (void)c;
+    (void)taken; /* what was taken off meanwhile ends by itself: its result changes nothing */
+}
+
+static void begin_job(void *arg);
+
+static void job_again(struct work *w)
+{
+    if (++w->tries > WORK_AGAIN_MOST)
+        work_free(w);
+    else
+        timer_start(&w->timer, &w->drains->worker->loop, WORK_AGAIN_MS, begin_job, w);
+}
+
+/* Looked at again when this lease is over; not at all when the step has ended meanwhile. */
+static void leave_job(struct work *w)
+{
+    struct drains *ds = w->drains;
+    struct str member;
+
+    arena_reset(&ds->scratch);
+    member = arena_printf(&ds->scratch, "%s:" STR_FMT, w->place.tenant, STR_ARG(w->task));
+    if (member.p != NULL)
+        store_take(ds->worker->store, &ds->scratch, w->place.space.partition, 0, &member, 1, WORK_LEASE_MS, &ds->ops,
+                   renewed, ds);
+    work_free(w);
+}
+
+static void job_answered(void *arg, enum code c, const struct run_event *e)
+{
+    struct work *w = arg;
+
+    if (c == OK && e == NULL) {
+        leave_job(w);
+        return;
+    }
+    if (c != OK) {
+        job_again(w);
+        return;
+    }
+    w->result = (struct run_event){.type = e->type,
+                                   .node = w->node,
+                                   .attempt = w->attempt,
+                                   .agent = arena_str(&w->arena, e->agent),
+                                   .error_type = arena_str(&w->arena, e->error_type),
+                                   .message = arena_str(&w->arena, e->message),
+                                   .success = e->success,
+                                   .retriable = e->retriable,
+                                   .outputs = copy_json(w, e->outputs)};
+    if (e->type == EVENT_JOB_STARTED)
+        w->result_id = arena_printf(&w->arena, STR_FMT ":started", STR_ARG(w->task));
+    append_result(w);
+}
+
+static void begin_job(void *arg)
+{
+    struct work *w = arg;
+
+    if (job_step_work(w->drains->worker, &w->job, &w->ops, job_answered, w) != OK)
+        job_again(w);
+}
+
 void work_begin(struct work *w)
 {
+    if (w->job.type != NULL) {
+        begin_job(w);
+        return;
+    }
     if (w->request.url.n == 0 || w->request.fields.p == NULL ||
         !fetch_start(w->drains->fetcher, &w->request, &w->ops, answered, w))
         work_free(w); /* no memory now: the sweep comes back to it */
@@ -371,13 +479,6 @@ void work_swept(struct drains *ds, unsigned partition, struct str member)
 }
 
 /* --- leases, start and stop --- */
-
-static void renewed(void *arg, enum code c, const struct taken *taken)
-{
-    (void)arg;
-    (void)c;
-    (void)taken; /* what was taken off meanwhile ends by itself: its result changes nothing */
-}
 
 static void renew_partition(struct drains *ds, unsigned partition)
 {

@@ -44,6 +44,7 @@ static const struct field fields[] = {
     {"finishedAt",  FIELD_TIME,   FIELD_READONLY | FIELD_SORT},
     {"duration",    FIELD_NUMBER, FIELD_READONLY, .doc = "Seconds, all attempts and the time between them."},
     {"agentId",     FIELD_STRING, FIELD_READONLY | FIELD_SEARCH, .max = 64, .doc = "The agent that has or had it."},
+    {"deploymentJobId", FIELD_UUID, FIELD_READONLY, .doc = "The deployment job that carries or carried the step out."},
     {"inputs",      FIELD_OBJECT, FIELD_READONLY | FIELD_REQUIRED, .doc = "The configuration as rendered; secrets are masked."},
     {"outputs",     FIELD_OBJECT, FIELD_READONLY | FIELD_REQUIRED, .doc = "What it left behind."},
     {"error",       FIELD_OBJECT, FIELD_READONLY, .fields = error_fields, .doc = "Of the last attempt that failed."},
