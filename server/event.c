@@ -108,6 +108,8 @@ bool event_passes(struct str event, struct str filter)
         return false;
     if (nodes.n > 0) {
         struct str node = event_member(event, "nodeId");
+        if (node.p == NULL)
+            node = event_member(event, "taskId");
         if (node.p != NULL && !listed(nodes, node))
             return false;
     }

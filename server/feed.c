@@ -303,13 +303,13 @@ static bool on_batch(struct follower *follower, const struct hub_batch *batch)
             feed_want(f);
         return false;
     }
-    if (batch->ended) {
-        if (!f->synced)
-            say_synced(f);
+    /* Behind what seemed to be the end there may be more, of a job that was taken back: only the present end is one. */
+    if (batch->last >= batch->first)
+        f->ended = batch->ended;
+    if (f->ended && f->synced)
         over(f);
-    } else if (!follower->live) {
+    else if (!follower->live)
         feed_want(f);
-    }
     return true;
 }
 
@@ -319,7 +319,7 @@ static void on_live(struct follower *follower)
     bool first = !f->synced;
     f->stage = FEED_LIVE;
     say_synced(f);
-    if (f->stage == FEED_LIVE && f->over)
+    if (f->stage == FEED_LIVE && (f->over || f->ended))
         over(f);
     else if (f->stage == FEED_LIVE && first && f->spec->on_open != NULL)
         f->spec->on_open(f);

@@ -51,7 +51,8 @@ struct feed_state { /* what was read, at one instant; valid during the call */
 struct feed_spec {          /* one per stream resource, static */
     const char *kind;       /* of the document whose existence decides 404 */
     const char *channel;    /* "run": the channel is "run:<id>" */
-    const char *last;       /* type of the channel's last event; NULL: it never ends */
+    const char *part;       /* what the filter for parts of it asks for: "taskId"; NULL: "nodeId" */
+    const char *last;       /* type of the event with which it ends, until more comes; NULL: it never ends */
     const char *permission; /* of a first-message login; the route's own has been asked before otherwise */
     bool ws_only;
     bool one;   /* one feed per id: a newer one, on any instance, closes the older with 4409 */
@@ -74,12 +75,13 @@ struct feed_spec {          /* one per stream resource, static */
 
 /* Query rows of a stream route. */
 // clang-format off
-#define FEED_QUERY                                                                                                     \
+#define FEED_QUERY FEED_QUERY_OF("nodeId", "nodes")
+#define FEED_QUERY_OF(part, parts)                                                                                                     \
     {"since", FIELD_STRING, .max = 40, .pattern = "^([0-9]{1,18}:)?[0-9]{1,18}$",                                      \
      .doc = "Events after this number are sent; `epoch:number` also names the data set it belongs to."},               \
     {"types", FIELD_LIST, .item = FIELD_STRING, .max = 64, .doc = "Only events of these types, separated by commas."}, \
-    {"nodeId", FIELD_LIST, .item = FIELD_STRING, .max = 64,                                                            \
-     .doc = "Only events of these nodes, and those that belong to none; separated by commas."},                        \
+    {part, FIELD_LIST, .item = FIELD_STRING, .max = 64,                                                                \
+     .doc = "Only events of these " parts ", and those that belong to none; separated by commas."},                        \
     {"level", FIELD_ENUM, .choices = feed_levels, .doc = "Only log lines at least this grave."}
 // clang-format on
 extern const char *const feed_levels[];

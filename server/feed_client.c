@@ -171,10 +171,17 @@ static void say_subscribed(struct feed *f, const struct json *filters)
     say_send(&s);
 }
 
-static bool only_known(const struct json *filters)
+/* "nodeIds", "taskIds": as the stream calls its parts. */
+static struct str parts_name(const struct feed *f, char name[16])
+{
+    snprintf(name, 16, "%ss", feed_part(f));
+    return str_z(name);
+}
+
+static bool only_known(const struct json *filters, struct str parts)
 {
     for (struct json_iter it = json_members(filters); json_next(&it);)
-        if (!str_eqz(it.name, "types") && !str_eqz(it.name, "nodeIds") && !str_eqz(it.name, "minLevel"))
+        if (!str_eqz(it.name, "types") && !str_eq(it.name, parts) && !str_eqz(it.name, "minLevel"))
             return false;
     return true;
 }
@@ -183,14 +190,19 @@ static void on_subscribe(struct feed *f, const struct json *message)
 {
     const struct json *filters = json_get(message, "filters"), *level = json_get(filters, "minLevel");
     struct buf types = {0}, nodes = {0};
+    char name[16];
+    struct str parts = parts_name(f, name);
     const char *fault = "filters";
-    bool good = json_is(filters, JSON_OBJECT) && only_known(filters) && list_text(json_get(filters, "types"), &types) &&
-                list_text(json_get(filters, "nodeIds"), &nodes) && (level == NULL || json_is(level, JSON_STRING)) &&
+    bool good = json_is(filters, JSON_OBJECT) && only_known(filters, parts) &&
+                list_text(json_get(filters, "types"), &types) && list_text(json_get_str(filters, parts), &nodes) &&
+                (level == NULL || json_is(level, JSON_STRING)) &&
                 feed_set_filter(f, buf_view(&types), buf_view(&nodes), json_str(level), &fault);
     buf_free(&types);
     buf_free(&nodes);
     if (!good) {
-        feed_close(f, FEED_BAD_MESSAGE, "subscribe takes filters {types, nodeIds, minLevel}");
+        feed_close(f, FEED_BAD_MESSAGE,
+                   f->spec->part == NULL ? "subscribe takes filters {types, nodeIds, minLevel}"
+                                         : "subscribe takes filters {types, taskIds, minLevel}");
         return;
     }
     if (f->follower.view != NULL && !hub_refilter(&f->follower, (struct str){f->filter, f->filter_n})) {

@@ -33,6 +33,11 @@ static struct str joined(struct arena *a, const struct json *list)
     return buf_view(&b);
 }
 
+const char *feed_part(const struct feed *f)
+{
+    return f->spec->part == NULL ? "nodeId" : f->spec->part;
+}
+
 bool feed_set_filter(struct feed *f, struct str types, struct str nodes, struct str level, const char **fault)
 {
     struct buf text = {0};
@@ -49,13 +54,13 @@ bool feed_set_filter(struct feed *f, struct str types, struct str nodes, struct 
     return true;
 }
 
-static enum flow refuse_parameter(struct request *r, const char *name)
+static enum flow refuse_parameter(struct request *r, const struct feed *f, const char *name)
 {
     struct faults *faults = arena_new(&r->arena, struct faults);
     if (faults == NULL || name == NULL)
         return reply_error(r, SYS_OVERLOADED);
     faults_init(faults, &r->arena);
-    fault_add(faults, arena_printf(&r->arena, "query.%s", strcmp(name, "nodeIds") == 0 ? "nodeId" : name),
+    fault_add(faults, arena_printf(&r->arena, "query.%s", strcmp(name, "nodeIds") == 0 ? feed_part(f) : name),
               "VAL_INVALID_FORMAT", "a list of names, separated by commas, of at most %d bytes", EVENT_FILTER_MAX);
     r->faults = faults;
     return reply_error(r, VAL_FAILED);
@@ -172,9 +177,9 @@ static enum flow take_parameters(struct feed *f, struct request *r)
         since = last;
     if (since.p != NULL)
         read_since(f, since);
-    if (!feed_set_filter(f, joined(&r->arena, json_get(p, "types")), joined(&r->arena, json_get(p, "nodeId")),
+    if (!feed_set_filter(f, joined(&r->arena, json_get(p, "types")), joined(&r->arena, json_get(p, feed_part(f))),
                          json_str(json_get(p, "level")), &fault))
-        return refuse_parameter(r, fault);
+        return refuse_parameter(r, f, fault);
     return NEXT;
 }
 

@@ -47,7 +47,7 @@ struct feed {
     size_t fresh;
     char id[ID_UUID];
     uint8_t stage, unanswered;
-    bool sse, synced, over, again, warned, stalled;
+    bool sse, synced, over, ended, again, warned, stalled;
 };
 
 enum {
@@ -87,9 +87,10 @@ static inline int64_t feed_now_ms(const struct feed *f)
 /* feed.c */
 void feed_upgrade(struct feed *f);
 extern const struct follower_type feed_follower;
-void feed_free(struct feed *f);  /* the last thing that happens to it */
-void feed_watch(struct feed *f); /* is told when the caller is revoked */
-void feed_enter(struct feed *f); /* the caller is known: reads the present state, then follows */
+void feed_free(struct feed *f);              /* the last thing that happens to it */
+void feed_watch(struct feed *f);             /* is told when the caller is revoked */
+void feed_enter(struct feed *f);             /* the caller is known: reads the present state, then follows */
+const char *feed_part(const struct feed *f); /* "nodeId", "taskId" */
 bool feed_set_filter(struct feed *f, struct str types, struct str nodes, struct str level, const char **fault);
 enum code feed_room(const struct feeds *feeds, const struct caller *caller); /* OK, or what to refuse with */
 extern const struct conn_protocol feed_protocol;

@@ -46,13 +46,13 @@ struct hub_source { /* names a channel; copied */
     unsigned partition;
     int64_t epoch;      /* of the data set, as read with the state the follower starts from */
     struct str channel; /* "run:<id>" */
-    const char *last;   /* type of the event after which nothing comes, static; NULL: never ends */
+    const char *last;   /* type of the event with which it ends, static; NULL: never ends */
 };
 
 struct hub_batch {        /* events handed over at once; valid during the callback */
     struct shared *bytes; /* encoded; NULL when the filter let none through. Write it by reference */
     int64_t first, last;  /* all sequence numbers this covers, let through or not */
-    bool ended;           /* the channel's last event is among them */
+    bool ended;           /* the last of them is one that ends the channel */
 };
 
 struct follower_type {

@@ -115,8 +115,8 @@ static bool encode(struct str events, const struct encode *how, int64_t upto, in
             return false;
         if (event_passes(event, how->filter))
             event_encode(out, how->encoding, how->epoch, n, event);
-        if (how->last != NULL && str_eqz(event_member(event, "type"), how->last))
-            *ended = true;
+        if (how->last != NULL)
+            *ended = str_eqz(event_member(event, "type"), how->last);
         *seq = n;
     }
     return true;

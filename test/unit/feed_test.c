@@ -717,10 +717,37 @@ static void the_last_event_ends_the_stream(void **state)
     open_ws("{\"since\":\"8\"}");
     told();
     batch("{\"seq\":9,\"type\":\"workflow_completed\"}", 9, true);
-    assert_string_equal(told(), "workflow_completed synced end close:1000:end");
+    assert_string_equal(told(), "workflow_completed");
+    live();
+    assert_string_equal(told(), "synced end close:1000:end");
     assert_null(t.follower);
     say(WS_CLOSE, "");
     assert_true(t.over);
+}
+
+static void the_last_event_ends_a_stream_that_is_live(void **state)
+{
+    (void)state;
+    open_ws("{\"since\":\"8\"}");
+    live();
+    told();
+    batch("{\"seq\":9,\"type\":\"workflow_completed\"}", 9, true);
+    assert_string_equal(told(), "workflow_completed end close:1000:end");
+    assert_null(t.follower);
+}
+
+static void more_behind_the_last_event_goes_on(void **state)
+{
+    (void)state;
+    open_ws("{\"since\":\"8\"}");
+    told();
+    batch("{\"seq\":9,\"type\":\"workflow_completed\"}", 9, true);
+    batch("{\"seq\":10,\"type\":\"rollback_started\"}", 10, false);
+    live();
+    assert_string_equal(told(), "workflow_completed rollback_started synced");
+    assert_non_null(t.follower);
+    batch("{\"seq\":11,\"type\":\"workflow_completed\"}", 11, true);
+    assert_string_equal(told(), "workflow_completed end close:1000:end");
 }
 
 static void what_has_ended_before_ends_once_all_is_sent(void **state)
@@ -1021,6 +1048,8 @@ int main(void)
         T(a_login_that_fails_closes_with_its_code),
         T(who_says_nothing_is_closed_in_time),
         T(the_last_event_ends_the_stream),
+        T(the_last_event_ends_a_stream_that_is_live),
+        T(more_behind_the_last_event_goes_on),
         T(what_has_ended_before_ends_once_all_is_sent),
         T(the_past_comes_as_fast_as_the_socket_takes_it),
         T(what_was_only_just_written_does_not_wait_for_the_socket),
