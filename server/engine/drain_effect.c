@@ -73,6 +73,7 @@ static void write_effect(struct drain *d, struct commit *c, const struct effect 
         commit_inbox(c, e->kind, e->run, e->id, e->text);
         break;
     case EFFECT_CHOOSE:
+    case EFFECT_STATUS:
     case EFFECT_FINISHED:
         break;
     }

@@ -22,8 +22,8 @@
  *   `continue` goes on with all others and fails in the end; `pause` pauses, tells the parent's run to pause, and gives
  *   each failed target one more attempt when resumed (without a parent nobody could: it stops and fails).
  * - onUnavailableTarget, when no agent is eligible, busy ones not counted: `wait` until the job's time is over; `skip`
- *   skips what was not begun; `fail` fails the target after JOB_UNAVAILABLE_MS. Tasks of a rollback wait, or with skip
- *   and fail have that long.
+ *   skips a target that is untouched; `fail`, and `skip` otherwise, fail the task after JOB_UNAVAILABLE_MS. The tasks of a
+ *   rollback wait for the job's time as well, or JOB_UNAVAILABLE_MS.
  * - The deadline (timeoutSeconds, pauses not counted) and cancel stop what runs. The deadline fails the job with
  *   SYS_TIMEOUT and then rolls back, if that is its behaviour; a cancelled job rolls nothing back, and a rollback that is
  *   cancelled stays where it is.
@@ -106,7 +106,7 @@ bool job_task_shown(const struct run *r, int task);
 void job_task_document_write(struct buf *b, const struct run *r, int task);
 
 struct job_counts {                              /* of targets */
-    int total, completed, failed, skipped, done; /* done: all its tasks have ended */
+    int total, completed, failed, skipped, done; /* done: nothing more is to be done with it */
 };
 struct job_counts job_count(const struct run *r);
 

@@ -5,6 +5,7 @@
 /* Each kind has one line here; its owner adds it with its row. */
 static const struct run_kind *const kinds[] = {
     &workflow_kind,
+    &job_kind,
 };
 
 const struct run_kind *run_kind_find(struct str name)

@@ -137,6 +137,7 @@ enum effect_type {
     EFFECT_WORK_OVER, /* task */
     EFFECT_TIMER,     /* at: the run's next tick; 0: none */
     EFFECT_TELL, /* kind, run, id, text: an entry for the inbox of another run of the tenant, which is then drained */
+    EFFECT_STATUS,    /* a job has another public status */
     EFFECT_FINISHED /* the run has ended */
 };
 
@@ -228,6 +229,8 @@ struct run {
     struct str paused_by, pause_reason, cancelled_by, cancel_reason;
     int64_t rollback; /* enum run_rollback: what the run did is undone, by itself or (rolled_back_by) by another */
     struct str rolled_back_by;
+    int64_t batch, batch_due_ms;    /* of a job: the present batch, 0 before the first; when the next one begins */
+    int64_t told_done, told_status; /* of a job: what was last told about it */
     struct str error_code, error_message, error_node;
     struct str outputs; /* JSON */
     struct step *steps;

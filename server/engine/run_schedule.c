@@ -362,6 +362,8 @@ void run_unpause(struct move *m)
     m->r->dirty = true;
     if (m->r->deadline_ms > 0)
         m->r->deadline_ms += stood;
+    if (m->r->batch_due_ms > 0)
+        m->r->batch_due_ms += stood;
     for (int i = 0; i < m->r->template->n; i++) {
         struct step *s = &m->r->steps[i];
         bool stands =
@@ -387,8 +389,11 @@ static int64_t next_tick(const struct run *r)
 {
     int64_t next = 0;
 
-    if (r->phase == PHASE_MAIN && !r->paused && !r->cancelling && !r->timed_out)
+    if (r->phase == PHASE_MAIN && !r->paused && !r->cancelling && !r->timed_out) {
         sooner(&next, r->deadline_ms);
+        if (!r->stopping)
+            sooner(&next, r->batch_due_ms);
+    }
     for (int i = 0; i < r->template->n; i++) {
         const struct step *s = &r->steps[i];
         bool stands =

@@ -51,6 +51,8 @@ struct row {
 #define AT(m) offsetof(struct run, m)
 // clang-format off
 static const struct row header_rows[] = {
+    {"batch", NUMBER, AT(batch)},
+    {"batchDue", NUMBER, AT(batch_due_ms)},
     {"cancelReason", TEXT, AT(cancel_reason)},
     {"cancelledBy", TEXT, AT(cancelled_by)},
     {"cancelling", FLAG, AT(cancelling)},
@@ -72,6 +74,8 @@ static const struct row header_rows[] = {
     {"succeeded", NUMBER, AT(succeeded)},
     {"timedOut", FLAG, AT(timed_out)},
     {"timer", NUMBER, AT(timer_ms)},
+    {"toldDone", NUMBER, AT(told_done)},
+    {"toldStatus", NUMBER, AT(told_status)},
     {0}};
 #undef AT
 #define AT(m) offsetof(struct step, m)

@@ -320,6 +320,7 @@ void sim_apply(struct sim *s, struct run *r, const struct effects *fx)
             break;
         case EFFECT_TELL:
         case EFFECT_CHOOSE:
+        case EFFECT_STATUS:
         case EFFECT_FINISHED:
             break;
         }

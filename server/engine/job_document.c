@@ -1,0 +1,272 @@
+/* The public documents of a job (spec §8.1) and of its tasks (§8.2), members in RFC 8785 order. */
+#include "server/engine/job_parts.h"
+
+static void put_text(struct json_out *o, const char *name, struct str text)
+{
+    if (text.n > 0) {
+        json_key(o, str_z(name));
+        json_put_str(o, text);
+    }
+}
+
+static void put_z(struct json_out *o, const char *name, const char *text)
+{
+    put_text(o, name, str_z(text));
+}
+
+static void put_time(struct json_out *o, const char *name, int64_t ms)
+{
+    if (ms > 0) {
+        json_key(o, str_z(name));
+        json_put_time(o, ms);
+    }
+}
+
+static void put_int(struct json_out *o, const char *name, int64_t v)
+{
+    json_key(o, str_z(name));
+    json_put_int(o, v);
+}
+
+static void put_member(struct json_out *o, const char *name, const struct json *object, const char *member)
+{
+    put_text(o, name, json_str(json_get(object, member)));
+}
+
+static void put_duration(struct json_out *o, int64_t from_ms, int64_t to_ms)
+{
+    if (from_ms > 0 && to_ms >= from_ms) {
+        json_key(o, S("duration"));
+        json_put_real(o, (double)(to_ms - from_ms) / 1000);
+    }
+}
+
+/* --- the job --- */
+
+int64_t job_progress(const struct job_counts *counts)
+{
+    return counts->total == 0 ? 100 : (int64_t)counts->done * 100 / counts->total;
+}
+
+static void put_job_error(struct json_out *o, const struct run *r)
+{
+    const struct job *job = job_of(r);
+    int step = r->error_node.n > 0 ? template_find(r->template, r->error_node) : -1;
+
+    if (r->error_code.n == 0)
+        return;
+    json_key(o, S("error"));
+    json_open(o, '{');
+    put_text(o, "code", r->error_code);
+    put_text(o, "message", r->error_message);
+    if (step >= 0)
+        put_text(o, "targetId", job->targets[job->tasks[step].target].id);
+    json_close(o, '}');
+}
+
+/* Those that were left out, and why (W19). */
+static void put_skipped(struct json_out *o, const struct run *r)
+{
+    const struct job *job = job_of(r);
+
+    json_key(o, S("skipped"));
+    json_open(o, '[');
+    for (int k = 0; k < job->n_targets; k++) {
+        const struct job_target *t = &job->targets[k];
+        const struct step *deploy = job_step(r, t, JOB_DEPLOY);
+
+        if (deploy->status != STEP_SKIPPED)
+            continue;
+        json_open(o, '{');
+        json_key(o, S("reason"));
+        json_put_str(o, deploy->reason.p == NULL ? S("") : deploy->reason);
+        put_text(o, "targetId", t->id);
+        put_text(o, "targetName", t->name);
+        json_close(o, '}');
+    }
+    json_close(o, ']');
+}
+
+static struct str previous_release(const struct job *job)
+{
+    struct str id = STR_NONE;
+
+    for (int k = 0; k < job->n_targets && id.n == 0; k++)
+        id = json_str(json_path(job->targets[k].json, S("previous.id")));
+    return id;
+}
+
+static void put_places(struct json_out *o, const struct job *job)
+{
+    put_member(o, "environmentId", json_get(job->plan, "environment"), "id");
+    put_member(o, "environmentName", json_get(job->plan, "environment"), "name");
+}
+
+void job_document(struct buf *b, const struct run *r, int64_t revision, int64_t now)
+{
+    const struct job *job = job_of(r);
+    const struct json *plan = job->plan, *release = json_get(plan, "release");
+    struct job_counts counts = job_count(r);
+    struct json_out o;
+
+    json_out_init(&o, b);
+    json_open(&o, '{');
+    put_int(&o, "batch", r->batch);
+    put_text(&o, "cancelReason", r->cancel_reason);
+    put_text(&o, "cancelledBy", r->cancelled_by);
+    put_int(&o, "completedTargets", counts.completed);
+    put_time(&o, "createdAt", r->origin.created_ms);
+    put_member(&o, "createdBy", plan, "createdBy");
+    put_duration(&o, r->started_ms, r->finished_ms);
+    put_places(&o, job);
+    put_job_error(&o, r);
+    put_int(&o, "failedTargets", counts.failed);
+    put_time(&o, "finishedAt", r->finished_ms);
+    put_text(&o, "id", r->origin.id);
+    put_text(&o, "pauseReason", r->pause_reason);
+    put_text(&o, "pausedBy", r->paused_by);
+    put_text(&o, "previousReleaseId", previous_release(job));
+    put_int(&o, "progress", job_progress(&counts));
+    put_member(&o, "promotionId", plan, "promotionId");
+    put_member(&o, "releaseId", release, "id");
+    put_member(&o, "releaseName", release, "name");
+    put_int(&o, "revision", revision);
+    put_member(&o, "rollbackId", plan, "rollbackId");
+    put_member(&o, "rollbackOf", plan, "rollbackOf");
+    put_text(&o, "rolledBackBy", r->rolled_back_by);
+    put_skipped(&o, r);
+    put_int(&o, "skippedTargets", counts.skipped);
+    put_time(&o, "startedAt", r->started_ms);
+    put_z(&o, "status", job_status_name(r));
+    put_member(&o, "strategy", plan, "strategy");
+    json_key(&o, S("strategyConfig"));
+    if (json_is(json_get(plan, "config"), JSON_OBJECT))
+        json_put(&o, json_get(plan, "config"));
+    else
+        json_put_raw(&o, S("{}"));
+    put_text(&o, "tenantId", r->origin.tenant);
+    put_int(&o, "totalBatches", job->n_batches);
+    put_int(&o, "totalTargets", counts.total);
+    put_time(&o, "updatedAt", now);
+    put_text(&o, "workflowNodeId", job->parent_node);
+    put_text(&o, "workflowRunId", job->parent_run);
+    json_close(&o, '}');
+}
+
+/* --- a task --- */
+
+static void put_task_error(struct json_out *o, const char *name, const struct step *s)
+{
+    if (s->error_type.n == 0 || s->status == STEP_SUCCEEDED || s->status == STEP_SKIPPED)
+        return;
+    json_key(o, str_z(name));
+    json_open(o, '{');
+    json_key(o, S("message"));
+    json_put_str(o, s->message.p == NULL ? S("") : s->message);
+    json_key(o, S("retriable"));
+    json_put_bool(o, s->retriable);
+    put_text(o, "type", s->error_type);
+    json_close(o, '}');
+}
+
+static void put_blocker(struct json_out *o, const char *type, struct str task, struct str why)
+{
+    json_open(o, '{');
+    put_text(o, "reason", why);
+    put_text(o, "taskId", task);
+    put_z(o, "type", type);
+    json_close(o, '}');
+}
+
+/* What stands between the task and its going on: {type: pause|batch|task|room|agent|timer, taskId?, reason?}. */
+static void put_blockers(struct json_out *o, const struct run *r, int i)
+{
+    const struct job *job = job_of(r);
+    const struct step *s = &r->steps[i], *deploy = job_step(r, &job->targets[job->tasks[i].target], JOB_DEPLOY);
+    const struct job_target *t = &job->targets[job->tasks[i].target];
+    bool pending = s->status == STEP_PENDING, later = t->batch > r->batch;
+    bool after = pending && job->tasks[i].type == JOB_CHECK && deploy->status != STEP_SUCCEEDED;
+
+    json_key(o, S("blockedBy"));
+    json_open(o, '[');
+    if (r->paused && (pending || s->status == STEP_RETRYING || (s->status == STEP_READY && s->agent.n == 0)))
+        put_blocker(o, "pause", STR_NONE, r->pause_reason);
+    if (pending && later)
+        put_blocker(o, "batch", STR_NONE, STR_NONE);
+    if (after)
+        put_blocker(o, "task", r->template->nodes[t->task[JOB_DEPLOY]].id, STR_NONE);
+    if (pending && !later && !after && r->started_ms > 0 && !r->paused && job->max_concurrent > 0)
+        put_blocker(o, "room", STR_NONE, S("maxConcurrent"));
+    if (s->status == STEP_READY && !s->accepted)
+        put_blocker(o, "agent", STR_NONE, s->reason);
+    if (s->status == STEP_RETRYING)
+        put_blocker(o, "timer", STR_NONE, STR_NONE);
+    json_close(o, ']');
+}
+
+static void put_attempt(struct json_out *o, const struct step_attempt *a)
+{
+    json_open(o, '{');
+    put_int(o, "attempt", a->attempt);
+    if (a->error_type.n > 0) {
+        json_key(o, S("error"));
+        json_open(o, '{');
+        put_text(o, "message", a->message);
+        put_text(o, "type", a->error_type);
+        json_close(o, '}');
+    }
+    put_time(o, "finishedAt", a->finished_ms);
+    put_text(o, "lateResult", a->late);
+    put_time(o, "startedAt", a->started_ms);
+    put_z(o, "status", step_status_name(a->status));
+    json_close(o, '}');
+}
+
+static void put_attempts(struct json_out *o, const struct step *s)
+{
+    json_key(o, S("attempts"));
+    json_open(o, '[');
+    for (unsigned k = 0; k < s->n_attempts; k++)
+        put_attempt(o, &s->attempts[k]);
+    json_close(o, ']');
+}
+
+void job_task_document_write(struct buf *b, const struct run *r, int i)
+{
+    const struct job *job = job_of(r);
+    const struct job_target *t = &job->targets[job->tasks[i].target];
+    const struct step *s = &r->steps[i];
+    bool ended = step_status_ended(s->status);
+    struct json_out o;
+
+    json_out_init(&o, b);
+    json_open(&o, '{');
+    put_text(&o, "agentId", s->agent);
+    put_int(&o, "attempt", s->attempt);
+    put_attempts(&o, s);
+    put_int(&o, "batch", t->batch);
+    put_blockers(&o, r, i);
+    if (ended)
+        put_duration(&o, s->first_ms, s->finished_ms);
+    put_task_error(&o, "error", s);
+    if (ended)
+        put_time(&o, "finishedAt", s->finished_ms);
+    put_text(&o, "id", r->template->nodes[i].id);
+    put_text(&o, "jobId", r->origin.id);
+    put_int(&o, "maxAttempts", r->template->nodes[i].retry.attempts);
+    if (!ended || s->error_type.n == 0)
+        put_text(&o, "message", s->message);
+    if (s->progress >= 0)
+        put_int(&o, "progress", s->progress);
+    put_text(&o, "reason", s->reason);
+    if (s->outputs.n > 0) {
+        json_key(&o, S("result"));
+        json_put_raw(&o, s->outputs);
+    }
+    put_time(&o, "startedAt", s->first_ms);
+    put_z(&o, "status", job_task_status_name(r, i));
+    put_text(&o, "targetId", t->id);
+    put_text(&o, "targetName", t->name);
+    put_z(&o, "type", job_task_types[job->tasks[i].type]);
+    json_close(&o, '}');
+}

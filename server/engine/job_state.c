@@ -1,0 +1,123 @@
+/* What the steps of a job come to: of its targets, of its tasks, and as a whole. */
+#include "server/engine/job_parts.h"
+
+const char *const job_statuses[] = {"pending",      "running",         "paused", "cancelling",
+                                    "rolling_back", "succeeded",       "failed", "cancelled",
+                                    "rolled_back",  "rollback_failed", NULL};
+const char *const job_task_statuses[] = {"pending",   "assigned", "running",   "succeeded", "failed",
+                                         "timed_out", "skipped",  "cancelled", NULL};
+
+static enum job_status rolled(int64_t rollback)
+{
+    return rollback == ROLLBACK_RUNNING ? JOB_STATUS_ROLLING_BACK
+           : rollback == ROLLBACK_DONE  ? JOB_STATUS_ROLLED_BACK
+                                        : JOB_STATUS_ROLLBACK_FAILED;
+}
+
+static enum job_status ended(const struct run *r)
+{
+    if (r->rolled_back_by.n > 0)
+        return rolled(r->rollback);
+    if (r->status == RUN_CANCELLED)
+        return JOB_STATUS_CANCELLED;
+    if (r->rollback != ROLLBACK_NONE)
+        return rolled(r->rollback);
+    return r->status == RUN_SUCCEEDED ? JOB_STATUS_SUCCEEDED : JOB_STATUS_FAILED;
+}
+
+enum job_status job_status(const struct run *r)
+{
+    if (r->phase == PHASE_OVER)
+        return ended(r);
+    if (r->cancelling)
+        return JOB_STATUS_CANCELLING;
+    if (r->paused)
+        return JOB_STATUS_PAUSED;
+    if (r->rollback == ROLLBACK_RUNNING)
+        return JOB_STATUS_ROLLING_BACK;
+    return r->started_ms == 0 ? JOB_STATUS_PENDING : JOB_STATUS_RUNNING;
+}
+
+const char *job_status_name(const struct run *r)
+{
+    return job_statuses[job_status(r)];
+}
+
+/* --- targets --- */
+
+static bool failed(const struct step *s)
+{
+    return s != NULL && (s->status == STEP_FAILED || s->status == STEP_TIMED_OUT);
+}
+
+bool job_target_done(const struct run *r, const struct job_target *t)
+{
+    const struct step *deploy = job_step(r, t, JOB_DEPLOY), *check = job_step(r, t, JOB_CHECK);
+
+    if (!step_status_ended(deploy->status))
+        return false;
+    return deploy->status != STEP_SUCCEEDED || check == NULL || step_status_ended(check->status);
+}
+
+bool job_target_failed(const struct run *r, const struct job_target *t)
+{
+    return failed(job_step(r, t, JOB_DEPLOY)) || failed(job_step(r, t, JOB_CHECK));
+}
+
+/* Of the present attempt: an agent has it or had it, or more than one was asked. Of those before: an agent had it, for
+ * where nobody is found there is no further attempt but a person's. */
+bool job_target_touched(const struct run *r, const struct job_target *t)
+{
+    const struct step *s = job_step(r, t, JOB_DEPLOY);
+    bool touched = s->first_ms > 0 || s->agent.n > 0 || s->assignment > 1;
+
+    for (unsigned k = 0; k < s->n_attempts && !touched; k++)
+        touched = s->attempts[k].status != STEP_CANCELLED && s->attempts[k].status != STEP_SKIPPED &&
+                  !str_eqz(s->attempts[k].error_type, "no_agent");
+    return touched;
+}
+
+static bool completed(const struct run *r, const struct job_target *t)
+{
+    const struct step *check = job_step(r, t, JOB_CHECK);
+
+    return job_step(r, t, JOB_DEPLOY)->status == STEP_SUCCEEDED && (check == NULL || check->status == STEP_SUCCEEDED);
+}
+
+struct job_counts job_count(const struct run *r)
+{
+    const struct job *job = job_of(r);
+    struct job_counts c = {.total = job->n_targets};
+
+    for (int i = 0; i < job->n_targets; i++) {
+        const struct job_target *t = &job->targets[i];
+
+        c.completed += completed(r, t);
+        c.failed += job_target_failed(r, t);
+        c.skipped += job_step(r, t, JOB_DEPLOY)->status == STEP_SKIPPED;
+        c.done += job_target_done(r, t);
+    }
+    return c;
+}
+
+/* --- tasks --- */
+
+const char *job_task_status_name(const struct run *r, int task)
+{
+    // clang-format off
+    static const char *const names[STEP_STATUSES] = {
+        [STEP_PENDING]  = "pending",  [STEP_READY]     = "pending",   [STEP_RUNNING]   = "running",
+        [STEP_WAITING]  = "pending",  [STEP_RETRYING]  = "pending",   [STEP_SUCCEEDED] = "succeeded",
+        [STEP_FAILED]   = "failed",   [STEP_TIMED_OUT] = "timed_out", [STEP_CANCELLED] = "cancelled",
+        [STEP_SKIPPED]  = "skipped"};
+    // clang-format on
+    const struct step *s = &r->steps[task];
+
+    return s->status == STEP_READY && s->agent.n > 0 ? "assigned" : names[s->status];
+}
+
+bool job_task_shown(const struct run *r, int task)
+{
+    return job_of(r)->tasks[task].type != JOB_ROLLBACK || r->steps[task].status != STEP_PENDING ||
+           r->steps[task].attempt > 0;
+}
