@@ -60,7 +60,7 @@ static void on_resume(struct move *m, const struct run_event *e)
     if (m->r->template->kind->resumed != NULL)
         m->r->template->kind->resumed(m);
     for (int i = 0; i < m->r->template->n; i++)
-        step_tell_job(m, i, &(struct run_event){.type = EVENT_RESUME, .by = e->by});
+        step_resume_job(m, i, e->by);
 }
 
 static void on_cancel(struct move *m, const struct run_event *e)

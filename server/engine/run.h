@@ -183,6 +183,7 @@ struct step {
     bool caught, poisoned; /* of an ended step: its failure is dealt with; a failure upstream skipped it */
     bool cancelling;       /* the cancel signal is out */
     bool expired;          /* ... because its time is up */
+    bool resume;           /* the run was resumed while the step's job was not known yet: to be told */
     int64_t order;         /* 1, 2, ... in which steps succeeded */
     int64_t first_ms;      /* start of the first attempt */
     int64_t started_ms, finished_ms;

@@ -90,3 +90,14 @@ void step_tell_job(struct move *m, int i, const struct run_event *e)
     if (s->status == STEP_RUNNING && s->job.n > 0)
         effect_tell(m, "job", s->job, STR_NONE, e);
 }
+
+void step_resume_job(struct move *m, int i, struct str by)
+{
+    struct step *s = &m->r->steps[i];
+
+    step_tell_job(m, i, &(struct run_event){.type = EVENT_RESUME, .by = by});
+    if (s->status != STEP_RUNNING || node_of(m, i)->type->executor != BY_JOB || s->job.n > 0)
+        return;
+    s->resume = true;
+    step_touch(m, i);
+}

@@ -86,6 +86,7 @@ void effect_task(struct move *m, enum effect_type type, int step, struct str age
 /* An event for another run of the tenant; `id` (STR_NONE: none) makes a repetition drop. Texts live as long as the move. */
 void effect_tell(struct move *m, const char *kind, struct str run, struct str id, const struct run_event *e);
 void step_tell_job(struct move *m, int i, const struct run_event *e); /* when it has one, and is running */
+void step_resume_job(struct move *m, int i, struct str by);           /* now, or when it is known */
 struct str keep(struct move *m, struct str s); /* a copy in the run's arena, cut to RUN_TEXT_MAX; marks failure */
 
 /* run_frame.c: the events of spec §13.3 */

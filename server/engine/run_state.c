@@ -103,6 +103,7 @@ static const struct row step_rows[] = {
     {"poisoned", FLAG, AT(poisoned)},
     {"progress", NUMBER, AT(progress)},
     {"reason", TEXT, AT(reason)},
+    {"resume", FLAG, AT(resume)},
     {"retriable", FLAG, AT(retriable)},
     {"started", NUMBER, AT(started_ms)},
     {"waitsAgent", FLAG, AT(waits_agent)},

@@ -87,7 +87,7 @@ static void clear_attempt(struct step *s)
 {
     s->attempt++;
     s->assignment = 0;
-    s->accepted = s->waits_agent = s->cancelling = s->expired = false;
+    s->accepted = s->waits_agent = s->cancelling = s->expired = s->resume = false;
     s->started_ms = s->finished_ms = s->due_ms = s->accept_ms = s->expires_ms = s->cancel_ms = 0;
     s->progress = -1;
     s->n_refused = s->n_asked = 0;

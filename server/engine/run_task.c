@@ -311,6 +311,9 @@ void task_job_started(struct move *m, const struct run_event *e)
         return;
     if (s != NULL && s->job.n == 0) {
         s->job = keep(m, e->agent);
+        if (s->resume)
+            step_resume_job(m, i, S("engine"));
+        s->resume = false;
         step_touch(m, i);
     } else if (attempt == NULL || !attempt->answered) {
         effect_tell(m, "job", e->agent, STR_NONE,

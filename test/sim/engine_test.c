@@ -15,7 +15,7 @@
 enum { RUNS = 100000, BUG_RUNS = 10000, PER_TEMPLATE = 8, THREADS = 4, FAULTS_MIN = 5 };
 
 static const char *const bug_names[SIM_BUGS] = {"none", "a second result counts", "resuming forgets the timers",
-                                                "a change is not written"};
+                                                "a change is not written", "a job is not told to stop"};
 
 struct player {
     struct sim sim;
@@ -41,6 +41,19 @@ static void player_fini(struct player *p)
     arena_fini(&p->arena);
 }
 
+static void count_template(struct sim_coverage *c, const struct template *t)
+{
+    c->policies[t->on_failure]++;
+    for (int i = 0; i < t->n; i++) {
+        c->joins[t->nodes[i].join]++;
+        c->failures[t->nodes[i].on_failure]++;
+        c->roles[t->nodes[i].role]++;
+        c->executors[t->nodes[i].type->executor]++;
+    }
+    for (int i = 0; i < t->n_edges; i++)
+        c->edges[t->edges[i].on]++;
+}
+
 static bool play(struct player *p, uint64_t seed, enum sim_bug bug)
 {
     if (p->template_seed != seed / PER_TEMPLATE) {
@@ -48,6 +61,8 @@ static bool play(struct player *p, uint64_t seed, enum sim_bug bug)
         p->template_seed = seed / PER_TEMPLATE;
         p->t = sim_template(&p->arena, p->template_seed, &p->definition);
         p->invalid += p->t == NULL;
+        if (p->t != NULL)
+            count_template(&p->coverage, p->t);
     }
     return p->t == NULL || sim_play(&p->sim, seed, p->t, bug, &p->coverage);
 }
@@ -92,11 +107,47 @@ static const char *step_name(int s)
     return step_status_name((enum step_status)s);
 }
 
+/* A line of counts, none of which may be 0. */
+static unsigned line(const char *title, const char *const *names, const uint64_t *counts, size_t n)
+{
+    unsigned empty = 0;
+
+    printf("%-16s", title);
+    for (size_t i = 0; i < n; i++) {
+        printf(" %s %llu", names[i], (unsigned long long)counts[i]);
+        empty += counts[i] == 0;
+    }
+    printf("\n");
+    return empty;
+}
+
+static unsigned lines(const struct sim_coverage *c)
+{
+    static const char *const joins[] = {"all", "any"}, *const failures[] = {"fail", "continue", "pause", "goto"},
+                             *const edges[] = {"success", "failure", "always", "goto"},
+                             *const policies[] = {"fail-fast", "continue", "rollback"},
+                             *const roles[] = {"ordinary", "compensating", "finally"},
+                             *const executors[] = {"agent", "server", "timer", "job"},
+                             *const fates[JOB_FATES] = {"made",    "late", "known",  "unwanted",
+                                                        "stopped", "deaf", "paused", "resumed"};
+    unsigned empty = 0;
+
+    printf("\n");
+    empty += line("join", joins, c->joins, ARRAY_LEN(joins));
+    empty += line("onFailure", failures, c->failures, ARRAY_LEN(failures));
+    empty += line("edge", edges, c->edges, ARRAY_LEN(edges));
+    empty += line("policy", policies, c->policies, ARRAY_LEN(policies));
+    empty += line("role", roles, c->roles, ARRAY_LEN(roles));
+    empty += line("executor", executors, c->executors, ARRAY_LEN(executors));
+    return empty + line("jobs", fates, c->jobs, ARRAY_LEN(fates));
+}
+
 static unsigned tables(const struct sim_coverage *c)
 {
     unsigned empty = table("run x event", run_name, RUN_STATUSES, c->run);
 
     empty += table("step x event", step_name, STEP_STATUSES, c->step);
+    empty += lines(c);
     printf("\n%llu runs (%llu succeeded, %llu failed, %llu cancelled), %llu events, %llu frames, %llu faults (%.1f %% "
            "of the "
            "events), %llu commits lost, %llu reloads compared\n",

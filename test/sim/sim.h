@@ -1,6 +1,9 @@
 /* A world for the run engine: a fake clock, a store, agents, servers and people, and bad luck in all of them.
  * Everything follows from a seed, so any failure replays: `engine_test --seed N`.
  *
+ * A few steps are carried out by jobs, other runs that are only hinted at: an instance makes one, perhaps late, perhaps twice
+ * telling; it runs, pauses the run now and then, and stops when it is told to, mostly.
+ *
  * The store keeps what a commit wrote; a drain works on what the last one left, or on a run loaded anew. Bad luck: events doubled, answers late or
  * lost, agents that vanish, refuse, or come back, clocks that jump, transitions whose commit never happens, and events
  * that make no sense at all. */
@@ -30,14 +33,32 @@ enum sim_bug {
     BUG_SECOND_RESULT,   /* a result for an ended step counts */
     BUG_FORGOTTEN_TIMER, /* resuming forgets the timers that stood still */
     BUG_LOST_WRITE,      /* a changed step is not written */
+    BUG_JOB_LEFT,        /* a job is not told to stop */
     SIM_BUGS
 };
 
 /* --- the world --- */
 
+enum { SIM_JOBS = 256 };
 enum { SIM_AGENTS = 4, SIM_TASKS = 256, SIM_PLANS = 4096, SIM_STEPS_MAX = 20000 };
 
+enum sim_job_fate {
+    JOB_MADE,
+    JOB_MADE_LATE,
+    JOB_KNOWN,
+    JOB_UNWANTED,
+    JOB_STOPPED,
+    JOB_DEAF,
+    JOB_PAUSED,
+    JOB_RESUMED,
+    JOB_FATES
+};
+
 struct sim_coverage {
+    uint64_t jobs[JOB_FATES];
+    /* of the templates, by node or edge */
+    uint64_t joins[2], failures[NODE_GOTO + 1], edges[ON_GOTO + 1], policies[TEMPLATE_ROLLBACK + 1],
+        roles[ROLE_FINALLY + 1], executors[BY_JOB + 1];
     uint64_t run[RUN_STATUSES][EVENT_TYPES];
     uint64_t step[STEP_STATUSES][EVENT_TYPES];
     uint64_t runs, events, frames, crashes, reloads, faults, ended[RUN_STATUSES];
@@ -46,7 +67,7 @@ struct sim_coverage {
 struct sim_plan { /* something that will come */
     int64_t at;
     uint64_t order;
-    enum { PLAN_EVENT, PLAN_TIMER, PLAN_AGENT_GETS, PLAN_PERSON } kind;
+    enum { PLAN_EVENT, PLAN_TIMER, PLAN_AGENT_GETS, PLAN_PERSON, PLAN_JOB } kind;
     struct run_event event;
 };
 
@@ -54,6 +75,12 @@ struct sim_task { /* at an agent */
     struct str id;
     int agent;
     bool open, cancelled, done;
+};
+
+struct sim_job {
+    struct str id, node;
+    int64_t attempt;
+    bool known, cancelled, done, paused;
 };
 
 struct sim {
@@ -84,6 +111,9 @@ struct sim {
     struct sim_task tasks[SIM_TASKS];
     unsigned n_tasks;
 
+    struct sim_job jobs[SIM_JOBS];
+    unsigned n_jobs;
+
     struct sim_plan *plans;
     unsigned n_plans;
     uint64_t order;
@@ -108,6 +138,8 @@ void sim_drain(struct sim *s);
 /* What effects mean out there, once they are committed. */
 void sim_apply(struct sim *s, struct run *r, const struct effects *fx);
 void sim_agent_gets(struct sim *s, const struct run_event *e);
+void sim_job(struct sim *s, const struct run_event *e); /* an instance sees to a step that wants one */
+struct sim_job *sim_job_find(struct sim *s, struct str id);
 void sim_person(struct sim *s);
 int sim_choose(struct sim *s);
 struct str sim_agent_id(int agent);

@@ -170,6 +170,40 @@ static void remember(const struct run *r, const struct effects *fx, struct befor
     b->frames = count_frames(fx);
 }
 
+static bool told(const struct effects *fx, struct str job, enum run_event_type type, struct arena *a)
+{
+    for (size_t i = 0; i < fx->n; i++) {
+        struct run_event e;
+
+        if (fx->list[i].type == EFFECT_TELL && str_eq(fx->list[i].run, job) &&
+            run_event_read(a, fx->list[i].text, &e) && e.type == type)
+            return true;
+    }
+    return false;
+}
+
+/* A job that is announced is taken, or told to stop, unless its end is known already. One that is taken hears that the run
+ * goes on. */
+static void check_told(struct sim *s, const struct run *r, const struct run_event *e, const struct effects *fx,
+                       const struct before *b)
+{
+    int at = template_find(s->t, e->node);
+    bool answered = false;
+
+    for (unsigned k = 0; at >= 0 && k < r->steps[at].n_attempts; k++)
+        answered = answered || (r->steps[at].attempts[k].attempt == e->attempt && r->steps[at].attempts[k].answered);
+    if (e->type == EVENT_JOB_STARTED && e->agent.n > 0 && !answered &&
+        (at < 0 || !str_eq(r->steps[at].job, e->agent))) {
+        s->coverage->jobs[JOB_UNWANTED]++;
+        if (!told(fx, e->agent, EVENT_CANCEL, &s->scratch))
+            sim_fault(s, "a job that nobody waits for was not told to stop");
+    }
+    for (int i = 0; e->type == EVENT_RESUME && b->paused && !r->paused && i < s->t->n; i++)
+        if (r->steps[i].status == STEP_RUNNING && r->steps[i].job.n > 0 &&
+            !told(fx, r->steps[i].job, EVENT_RESUME, &s->scratch))
+            sim_fault(s, "the job of step " STR_FMT " was not told to go on", STR_ARG(s->t->nodes[i].id));
+}
+
 static void check_transition(struct sim *s, const struct run *r, const struct run_event *e, const struct effects *fx,
                              const struct before *b)
 {
@@ -226,6 +260,7 @@ static void transition(struct sim *s, struct run *r, const struct run_event *e, 
     run_transition(r, e, s->now, fx);
     bug_after(s, r, e, fx);
     check_transition(s, r, e, fx, &before);
+    check_told(s, r, e, fx, &before);
 }
 
 /* Carries out EFFECT_CHOOSE within the drain, as the real one does. */
@@ -471,6 +506,8 @@ static void happen(struct sim *s)
     }
     if (p.kind == PLAN_PERSON)
         sim_person(s);
+    else if (p.kind == PLAN_JOB)
+        sim_job(s, &p.event);
     else if (p.kind == PLAN_AGENT_GETS)
         sim_agent_gets(s, &p.event);
     else if (speaker_away(s, &p))

@@ -21,6 +21,7 @@ bool dice_percent(struct dice *d, unsigned percent)
 struct maker {
     struct dice dice;
     struct json_out o;
+    bool job[64];          /* node is carried out by a job */
     int n, ordinary, undo; /* nodes: [0, ordinary) ordinary, [ordinary, undo) compensating, [undo, n) finally */
 };
 
@@ -127,6 +128,7 @@ static void node(struct maker *m, int i)
 {
     unsigned kind = dice_below(&m->dice, ARRAY_LEN(kinds));
 
+    m->job[i] = dice_percent(&m->dice, 12);
     json_open(&m->o, '{');
     put_id(m, "id", i);
     put(m, "type", kinds[kind].key);
@@ -222,10 +224,25 @@ static void graph(struct maker *m)
     put_number(m, "timeoutSeconds", 60 + dice_below(&m->dice, dice_percent(&m->dice, 80) ? 80000 : 600));
 }
 
+/* The step types that jobs carry out want promotions and releases; this one wants nothing. */
+static void give_jobs(const struct maker *m, const struct template *t)
+{
+    static const struct field none[] = {{0}};
+    static const struct step_type by_job = {
+        .key = "job", .name = "Job", .category = "deploy", .executor = BY_JOB, .config = none, .outputs = none};
+
+    for (int i = 0; i < t->n; i++)
+        if (m->job[i]) {
+            t->nodes[i].type = &by_job;
+            t->nodes[i].config = NULL;
+        }
+}
+
 const struct template *sim_template(struct arena *a, uint64_t seed, struct str *definition)
 {
     struct template_report *report = arena_new(a, struct template_report);
     struct maker m = {.dice = {seed * 2 + 1}};
+    const struct template *t;
     struct json *j;
     struct buf b;
 
@@ -240,5 +257,8 @@ const struct template *sim_template(struct arena *a, uint64_t seed, struct str *
     json_close(&m.o, '}');
     *definition = buf_view(&b);
     j = json_parse(a, *definition, NULL, &(struct json_fault){0});
-    return j == NULL ? NULL : template_parse(a, j, report);
+    t = j == NULL ? NULL : template_parse(a, j, report);
+    if (t != NULL)
+        give_jobs(&m, t);
+    return t;
 }

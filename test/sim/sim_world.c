@@ -53,6 +53,9 @@ void sim_append(struct sim *s, const struct run_event *e)
         sim_fault(s, "the inbox is full");
         return;
     }
+    for (unsigned i = 0; e->type == EVENT_WORK_COMPLETED && i < s->n_jobs; i++)
+        if (str_eq(s->jobs[i].node, e->node) && s->jobs[i].attempt == e->attempt)
+            s->jobs[i].done = true;
     buf_init_arena(&b, &s->arena, 128);
     run_event_write(&b, e);
     s->inbox[s->inbox_n++] = buf_view(&b);
@@ -197,6 +200,93 @@ static void cancel_task(struct sim *s, const struct run_event *e)
     say(s, dice_below(&s->dice, 20000), &answer);
 }
 
+/* --- jobs --- */
+
+struct sim_job *sim_job_find(struct sim *s, struct str id)
+{
+    for (unsigned i = 0; i < s->n_jobs; i++)
+        if (str_eq(s->jobs[i].id, id))
+            return &s->jobs[i];
+    return NULL;
+}
+
+static void end_job(struct sim *s, const struct sim_job *job, int64_t delay)
+{
+    struct run_event e = {.type = EVENT_WORK_COMPLETED, .node = job->node, .attempt = job->attempt};
+
+    result(s, &e);
+    say(s, delay, &e);
+}
+
+static struct sim_job *make_job(struct sim *s, const struct run_event *e, struct str id)
+{
+    struct sim_job *job = &s->jobs[s->n_jobs++];
+    int64_t delay = how_long(s);
+
+    *job = (struct sim_job){.id = id, .node = e->node, .attempt = e->attempt};
+    s->coverage->jobs[JOB_MADE]++;
+    if (dice_percent(&s->dice, 8)) { /* it wants to be looked at by somebody */
+        struct run_event pause = {.type = EVENT_PAUSE, .by = id, .reason = S("a target failed")};
+
+        s->coverage->jobs[JOB_PAUSED]++;
+        job->paused = true;
+        sim_plan(s, delay, PLAN_EVENT, &pause);
+    } else {
+        end_job(s, job, delay);
+    }
+    return job;
+}
+
+void sim_job(struct sim *s, const struct run_event *e)
+{
+    struct str id = arena_printf(&s->arena, "job-" STR_FMT "-%lld", STR_ARG(e->node), (long long)e->attempt);
+    struct run_event started = *e;
+
+    if (sim_job_find(s, id) == NULL) {
+        if (s->n_jobs == SIM_JOBS)
+            return;
+        make_job(s, e, id);
+    }
+    if (dice_percent(&s->dice, 8)) { /* the instance died before it could tell */
+        s->coverage->faults++;
+        sim_plan(s, 30000, PLAN_JOB, e);
+        return;
+    }
+    started.type = EVENT_JOB_STARTED;
+    started.agent = id;
+    say(s, 5 + dice_below(&s->dice, 100), &started);
+}
+
+static void tell_job(struct sim *s, const struct effect *e)
+{
+    struct sim_job *job = sim_job_find(s, e->run);
+    struct run_event told, answer;
+
+    if (!str_eqz(str_z(e->kind), "job") || !run_event_read(&s->scratch, e->text, &told))
+        sim_fault(s, "nobody can read what a job is told");
+    if (job == NULL || s->fault[0] != '\0')
+        return;
+    if (told.type == EVENT_RESUME && job->paused) {
+        s->coverage->jobs[JOB_RESUMED]++;
+        job->paused = false;
+        end_job(s, job, how_long(s));
+    }
+    if (told.type != EVENT_CANCEL || job->cancelled)
+        return;
+    job->cancelled = true;
+    if (dice_percent(&s->dice, 15)) { /* it cannot stop, or not in time */
+        s->coverage->jobs[JOB_DEAF]++;
+        return;
+    }
+    s->coverage->jobs[JOB_STOPPED]++;
+    answer = (struct run_event){.type = EVENT_WORK_COMPLETED,
+                                .node = job->node,
+                                .attempt = job->attempt,
+                                .error_type = S("cancelled"),
+                                .message = S("stopped")};
+    say(s, dice_below(&s->dice, 40000), &answer);
+}
+
 /* --- people --- */
 
 void sim_person(struct sim *s)
@@ -272,6 +362,14 @@ static void start_work(struct sim *s, const struct effect *e)
     int64_t delay = 100 + dice_below(&s->dice, 20000);
 
     put_text(s, s->queued, e->task);
+    if (s->t->nodes[e->step].type->executor == BY_JOB) {
+        bool late = dice_percent(&s->dice, 5);
+
+        s->coverage->faults += late;
+        s->coverage->jobs[JOB_MADE_LATE] += late;
+        sim_plan(s, late ? 30000 + dice_below(&s->dice, 1000000) : delay / 20, PLAN_JOB, &event);
+        return;
+    }
     event.type = EVENT_WORK_COMPLETED;
     event.agent = STR_NONE;
     if (dice_percent(&s->dice, 5)) {
@@ -282,8 +380,29 @@ static void start_work(struct sim *s, const struct effect *e)
     say(s, delay, &event);
 }
 
+/* Those that the run knew have ended by themselves, or were told to. */
+static void check_jobs(struct sim *s)
+{
+    for (unsigned i = 0; i < s->n_jobs; i++)
+        if (s->jobs[i].known && !s->jobs[i].done && !s->jobs[i].cancelled)
+            sim_fault(s, "the run ended and left its " STR_FMT " running", STR_ARG(s->jobs[i].id));
+}
+
+static void know_jobs(struct sim *s, const struct run *r)
+{
+    for (int i = 0; i < r->template->n; i++) {
+        struct sim_job *job = r->steps[i].job.n > 0 ? sim_job_find(s, r->steps[i].job) : NULL;
+
+        if (job != NULL && !job->known) {
+            s->coverage->jobs[JOB_KNOWN]++;
+            job->known = true;
+        }
+    }
+}
+
 void sim_apply(struct sim *s, struct run *r, const struct effects *fx)
 {
+    know_jobs(s, r);
     for (size_t i = 0; i < fx->n; i++) {
         const struct effect *e = &fx->list[i];
         struct run_event event;
@@ -319,9 +438,14 @@ void sim_apply(struct sim *s, struct run *r, const struct effects *fx)
             s->timer = e->at;
             break;
         case EFFECT_TELL:
+            if (s->bug != BUG_JOB_LEFT)
+                tell_job(s, e);
+            break;
+        case EFFECT_FINISHED:
+            check_jobs(s);
+            break;
         case EFFECT_CHOOSE:
         case EFFECT_STATUS:
-        case EFFECT_FINISHED:
             break;
         }
     }
