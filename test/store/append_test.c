@@ -242,6 +242,26 @@ static void random_repeats_lose_and_double_nothing(void **state)
 
 #define TEST(name) cmocka_unit_test_setup(name, fixture_clear)
 
+static void a_job_has_its_logs_in_its_own_channel(void **state)
+{
+    struct append in;
+    struct commit c;
+
+    (void)state;
+    make_run();
+    begin(&c, 0);
+    commit_put(&c, &(struct commit_document){.kind = "job", .id = S("R"), .revision = 1, .schema = 1, .json = S("{}")});
+    commit_ok(&c);
+    in = batch(1, 2);
+    in.kind = "job";
+    in.node = S("1-deploy");
+    assert_int_equal(append(&in, OK)->log_last, 2);
+    assert_true(str_eqz(redis_string("GET %s", P "es:" TENANT ":job:R"), "2"));
+    assert_true(str_eqz(redis_string("ZCARD %s", P "l:" TENANT ":job:R:1-deploy:1"), "1"));
+    in.kind = "probe";
+    append(&in, RES_NOT_FOUND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,7 +269,7 @@ int main(void)
         TEST(a_gap_is_refused_unless_it_is_for_good),  TEST(each_attempt_has_its_own_log),
         TEST(a_log_is_cut_at_its_cap_with_one_marker), TEST(a_log_ends),
         TEST(lines_without_a_task_are_all_taken),      TEST(a_run_that_is_gone_takes_no_lines),
-        TEST(random_repeats_lose_and_double_nothing),
+        TEST(a_job_has_its_logs_in_its_own_channel),   TEST(random_repeats_lose_and_double_nothing),
     };
 
     return cmocka_run_group_tests(tests, fixture_open, fixture_close);

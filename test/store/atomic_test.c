@@ -28,6 +28,7 @@ static void everything(struct commit *c)
     commit_audit(c, S("{}"));
     commit_inbox(c, "run", S("R"), S("id1"), S("entry"));
     commit_drained(c, "run", S("R"), 1, 1, 3000);
+    commit_inbox(c, "job", S("J"), S("id2"), S("entry"));
     commit_timer(c, "run", S("R"), 77);
     commit_queue(c, S("R:n:1"), 88);
     commit_waiting(c, S("R:n:1"), true);
@@ -59,6 +60,8 @@ static const char *const keys[] = {
     P "an:" TENANT,
     P "in:" TENANT ":R",
     P "ids:" TENANT ":R",
+    P "in:" TENANT ":J",
+    P "ids:" TENANT ":J",
     P "le:" TENANT ":R",
     P "dirty",
     P "t",

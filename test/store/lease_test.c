@@ -42,6 +42,32 @@ static const char *entries(const struct redis_value *v)
     return b.p;
 }
 
+static void a_run_of_another_kind_has_its_own_document_and_name(void **state)
+{
+    const struct commit_result *r;
+    struct commit c;
+
+    (void)state;
+    make_run();
+    begin(&c, 0);
+    commit_put(&c, &(struct commit_document){.kind = "job", .id = S("J"), .revision = 1, .schema = 1, .json = S("{}")});
+    commit_field(&c, "job", S("J"), S("h"), S("head of the job"));
+    commit_inbox(&c, "job", S("J"), S("start"), S("e1"));
+    commit_claim(&c, "job", S("J"), S("A"), 3000);
+    r = commit_ok(&c);
+    assert_true(r->claim.held);
+    assert_string_equal(redis_text(redis_field(r->claim.run, S("h"))).p, "head of the job");
+    assert_string_equal(entries(r->claim.entries), "e1");
+    assert_true(str_eqz(redis_string("ZSCORE %s %s", P "dirty", TENANT ":job:J"), "4102444800000"));
+    begin(&c, COMMIT_ESSENTIAL);
+    commit_inbox(&c, "run", S("R"), S("told"), S("from the job"));
+    commit_drained(&c, "job", S("J"), r->claim.token, 1, 3000);
+    r = commit_ok(&c);
+    assert_false(r->claim.held);
+    assert_int_equal(redis_string("ZSCORE %s %s", P "dirty", TENANT ":job:J").n, 0);
+    assert_string_equal(entries(claim_run("R", "A", 0, 3000)->entries), "from the job");
+}
+
 static void one_at_a_time_holds_a_lease(void **state)
 {
     const struct claim *a, *b;
@@ -275,13 +301,10 @@ static void fencing_keeps_one_writer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(one_at_a_time_holds_a_lease),
-        TEST(a_drain_takes_what_came_meanwhile),
-        TEST(a_commit_may_claim_in_the_same_trip),
-        TEST(an_entry_with_an_id_counts_once),
-        TEST(sweeping_finds_what_is_due_once),
-        TEST(sweeping_nothing_changes_nothing),
-        TEST(work_is_taken_and_kept),
+        TEST(one_at_a_time_holds_a_lease),       TEST(a_run_of_another_kind_has_its_own_document_and_name),
+        TEST(a_drain_takes_what_came_meanwhile), TEST(a_commit_may_claim_in_the_same_trip),
+        TEST(an_entry_with_an_id_counts_once),   TEST(sweeping_finds_what_is_due_once),
+        TEST(sweeping_nothing_changes_nothing),  TEST(work_is_taken_and_kept),
         TEST(fencing_keeps_one_writer),
     };
 

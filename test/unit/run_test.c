@@ -1,4 +1,5 @@
 /* The rules by which runs move, one at a time. The simulator (test/sim) plays them all together. */
+#include "server/engine/kind.h"
 #include "server/engine/run.h"
 
 #include <setjmp.h>
@@ -67,6 +68,20 @@ static void send(struct fixture *f, struct run_event e)
     assert_false(f->fx.failed);
 }
 
+/* Nodes named "job" are carried out by one. */
+static void give_jobs(const struct template *t)
+{
+    static const struct field none[] = {{0}};
+    static const struct step_type by_job = {
+        .key = "job", .name = "Job", .category = "deploy", .executor = BY_JOB, .config = none, .outputs = none};
+
+    for (int i = 0; i < t->n; i++)
+        if (str_eqz(t->nodes[i].name, "job")) {
+            t->nodes[i].type = &by_job;
+            t->nodes[i].config = NULL;
+        }
+}
+
 /* A definition with single quotes for double ones. `s` nodes are scripts: {'id':'a',$} */
 static void begin(struct fixture *f, const char *text)
 {
@@ -92,6 +107,7 @@ static void begin(struct fixture *f, const char *text)
     if (t == NULL)
         fail_msg("%s " STR_FMT ": " STR_FMT, report.errors[0].code, STR_ARG(report.errors[0].path),
                  STR_ARG(report.errors[0].message));
+    give_jobs(t);
     f->r = run_new(&f->arena, t, &origin);
     effects_init(&f->fx, &f->arena);
     send(f, (struct run_event){.type = EVENT_START});
@@ -788,6 +804,184 @@ static void server_work_is_queued_and_its_result_counts_once(void **state)
     assert_int_equal(f->fx.n, f->seen);
 }
 
+/* --- steps that a job carries out --- */
+
+#define JOB_NODE "{'id':'d','name':'job','timeoutSeconds':100,'retry':{'maxAttempts':2,'initialDelaySeconds':5},$}"
+
+static void job_started(struct fixture *f, int64_t attempt, const char *job)
+{
+    send(f, (struct run_event){.type = EVENT_JOB_STARTED, .node = S("d"), .attempt = attempt, .agent = str_z(job)});
+}
+
+static void job_ended(struct fixture *f, int64_t attempt, const char *error_type)
+{
+    send(f, (struct run_event){.type = EVENT_WORK_COMPLETED,
+                               .node = S("d"),
+                               .attempt = attempt,
+                               .success = error_type == NULL,
+                               .error_type = str_z(error_type),
+                               .retriable = true});
+}
+
+static void is_told(struct fixture *f, const char *job, enum run_event_type type)
+{
+    const struct effect *e = effect(f, EFFECT_TELL);
+    struct run_event told;
+
+    assert_non_null(e);
+    assert_string_equal(e->kind, "job");
+    assert_true(str_eqz(e->run, job));
+    assert_true(run_event_read(&f->arena, e->text, &told));
+    assert_int_equal(told.type, type);
+}
+
+static void a_job_is_asked_for_known_and_ends_its_step(void **state)
+{
+    struct fixture *f = *state;
+    struct buf b;
+
+    begin(f, "{'nodes':[" JOB_NODE "]}");
+    is_step(f, "d", STEP_RUNNING);
+    assert_non_null(effect(f, EFFECT_WORK));
+    job_started(f, 1, "job-1");
+    assert_true(str_eqz(step(f, "d")->job, "job-1"));
+    buf_init_arena(&b, &f->arena, 512);
+    run_step_document_write(&b, f->r, 0);
+    assert_true(str_find(buf_view(&b), S("\"deploymentJobId\":\"job-1\"")) >= 0);
+    job_started(f, 1, "job-1");
+    assert_int_equal(f->fx.n, f->seen);
+    job_ended(f, 1, NULL);
+    assert_non_null(effect(f, EFFECT_WORK_OVER));
+    is_run(f, RUN_SUCCEEDED);
+    job_started(f, 1, "job-1");
+    assert_int_equal(f->fx.n, f->seen);
+}
+
+static void another_attempt_is_another_job(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "{'nodes':[" JOB_NODE "]}");
+    job_started(f, 1, "job-1");
+    job_ended(f, 1, "deployment_failed");
+    is_step(f, "d", STEP_RETRYING);
+    tick(f, 5000);
+    is_step(f, "d", STEP_RUNNING);
+    assert_int_equal(step(f, "d")->job.n, 0);
+    assert_true(str_ends(effect(f, EFFECT_WORK)->task, S(":d:2")));
+    job_ended(f, 1, NULL); /* of the first */
+    is_step(f, "d", STEP_RUNNING);
+    job_started(f, 2, "job-2");
+    job_ended(f, 2, NULL);
+    is_run(f, RUN_SUCCEEDED);
+}
+
+static void a_cancelled_step_tells_its_job_and_waits_for_it(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "{'nodes':[" JOB_NODE "]}");
+    job_started(f, 1, "job-1");
+    send(f, (struct run_event){.type = EVENT_CANCEL, .by = S("someone")});
+    is_told(f, "job-1", EVENT_CANCEL);
+    is_step(f, "d", STEP_RUNNING);
+    tick(f, RUN_GRACE_MS);
+    is_step(f, "d", STEP_RUNNING);
+    job_ended(f, 1, "cancelled");
+    is_step(f, "d", STEP_CANCELLED);
+    is_run(f, RUN_CANCELLED);
+}
+
+static void a_job_that_does_not_stop_is_given_up_after_its_grace(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "{'nodes':[" JOB_NODE "]}");
+    job_started(f, 1, "job-1");
+    send(f, (struct run_event){.type = EVENT_CANCEL, .by = S("someone")});
+    tick(f, RUN_JOB_GRACE_MS);
+    is_step(f, "d", STEP_CANCELLED);
+    is_run(f, RUN_CANCELLED);
+    job_ended(f, 1, NULL);
+    is_step(f, "d", STEP_CANCELLED);
+    assert_true(str_eqz(step(f, "d")->attempts[0].late, "succeeded"));
+}
+
+static void a_step_whose_time_is_up_stops_its_job_and_has_timed_out(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "{'nodes':[" JOB_NODE "]}");
+    job_started(f, 1, "job-1");
+    tick(f, 100000 + RUN_EXPIRY_MS);
+    is_told(f, "job-1", EVENT_CANCEL);
+    is_step(f, "d", STEP_RUNNING);
+    job_ended(f, 1, "cancelled");
+    is_step(f, "d", STEP_RETRYING);
+    assert_int_equal(step(f, "d")->attempts[0].status, STEP_TIMED_OUT);
+}
+
+static void a_job_that_comes_too_late_is_told_to_stop(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "{'nodes':[" JOB_NODE ",{'id':'a',$}]}");
+    send(f, (struct run_event){.type = EVENT_CANCEL, .by = S("someone")});
+    is_step(f, "d", STEP_CANCELLED);
+    job_started(f, 1, "job-1");
+    is_told(f, "job-1", EVENT_CANCEL);
+    fail_with(f, "a", "cancelled");
+    is_run(f, RUN_CANCELLED);
+    job_started(f, 1, "job-2");
+    is_told(f, "job-2", EVENT_CANCEL);
+    job_started(f, 7, "job-3");
+    is_told(f, "job-3", EVENT_CANCEL);
+}
+
+static void resuming_is_told_to_jobs_also_to_one_that_is_known_later(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "{'nodes':[" JOB_NODE "]}");
+    send(f, (struct run_event){.type = EVENT_PAUSE, .by = S("job-1")});
+    send(f, (struct run_event){.type = EVENT_RESUME, .by = S("someone")});
+    assert_null(effect(f, EFFECT_TELL));
+    job_started(f, 1, "job-1");
+    is_told(f, "job-1", EVENT_RESUME);
+    send(f, (struct run_event){.type = EVENT_PAUSE, .by = S("job-1")});
+    send(f, (struct run_event){.type = EVENT_RESUME, .by = S("someone")});
+    is_told(f, "job-1", EVENT_RESUME);
+}
+
+static void a_run_that_has_ended_can_be_told_that_it_is_undone(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "{'nodes':[{'id':'a',$}]}");
+    send(f, (struct run_event){.type = EVENT_ROLLBACK_STARTED, .by = S("rollback-1")});
+    assert_int_equal(f->r->rollback, ROLLBACK_NONE);
+    succeed(f, "a");
+    send(f, (struct run_event){.type = EVENT_ROLLBACK_STARTED, .by = S("rollback-1")});
+    assert_int_equal(f->r->rollback, ROLLBACK_RUNNING);
+    assert_true(str_eqz(f->r->rolled_back_by, "rollback-1"));
+    send(f, (struct run_event){.type = EVENT_ROLLBACK_ENDED, .success = true});
+    assert_int_equal(f->r->rollback, ROLLBACK_DONE);
+    is_run(f, RUN_SUCCEEDED);
+}
+
+static void kinds_are_found_by_name_and_by_node(void **state)
+{
+    (void)state;
+    assert_ptr_equal(run_kind_find(S("run")), &workflow_kind);
+    assert_null(run_kind_find(S("agent")));
+    assert_null(run_kind_find(STR_NONE));
+    assert_ptr_equal(run_kind_of_node(S("build-it:3")), &workflow_kind);
+    assert_ptr_equal(run_kind_of_node(S("12-deploy")), run_kind_find(S("job")));
+    assert_ptr_equal(run_kind_of_node(S("0-read-sticker")), run_kind_find(S("probe")));
+    assert_null(run_kind_of_node(S("-a")));
+    assert_null(run_kind_of_node(STR_NONE));
+}
+
 static void secrets_are_masked_in_documents_and_travel_as_credentials(void **state)
 {
     struct fixture *f = *state;
@@ -947,6 +1141,15 @@ int main(void)
         TEST(a_configuration_that_cannot_be_rendered_fails_the_step),
         TEST(a_condition_that_cannot_be_evaluated_fails_the_step),
         TEST(server_work_is_queued_and_its_result_counts_once),
+        TEST(a_job_is_asked_for_known_and_ends_its_step),
+        TEST(another_attempt_is_another_job),
+        TEST(a_cancelled_step_tells_its_job_and_waits_for_it),
+        TEST(a_job_that_does_not_stop_is_given_up_after_its_grace),
+        TEST(a_step_whose_time_is_up_stops_its_job_and_has_timed_out),
+        TEST(a_job_that_comes_too_late_is_told_to_stop),
+        TEST(resuming_is_told_to_jobs_also_to_one_that_is_known_later),
+        TEST(a_run_that_has_ended_can_be_told_that_it_is_undone),
+        TEST(kinds_are_found_by_name_and_by_node),
         TEST(secrets_are_masked_in_documents_and_travel_as_credentials),
         TEST(documents_say_what_blocks_a_step),
         TEST(actions_meet_states_as_in_the_table),
