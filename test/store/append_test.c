@@ -257,7 +257,7 @@ static void a_job_has_its_logs_in_its_own_channel(void **state)
     in.node = S("1-deploy");
     assert_int_equal(append(&in, OK)->log_last, 2);
     assert_true(str_eqz(redis_string("GET %s", P "es:" TENANT ":job:R"), "2"));
-    assert_true(str_eqz(redis_string("ZCARD %s", P "l:" TENANT ":job:R:1-deploy:1"), "1"));
+    assert_int_equal(redis_number("ZCARD %s", P "l:" TENANT ":job:R:1-deploy:1"), 1);
     in.kind = "probe";
     append(&in, RES_NOT_FOUND);
 }
