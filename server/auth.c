@@ -18,6 +18,7 @@
 #include "server/scope.h"
 #include "server/settings.h"
 #include "server/store/admit.h"
+#include "server/ticket.h"
 #include "server/worker.h"
 
 #include <stdio.h>
@@ -69,6 +70,7 @@ struct login {
     char credential[65];
     unsigned partition;
     bool is_jwt, cached; /* cached: the caller came from the cache */
+    bool is_ticket;      /* and then, once it was taken, is_jwt or not as what it was made with */
     int64_t cost;
     struct caller caller; /* of a JWT or the cache; of a key once its record was read */
     struct rate rate;
@@ -168,9 +170,14 @@ static enum code read_token(struct login *l, struct str token, bool in_query)
     struct str prefix;
     keyring_hash(l->worker->settings->keyring, token, l->token);
     if (id_key_check(token, &prefix, &l->partition)) {
+        l->is_ticket = in_query && str_eqz(prefix, TICKET_PREFIX);
+        hex_of(l->token, l->credential);
+        if (l->is_ticket)
+            return OK;
+        if (str_eqz(prefix, TICKET_PREFIX))
+            return AUTH_TOKEN_INVALID;
         if (in_query || !str_eqz(prefix, key_prefix))
             return AUTH_API_KEY_INVALID;
-        hex_of(l->token, l->credential);
         return OK;
     }
     if (str_starts(token, S("slp_")))
@@ -271,7 +278,8 @@ static void admitted(void *arg, enum code c, const struct admitted *a)
     }
     if (looked_up && (c == OK || c == RATE_LIMIT_EXCEEDED)) {
         l->caller.revocations = a->revoked;
-        principals_add(principals, l->token, &l->caller);
+        if (!l->is_ticket)
+            principals_add(principals, l->token, &l->caller);
     }
     l->then(l, c);
 }
@@ -304,10 +312,37 @@ struct str auth_caller_name(struct arena *a, const struct caller *c)
     return arena_printf(a, "%s:" STR_FMT, kind_names[c->type], STR_ARG(c->id));
 }
 
+/* The ticket is taken: from here on it is as if its maker's credential had been given. */
+static void ticket_read(void *arg, enum code c, const struct redis_value *v)
+{
+    struct login *l = arg;
+    struct caller *caller = &l->caller;
+    if (c == OK && !ticket_taken(l->arena, l->partition, v, caller))
+        c = AUTH_TOKEN_INVALID;
+    if (c == OK && caller->expires_ms != 0 && caller->expires_ms <= clock_wall_ms())
+        c = AUTH_TOKEN_EXPIRED;
+    if (c == OK) {
+        l->is_jwt = caller->type != CALLER_KEY;
+        memcpy(l->credential, caller->credential, sizeof l->credential);
+        c = look_up(l);
+    }
+    if (c != OK)
+        l->then(l, c);
+}
+
+static enum code take_ticket(struct login *l)
+{
+    struct store_command commands[TICKET_COMMANDS];
+    ticket_take(l->arena, l->partition, str_z(l->credential), commands);
+    return store_read(l->worker->store, commands, TICKET_COMMANDS, l->asker, ticket_read, l);
+}
+
 /* OK: `l->then` runs once, later. */
 static enum code start_login(struct login *l, struct str token, bool in_query)
 {
     enum code c = read_token(l, token, in_query);
+    if (c == OK && l->is_ticket)
+        return take_ticket(l);
     l->cached = c == OK && principals_find(l->worker->principals, l->token, clock_wall_ms(), l->arena, &l->caller);
     return c == OK ? look_up(l) : c;
 }

@@ -553,7 +553,7 @@ void operation_write(struct json_out *o, const struct operation *op)
     if (is_public(op))
         put_raw(o, "security", "[]");
     else
-        put_z(o, "x-permission", op->route->permission);
+        put_z(o, "x-permission", op->route->permission == NULL ? "any" : op->route->permission);
     put_codes(o, op);
     put_parameters(o, op);
     put_body(o, op);

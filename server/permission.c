@@ -205,13 +205,11 @@ bool role_find(struct str name, struct permission_set *out)
     return false;
 }
 
-void permission_write(struct json_out *o, const struct permission_set *set)
+void permission_list(struct buf *out, const struct permission_set *set)
 {
-    json_open(o, '[');
     for (size_t i = 0; i < ARRAY_LEN(permissions); i++)
         if (permission_has(set, i))
-            json_put_z(o, permissions[i].name);
-    json_close(o, ']');
+            buf_printf(out, "%s%s", out->n > 0 ? "," : "", permissions[i].name);
 }
 
 bool caller_may(const struct caller *c, const char *permission)

@@ -32,6 +32,6 @@ bool permission_narrowed(struct str text, struct str *what, struct str *where);
 /* Whether `pattern`, as permission_add takes it, grants the permission. */
 bool permission_covers(struct str pattern, const char *permission);
 bool permission_has(const struct permission_set *set, size_t bit);
-void permission_write(struct json_out *o, const struct permission_set *set); /* an array of names */
+void permission_list(struct buf *out, const struct permission_set *set); /* names between commas */
 
 #endif

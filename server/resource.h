@@ -35,14 +35,15 @@ enum route_flag {
     ROUTE_SECRET = 1024,       /* the answer shows a secret: an idempotency record keeps it sealed */
     ROUTE_ARRAY = 2048,        /* data is an array, whole: no page, no meta.pagination */
     ROUTE_BODY_STREAM = 4096,  /* the body is bytes, and the handler takes them as they come (conn_stream_body) */
-    ROUTE_BYTES = 8192         /* a reading route that may answer by reply_stream */
+    ROUTE_BYTES = 8192,        /* a reading route that may answer by reply_stream */
+    ROUTE_ANYONE = 16384       /* whoever has credentials: no permission is asked for */
 };
 
 struct route {
     enum method method;
     const char *path; /* from the dialect's base: "/environments/{id}" */
     enum flow (*handle)(struct request *r);
-    const char *permission; /* "environment:create"; NULL on public routes */
+    const char *permission; /* "environment:create"; NULL with ROUTE_PUBLIC or ROUTE_ANYONE */
     const char *id;         /* operationId */
     const char *doc;        /* one or two sentences */
     unsigned flags;

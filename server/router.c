@@ -136,11 +136,12 @@ static const char *fault_of(const struct entry *e)
         segments++;
         params += is_parameter(segment);
     }
-    return e->route->handle == NULL                                          ? "has no handler"
-           : params > ROUTER_PARAMS || segments > ROUTER_SEGMENTS            ? "has too many segments"
-           : (permission == NULL) != ((e->route->flags & ROUTE_PUBLIC) != 0) ? "needs a permission or ROUTE_PUBLIC"
-           : permission != NULL && permission_find(str_z(permission)) < 0    ? "names an unknown permission"
-                                                                             : NULL;
+    return e->route->handle == NULL                               ? "has no handler"
+           : params > ROUTER_PARAMS || segments > ROUTER_SEGMENTS ? "has too many segments"
+           : (permission == NULL) != ((e->route->flags & (ROUTE_PUBLIC | ROUTE_ANYONE)) != 0)
+               ? "needs a permission, ROUTE_ANYONE or ROUTE_PUBLIC"
+           : permission != NULL && permission_find(str_z(permission)) < 0 ? "names an unknown permission"
+                                                                          : NULL;
 }
 
 static bool insert(struct router *r, const struct entry *e, char error[256])

@@ -135,6 +135,8 @@ const struct config_row settings_rows[] = {
      .doc = "How often an event stream gets a comment line, which keeps proxies from cutting it."},
     {"stream.auth-timeout", CONFIG_DURATION, AT(stream_auth_timeout), "10s", 100, 60000, .code = "AUTH_TOKEN_MISSING",
      .doc = "How long a WebSocket that came without a token has to send one (close code 4408)."},
+    {"stream.ticket-ttl", CONFIG_DURATION, AT(stream_ticket_ttl), "30s", 1000, 300000, .code = "AUTH_TOKEN_INVALID",
+     .doc = "How long a ticket opens a stream."},
     {"stream.expiry-warning", CONFIG_DURATION, AT(stream_expiry_warning), "60s", 1000, 3600000,
      .doc = "How long before its token expires a stream is told so."},
     {"stream.drain-window", CONFIG_DURATION, AT(stream_drain_window), "5s", 0, 600000,

@@ -19,6 +19,7 @@ const struct resource *const resources[] = {
     &workflow_step_resource,
     &workflow_artifact_resource,
     &workflow_run_stream_resource,
+    &stream_ticket_resource,
     NULL,
 };
 // clang-format on
