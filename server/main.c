@@ -36,7 +36,7 @@ struct command {
 static const struct command commands[] = {
     {"serve",   serve_main,   "Run the server."},
     {"agent",   agent_main,   "Run tasks of a server on this host."},
-    {"watch",   watch_main,   "Show a workflow run live in the terminal."},
+    {"watch",   watch_main,   "Show a workflow run or a deployment job live in the terminal."},
     {"key",     key_main,     "Make, list and revoke API keys; sign access tokens; rotate the keyring."},
     {"config",  config_main,  "Print the settings and where each comes from."},
     {"version", version_main, "Print the version."},

@@ -1,4 +1,4 @@
-/* `slipway watch`: a run, live, in a terminal. Connects as any client does and shows what the stream says; after a cut
+/* `slipway watch`: a run or a deployment job, live, in a terminal. Connects as any client does and shows what the stream says; after a cut
  * it comes back behind the last event it saw. */
 #include "server/commands.h"
 
@@ -40,15 +40,25 @@ static const struct config_row rows[] = {
 };
 // clang-format on
 
-static const char summary[] = "Shows a workflow run live: `slipway watch run ID`. Ends with the run: 0 when it "
-                              "succeeded, 1 when it failed, 3 when "
+static const char summary[] = "Shows a workflow run or a deployment job live: `slipway watch run ID`, `slipway watch "
+                              "job ID`. Ends with it: 0 when it succeeded, 1 when it failed or was rolled back, 3 when "
                               "it was cancelled, 4 when it cannot be watched.";
+
+/* What can be watched. */
+struct subject {
+    const char *word, *collection, *status, *last; /* status: where a snapshot has it; last: the event that tells it */
+};
+static const struct subject subjects[] = {
+    {"run", "workflow-runs", "data.run.status", "workflow_completed"},
+    {"job", "deployment-jobs", "data.job.status", "job_completed"},
+};
 
 struct watch {
     struct options options;
     struct client_url url;
     struct str key;
-    const char *run;
+    const struct subject *subject;
+    const char *id;
     struct loop loop;
     struct ops ops;
     struct client_ws *ws;
@@ -98,10 +108,17 @@ static void print_node(const struct watch *w, struct str node)
     printf(" | ");
 }
 
+/* The step or task that a message belongs to; STR_NONE: to none. */
+static struct str part_of(const struct json *m)
+{
+    struct str node = json_str(json_get(m, "nodeId"));
+    return node.p != NULL ? node : json_str(json_get(m, "taskId"));
+}
+
 static void show_log(const struct watch *w, const struct json *m)
 {
     bool grave = str_eqz(json_str(json_get(m, "stream")), "stderr");
-    print_node(w, json_str(json_get(m, "nodeId")));
+    print_node(w, part_of(m));
     if (grave)
         colour(w, "31");
     print_text(json_str(json_get(m, "line")));
@@ -141,11 +158,21 @@ static const struct shown shown[] = {
     {"step_retrying", "will be retried", "33", NULL, NULL},
     {"step_skipped", "skipped", "2", "reason", ": "},
     {"step_completed", "ended:", "1", "status", " "},
+    {"job_started", "job started", "1", "strategy", ": "},
+    {"job_paused", "job paused", "33", "reason", ": "},
+    {"job_resumed", "job resumed", "1", NULL, NULL},
+    {"job_completed", "job", "1", "status", " "},
+    {"batch_started", "next batch", "2", NULL, NULL},
+    {"rollback_started", "rolling back", "33", "reason", ": "},
+    {"task_started", "started", "1", "agentId", " on agent "},
+    {"task_progress", "is at work", "2", "message", ": "},
+    {"task_retrying", "will be retried", "33", NULL, NULL},
+    {"task_completed", "ended:", "1", "status", " "},
 };
 
 static void show_event(const struct watch *w, const struct json *m, const struct shown *how)
 {
-    struct str node = json_str(json_get(m, "nodeId"));
+    struct str node = part_of(m);
     const struct json *error = json_get(m, "error");
     if (node.p != NULL)
         print_node(w, node);
@@ -161,7 +188,7 @@ static void show_event(const struct watch *w, const struct json *m, const struct
 
 static void show(const struct watch *w, struct str type, const struct json *m)
 {
-    if (str_eqz(type, "step_log")) {
+    if (str_eqz(type, "step_log") || str_eqz(type, "task_log")) {
         show_log(w, m);
         return;
     }
@@ -176,7 +203,7 @@ static int exit_of(struct str status)
 {
     if (str_eqz(status, "succeeded"))
         return EXIT_SUCCEEDED;
-    if (str_eqz(status, "failed"))
+    if (str_eqz(status, "failed") || str_eqz(status, "rolled_back") || str_eqz(status, "rollback_failed"))
         return EXIT_FAILED;
     return str_eqz(status, "cancelled") ? EXIT_CANCELLED : -1;
 }
@@ -184,7 +211,11 @@ static int exit_of(struct str status)
 /* Control messages carry a seq, too, that says how far the stream is; only events count on. */
 static bool is_event(struct str type)
 {
-    return str_starts(type, S("workflow_")) || str_starts(type, S("step_"));
+    static const char *const families[] = {"workflow_", "step_", "job_", "batch_", "task_", "rollback_"};
+    for (size_t i = 0; i < ARRAY_LEN(families); i++)
+        if (str_starts(type, str_z(families[i])))
+            return true;
+    return false;
 }
 
 static void on_message(struct watch *w, const struct json *m)
@@ -196,7 +227,7 @@ static void on_message(struct watch *w, const struct json *m)
             return;
         w->seq = seq;
     } else if (str_eqz(type, "snapshot")) {
-        w->result = exit_of(json_str(json_path(m, S("data.run.status"))));
+        w->result = exit_of(json_str(json_path(m, str_z(w->subject->status))));
     } else if (str_eqz(type, "gap")) {
         w->seq = json_int(json_get(m, "toSeq"), w->seq);
         fprintf(stderr, "slipway watch: events up to %lld are lost\n", (long long)w->seq);
@@ -207,7 +238,7 @@ static void on_message(struct watch *w, const struct json *m)
     } else if (str_eqz(type, "synced")) {
         w->wait_ms = RETRY_FIRST_MS;
     }
-    if (str_eqz(type, "workflow_completed"))
+    if (str_eqz(type, w->subject->last))
         w->result = exit_of(json_str(json_get(m, "status")));
     if (!w->options.json)
         show(w, type, m);
@@ -256,7 +287,7 @@ static void asked(void *arg, const struct client_answer *answer)
 static void ask_status(struct watch *w)
 {
     char path[128], bearer[KEY_MAX + 8];
-    snprintf(path, sizeof(path), "/api/v1/workflow-runs/%s", w->run);
+    snprintf(path, sizeof(path), "/api/v1/%s/%s", w->subject->collection, w->id);
     snprintf(bearer, sizeof(bearer), "Bearer " STR_FMT, STR_ARG(w->key));
     const struct client_header headers[] = {{"Authorization", str_z(bearer)}, {0}};
     const struct client_request request = {.url = &w->url, .method = "GET", .path = str_z(path), .headers = headers};
@@ -301,7 +332,7 @@ static void connect_again(void *arg)
 {
     struct watch *w = arg;
     char path[160], bearer[KEY_MAX + 8];
-    snprintf(path, sizeof(path), "/api/v1/workflow-runs/%s/stream?since=%lld", w->run, (long long)w->seq);
+    snprintf(path, sizeof(path), "/api/v1/%s/%s/stream?since=%lld", w->subject->collection, w->id, (long long)w->seq);
     snprintf(bearer, sizeof(bearer), "Bearer " STR_FMT, STR_ARG(w->key));
     const struct client_header headers[] = {{"Authorization", str_z(bearer)}, {0}};
     const struct client_request request = {
@@ -345,6 +376,14 @@ static int follow(struct watch *w)
     return w->result < 0 ? EXIT_REFUSED : w->result;
 }
 
+static const struct subject *subject_find(const char *word)
+{
+    for (size_t i = 0; i < ARRAY_LEN(subjects); i++)
+        if (strcmp(word, subjects[i].word) == 0)
+            return &subjects[i];
+    return NULL;
+}
+
 int watch_main(int argc, char **argv)
 {
     struct watch w = {0};
@@ -355,17 +394,18 @@ int watch_main(int argc, char **argv)
     int status = config_parse(&config, argc, argv);
     if (status == CONFIG_READ) {
         const char *wrong = NULL;
-        if (config.rest_count != 2 || strcmp(config.rest[0], "run") != 0)
-            status = config_usage(&config, "what to watch: `slipway watch run ID`");
+        w.subject = config.rest_count != 2 ? NULL : subject_find(config.rest[0]);
+        if (w.subject == NULL)
+            status = config_usage(&config, "what to watch: `slipway watch run ID` or `slipway watch job ID`");
         else if (!id_is_uuid(str_z(config.rest[1]), id))
-            status = config_usage(&config, "%s is no id of a run", config.rest[1]);
+            status = config_usage(&config, "%s is no id of a %s", config.rest[1], config.rest[0]);
         else if ((wrong = client_url_parse(str_z(w.options.url), &w.url)) != NULL)
             status = config_usage(&config, "--url %s: %s", w.options.url, wrong);
         else if (!read_key(&w, key))
             status = EXIT_USAGE;
     }
     if (status == CONFIG_READ) {
-        w.run = id;
+        w.id = id;
         status = follow(&w);
     }
     config_fini(&config);
