@@ -49,6 +49,7 @@
     X(AGT_TOKEN_USED, 409, "the registration token was already used")                                                       \
     X(AGT_REVOKED, 403, "the agent was revoked")                                                                            \
     X(AGT_OFFLINE, 422, "the agent is offline")                                                                             \
+    X(AGT_TASK_FAILED, 422, "an agent could not carry its task out")                                                        \
     X(WF_TEMPLATE_INVALID, 422, "the workflow template has faults; see details.errors")                                     \
     X(WF_TEMPLATE_INACTIVE, 422, "the workflow template is not active")                                                     \
     X(WF_INPUT_MISSING, 422, "the run lacks a required input")                                                              \

@@ -13,6 +13,7 @@ const struct resource *const resources[] = {
     &component_resource,
     &version_resource,
     &release_resource,
+    &version_sticker_resource,
     &workflow_template_resource,
     &step_type_resource,
     &workflow_run_resource,

@@ -6,6 +6,7 @@
 static const struct run_kind *const kinds[] = {
     &workflow_kind,
     &job_kind,
+    &probe_kind,
 };
 
 const struct run_kind *run_kind_find(struct str name)

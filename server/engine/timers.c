@@ -6,6 +6,7 @@
 #include "server/engine/drain_private.h"
 
 #include "server/engine/agents.h"
+#include "server/engine/target_settle.h"
 #include "server/settings.h"
 #include "server/store/lease.h"
 #include "server/worker.h"
@@ -71,13 +72,13 @@ static const struct settler {
     const char *kind;
     void (*settle)(struct worker *w, struct space space, struct str id);
 } settlers[] = {
-    {NULL, NULL},
+    {TARGET_TIMER, target_settle},
 };
 
 static void settle(struct drains *ds, unsigned partition, struct str kind, struct str tenant, struct str id)
 {
     for (size_t i = 0; i < ARRAY_LEN(settlers); i++)
-        if (settlers[i].kind != NULL && str_eqz(kind, settlers[i].kind) && id_is_uuid(tenant, NULL))
+        if (str_eqz(kind, settlers[i].kind) && id_is_uuid(tenant, NULL))
             settlers[i].settle(ds->worker, (struct space){partition, tenant}, id);
 }
 

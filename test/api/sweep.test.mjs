@@ -12,6 +12,8 @@ import { after, before, describe, test } from 'node:test';
 import { ROOT } from '../lib/process.mjs';
 import { broken, brokenParameter, minimal, required, resolve } from '../lib/schema.mjs';
 import { start } from '../lib/slipway.mjs';
+import { deployedTo } from '../lib/target.mjs';
+import { eventually } from '../lib/wait.mjs';
 
 const METHODS = ['get', 'post', 'put', 'patch', 'delete'];
 const only = new RegExp(process.env.SWEEP ?? '');
@@ -56,6 +58,14 @@ const MAKE = {
     const agent = await api.want(201, 'POST', '/agents/register', agentBody(), { headers: { 'x-agent-token': token, authorization: null } });
     return { id: agent.agentId, token: agent.token };
   },
+  '/targets': async () => { // with a sticker on it, and nothing that an agent would have to be asked about
+    const one = await api.want(201, 'POST', '/targets', await BODY['/targets']());
+    const at = '2026-01-01T00:00:00.000Z';
+    await deployedTo(s, one, { release: null, previous: null, deployedAt: at, sticker: { version: '1.0' }, contentHash: `sha256:${'0'.repeat(64)}` });
+    await eventually(async () => (await api.get('/version-stickers', { query: { targetId: one.id } })).data.length === 1, 'the target to be settled');
+    return one;
+  },
+  '/version-stickers': async () => (await api.get('/version-stickers', { query: { targetId: (await make('/targets')).id } })).data[0],
 };
 /** Parameters that are no ids. */
 const NAMES = { nodeId: 'first', type: 'wait' };

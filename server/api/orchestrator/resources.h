@@ -16,6 +16,7 @@ extern const struct resource step_type_resource;
 extern const struct resource stream_ticket_resource;
 extern const struct resource target_resource;
 extern const struct resource version_resource;
+extern const struct resource version_sticker_resource;
 extern const struct resource workflow_artifact_resource;
 extern const struct resource workflow_run_resource;
 extern const struct resource workflow_run_stream_resource;
