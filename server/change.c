@@ -228,9 +228,10 @@ static const struct json *put(struct request *r, struct attempt *a)
 static void keep_answer(struct request *r, struct attempt *a)
 {
     const struct change *c = &a->change;
-    if (a->then != NULL || c->resource->live != NULL)
+    if (a->then != NULL || c->resource->live != NULL || c->verb == CHANGE_DELETE)
         return; /* kept as it goes out, when it is known */
-    struct idempotent_answer answer = {.status = r->route->status, .data = c->after, .revision = c->revision};
+    struct idempotent_answer answer = {
+        .status = r->route->status, .data = c->after, .revision = c->revision, .kind = c->resource->kind, .id = c->id};
     if (answer.status == 0)
         answer.status = c->verb == CHANGE_CREATE ? 201 : 200;
     if (c->verb == CHANGE_CREATE)

@@ -107,6 +107,10 @@ static enum flow answer_one(struct request *r, const struct answer *a)
     struct str data = document_answer(&r->arena, &a->list[0]);
     if (data.p == NULL)
         return reply_error(r, SYS_OVERLOADED);
+    if (a->list[0].live.n == 0) {
+        r->answer.kind = r->resource->kind;
+        r->answer.id = a->list[0].id;
+    }
     if (a->status == 201)
         return reply_created(r, a->list[0].id, data, a->list[0].revision);
     return reply_document(r, a->status, data, a->list[0].revision);

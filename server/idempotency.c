@@ -14,7 +14,7 @@
 #include "server/store/commit.h"
 #include "server/worker.h"
 
-enum { KEY_LENGTH_MAX = 255, FIELDS_MAX = 6 };
+enum { FIELDS_MAX = 6 };
 
 struct idempotency {
     struct str key, hash, fingerprint, record; /* the header's value; hex; hex; the record's name in the store */
@@ -28,14 +28,14 @@ struct idempotency {
 bool idempotency_begin(struct request *r, struct faults *faults)
 {
     struct str key = http_header(r->head, S("idempotency-key"));
-    bool good = key.n > 0 && key.n <= KEY_LENGTH_MAX;
+    bool good = key.n > 0 && key.n <= IDEMPOTENCY_KEY_MAX;
     if (key.p == NULL || r->caller.type == CALLER_NONE)
         return true;
     for (size_t i = 0; good && i < key.n; i++)
         good = key.p[i] >= ' ' && key.p[i] < 0x7f;
     if (!good) {
         fault_add(faults, S("header.Idempotency-Key"), "VAL_INVALID_FORMAT", "1 to %d printable ASCII characters",
-                  KEY_LENGTH_MAX);
+                  IDEMPOTENCY_KEY_MAX);
         return true;
     }
     r->idempotency = arena_new(&r->arena, struct idempotency);
@@ -77,8 +77,8 @@ static void sealing_key(const struct request *r, struct str idempotency_key, uin
     crypto_wipe(bearer, sizeof bearer);
 }
 
-/* Records: names and values. An answer with data has status, data or sealed, and revision and location if it has them; a
- * refusal has code, message, and details and faults if it has them; anything else status, type and body. */
+/* Records: names and values. An answer with data has status, data or sealed, and revision and location if it has them; one
+ * that is a document has kind, id and revision, and data once the document moved on; a refusal has code, message, and details and faults if it has them; anything else status, type and body. */
 
 static struct str field(struct request *r, const struct redis_value *record, struct str name)
 {
@@ -123,13 +123,55 @@ static bool unseal(struct request *r, struct str sealed, struct str *out)
     return ok;
 }
 
+/* What is replayed, while the document it is about is read. */
+struct replay {
+    struct request *r;
+    int status;
+    int64_t revision;
+};
+
+static void document_read(void *arg, enum code c, const struct redis_value *v)
+{
+    struct replay *p = arg;
+    struct request *r = p->r;
+    const struct redis_value *document = redis_at(v, 0);
+    bool still = c == OK && redis_int(redis_at(document, 1), 0) == p->revision;
+    struct str data = redis_text(still ? redis_at(document, 0) : redis_at(v, 1));
+    if (c == OK && data.p == NULL)
+        c = SYS_INTERNAL;
+    if (c == OK && (data = arena_str(&r->arena, data)).p == NULL)
+        c = SYS_OVERLOADED;
+    if (c != OK)
+        reply_error(r, c);
+    else
+        reply_document(r, p->status, data, p->revision);
+}
+
+/* As it stands; or, where it has moved on since the record was read, from the record, which is read behind it. */
+static enum flow replay_document(struct request *r, struct str record, struct str kind, struct str id, int status,
+                                 int64_t revision)
+{
+    struct replay *p = arena_new(&r->arena, struct replay);
+    const char *name = arena_z(&r->arena, kind);
+    if (p == NULL || name == NULL)
+        return reply_error(r, SYS_OVERLOADED);
+    *p = (struct replay){r, status, revision};
+    const struct space space = {r->caller.partition, r->caller.tenant};
+    const struct store_command commands[] = {
+        STORE_COMMAND(S("HMGET"), key_document(&r->arena, space, name, id), S("j"), S("r")),
+        STORE_COMMAND(S("HGET"), record, S("data"))};
+    enum code c = store_read(r->worker->store, commands, ARRAY_LEN(commands), &r->ops, document_read, p);
+    return c == OK ? WAIT : reply_error(r, c);
+}
+
 static enum flow replay(struct request *r, const struct redis_value *record)
 {
     int status = (int)redis_int(redis_field(record, S("status")), 200);
     int64_t revision = redis_int(redis_field(record, S("revision")), 0);
     struct str code = field(r, record, S("code")), location = field(r, record, S("location"));
     struct str data = field(r, record, S("data")), sealed = field(r, record, S("sealed"));
-    struct str type = field(r, record, S("type"));
+    struct str type = field(r, record, S("type")), kind = field(r, record, S("kind"));
+    struct str name = r->idempotency->record;
     r->idempotency = NULL;
     r->replayed = true;
     if (code.n > 0)
@@ -139,6 +181,8 @@ static enum flow replay(struct request *r, const struct redis_value *record)
         reply_header(r, "Location", location);
     if (sealed.n > 0 && !unseal(r, sealed, &data))
         return reply_error(r, r->dialect->key_conflict);
+    if (data.p == NULL && kind.n > 0)
+        return replay_document(r, name, kind, field(r, record, S("id")), status, revision);
     if (data.p == NULL)
         return type.n > 0 ? reply_raw(r, status, type.p, field(r, record, S("body"))) : reply_empty(r, status);
     return revision > 0 ? reply_document(r, status, data, revision) : reply_data(r, status, data);
@@ -210,15 +254,22 @@ static void add_number(struct request *r, struct record *to, struct str name, in
     add(to, name, arena_printf(&r->arena, "%lld", (long long)value));
 }
 
+static bool is_document(const struct idempotent_answer *a)
+{
+    return a->kind != NULL && !a->secret && a->revision > 0;
+}
+
 static void add_answer(struct request *r, struct record *to, const struct idempotent_answer *a)
 {
     struct buf sealed;
     uint8_t key[CRYPTO_KEY];
     add_number(r, to, S("status"), a->status);
-    if (a->revision > 0)
+    if (a->revision > 0 && !is_document(a))
         add_number(r, to, S("revision"), a->revision);
     if (a->location.n > 0)
         add(to, S("location"), a->location);
+    if (is_document(a))
+        return; /* the rest goes beside the record: close_record */
     if (!a->secret) {
         add(to, S("data"), a->data);
         return;
@@ -246,10 +297,14 @@ static void add_refusal(struct request *r, struct record *to)
     add(to, S("faults"), b.failed ? STR_NONE : buf_view(&b));
 }
 
-static void close_record(struct request *r, struct commit *c, const struct record *record)
+static void close_record(struct request *r, struct commit *c, const struct record *record,
+                         const struct idempotent_answer *a)
 {
+    struct commit_answer of;
+    if (a != NULL && is_document(a))
+        of = (struct commit_answer){a->kind, a->id, a->revision, a->data};
     commit_idempotency(c, r->idempotency->record, str_z(r->idempotency->owner), r->worker->settings->idempotency_keep,
-                       record->fields, record->n);
+                       record->fields, record->n, a != NULL && is_document(a) ? &of : NULL);
 }
 
 void idempotency_commit(struct request *r, struct commit *c, const struct idempotent_answer *a)
@@ -258,7 +313,7 @@ void idempotency_commit(struct request *r, struct commit *c, const struct idempo
     if (r->idempotency == NULL || !r->idempotency->claimed)
         return;
     add_answer(r, &record, a);
-    close_record(r, c, &record);
+    close_record(r, c, &record, a);
     r->idempotency->closed = true;
 }
 
@@ -292,18 +347,23 @@ enum flow idempotency_keep(struct request *r, int status, const char *type, stru
     if (!is_kept(status)) {
         commit_remove(c, i->record);
     } else if (r->answer.data.p != NULL) {
-        add_answer(r, &record,
-                   &(struct idempotent_answer){status, r->answer.data, r->answer.revision, r->answer.location,
-                                               (r->route->flags & ROUTE_SECRET) != 0});
-        close_record(r, c, &record);
+        const struct idempotent_answer answer = {.status = status,
+                                                 .data = r->answer.data,
+                                                 .revision = r->answer.revision,
+                                                 .location = r->answer.location,
+                                                 .secret = (r->route->flags & ROUTE_SECRET) != 0,
+                                                 .kind = r->answer.kind,
+                                                 .id = r->answer.id};
+        add_answer(r, &record, &answer);
+        close_record(r, c, &record, &answer);
     } else if (status >= 400) {
         add_refusal(r, &record);
-        close_record(r, c, &record);
+        close_record(r, c, &record, NULL);
     } else {
         add_number(r, &record, S("status"), status);
         add(&record, S("type"), str_z(type == NULL ? "" : type));
         add(&record, S("body"), body.p == NULL ? S("") : body);
-        close_record(r, c, &record);
+        close_record(r, c, &record, NULL);
     }
     return store_commit(r->worker->store, c, &r->ops, kept, r) == OK ? WAIT : NEXT;
 }

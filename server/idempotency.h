@@ -6,15 +6,18 @@
  *
  * A record belongs to (tenant, caller, route, key); its fingerprint is the hash of method, path, query and body. It is
  * claimed once the request is known to be valid, so faults leave none behind; a claim that is never closed (the process
- * died) is over after the request's deadline. A kept record holds the status and the answer's data; an answer that
- * shows a secret is sealed under a key made from the Idempotency-Key and the bearer, which the store knows neither of.
- */
+ * died) is over after the request's deadline. A kept record of an answer that is a document holds (document, revision,
+ * status); its text only once the document moved on, which whatever moves it sees to (commit_idempotency). Other answers
+ * are held whole. One that shows a secret is sealed under a key made from the Idempotency-Key and the bearer, which the
+ * store knows neither of. */
 #ifndef SERVER_IDEMPOTENCY_H
 #define SERVER_IDEMPOTENCY_H
 
 #include "server/request.h"
 
 struct commit;
+
+enum { IDEMPOTENCY_KEY_MAX = 255 }; /* bytes of the header's value */
 
 /* A POST's Idempotency-Key, if there is one; one that is malformed becomes a fault. False when memory ran out. */
 bool idempotency_begin(struct request *r, struct faults *faults);
@@ -27,6 +30,8 @@ struct idempotent_answer {
     int64_t revision;    /* 0: an answer without ETag */
     struct str location; /* STR_NONE: none */
     bool secret;         /* `data` is kept sealed */
+    const char *kind;    /* `data` is this document, as the commit stores it; NULL: it is none */
+    struct str id;
 };
 /* Closes the claim in the commit that makes the change. No-op for a request without a key. */
 void idempotency_commit(struct request *r, struct commit *c, const struct idempotent_answer *a);

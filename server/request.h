@@ -90,6 +90,8 @@ struct request {
     struct { /* what the answer is made of, for its idempotency record */
         struct str data, location;
         int64_t revision;
+        const char *kind; /* data is this stored document; NULL: it is none, or more than is stored */
+        struct str id;
     } answer;
     struct rate rate;
     struct buf fields;               /* header lines of the answer to come */

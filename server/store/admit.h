@@ -61,10 +61,18 @@ enum code store_admit(struct store *s, struct arena *scratch, const struct admis
                       admit_then *then, void *arg);
 
 struct commit;
-/* Finishes a claimed record in the commit that does the work: kept for keep_ms. `fields` are names and values, n of
- * each in turn (status, kind, id, revision, body ...); "state", "owner", "fingerprint" and "until" are ours. Refused
+/* An answer that is a document of the tenant as it is stored at this revision. */
+struct commit_answer {
+    const char *kind;
+    struct str id;
+    int64_t revision;
+    struct str json; /* kept only where the document moved on already, or answers another record too */
+};
+/* Finishes a claimed record in the commit that does the work, behind its puts: kept for keep_ms. `fields` are names and values, n of
+ * each in turn (status, location ...); "state", "owner", "fingerprint" and "until" are ours. With `of` the record gets kind, id
+ * and revision, and the document's text under "data" once the document moves on (any later put or delete of it). Refused
  * with RES_IDEMPOTENCY_IN_PROGRESS and "idempotency" when the claim is no longer ours. */
 void commit_idempotency(struct commit *c, struct str key, struct str owner, int64_t keep_ms, const struct str *fields,
-                        size_t n);
+                        size_t n, const struct commit_answer *of);
 
 #endif

@@ -219,7 +219,7 @@ void commit_put(struct commit *c, const struct commit_document *d)
 
 void commit_field(struct commit *c, const char *kind, struct str id, struct str field, struct str value)
 {
-    static const char *const ours[] = {"j", "r", "sv", "o", "x", "s"};
+    static const char *const ours[] = {"j", "r", "sv", "o", "x", "s", "ik"};
     struct buf *b = add_write(c, 4, "field");
 
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
@@ -406,9 +406,9 @@ void commit_roster(struct commit *c, struct str agent, struct str json)
 }
 
 void commit_idempotency(struct commit *c, struct str key, struct str owner, int64_t keep_ms, const struct str *fields,
-                        size_t n)
+                        size_t n, const struct commit_answer *of)
 {
-    struct buf *b = add_write(c, 4, "idempotency");
+    struct buf *b = add_write(c, of == NULL ? 4 : 8, "idempotency");
 
     pack_key(c, b, key);
     pack_key(c, b, owner);
@@ -416,6 +416,12 @@ void commit_idempotency(struct commit *c, struct str key, struct str owner, int6
     pack_array(b, (uint32_t)n);
     for (size_t i = 0; i < n; i++)
         pack_key(c, b, fields[i]);
+    if (of == NULL)
+        return;
+    pack_key(c, b, str_z(of->kind));
+    pack_key(c, b, of->id);
+    pack_int(b, of->revision);
+    pack_key(c, b, of->json);
 }
 
 /* --- sending --- */

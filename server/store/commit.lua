@@ -13,12 +13,13 @@ local function document(x, kind, id)
     return d
   end
   local key = x.p .. 'd:' .. x.tenant .. ':' .. name
-  local h, refusal = read('HMGET', key, 'r', 'o', 'x')
+  local h, refusal = read('HMGET', key, 'r', 'o', 'x', 'ik')
   if refusal then
     return nil, refusal
   end
   d = { key = key, kind = kind, id = id, revision = tonumber(h[1] or 0), ordinal = tonumber(h[2] or 0) }
   d.index = h[3] and cmsgpack.unpack(h[3]) or { {}, {}, {}, {} }
+  d.answered = h[4] or nil
   x.documents[name] = d
   return d
 end
@@ -294,6 +295,32 @@ local function next_ordinal(x, w, kind)
   return last + 1
 end
 
+-- An idempotency record may say "the document as it stands" (the document's field ik names it). Before the document moves on, its
+-- text goes there. A refusal or nil.
+local function leave_answer(d, w)
+  local key = d.answered
+  if not key then
+    return nil
+  end
+  local h, refusal = read('HMGET', key, 'state', 'kind', 'id', 'revision')
+  if refusal then
+    return refusal
+  end
+  d.answered, w.forget = nil, true
+  if h[1] == 'done' and h[2] == d.kind and h[3] == d.id and tonumber(h[4]) == d.revision then
+    w.answered = key
+  end
+end
+
+local function write_answer(w)
+  if w.answered then
+    call('HSET', w.answered, 'data', call('HGET', w.d.key, 'j'))
+  end
+  if w.forget then
+    call('HDEL', w.d.key, 'ik')
+  end
+end
+
 -- {put, kind, id, revision, schema, json, index or false, sealed or false}
 function needs.put(x, w)
   local d, refusal = document(x, w[2], w[3])
@@ -309,6 +336,7 @@ function needs.put(x, w)
   if d.revision == 0 then
     d.ordinal, refusal = next_ordinal(x, w, d.kind)
   end
+  refusal = refusal or leave_answer(d, w)
   w.d, w.ordinal = d, d.ordinal
   d.revision = w[4]
   if w[7] then
@@ -319,6 +347,7 @@ end
 
 function writes.put(_, w)
   local key, ordinal = w.d.key, int(w.ordinal)
+  write_answer(w)
   if w[7] then
     call('HSET', key, 'j', w[6], 'r', int(w[4]), 'sv', int(w[5]), 'o', ordinal, 'x', w[7])
   else
@@ -366,11 +395,13 @@ function needs.delete(x, w)
     return { CONFLICT, 'revision', d.revision }
   end
   w.d, w.order_key = d, x.p .. 'o:' .. x.tenant .. ':' .. d.kind
+  refusal = leave_answer(d, w)
   d.revision = 0
-  return typed(x.part, 'zset', w.order_key) or change_index(x, d, { {}, {}, {}, {} })
+  return refusal or typed(x.part, 'zset', w.order_key) or change_index(x, d, { {}, {}, {}, {} })
 end
 
 function writes.delete(_, w)
+  write_answer(w)
   call('DEL', w.d.key)
   call('ZREM', w.order_key, w.d.id)
 end
@@ -506,7 +537,7 @@ function writes.revoked(x)
   call('PUBLISH', x.p .. 'revoked', call('HINCRBY', x.part.meta, 'revoked', 1))
 end
 
--- {idempotency, key, owner, keep ms, names and values}
+-- {idempotency, key, owner, keep ms, names and values, kind or false, id, revision, its text or false}
 function needs.idempotency(x, w)
   local refusal = typed(x.part, 'hash', w[2])
   if refusal then
@@ -516,11 +547,27 @@ function needs.idempotency(x, w)
   if h[1] ~= 'claimed' or h[2] ~= w[3] then
     return { BUSY, 'idempotency', h[1] }
   end
+  if w[6] then
+    local d
+    d, refusal = document(x, w[6], w[7])
+    if refusal then
+      return refusal
+    end
+    if d.revision == w[8] and not d.answered then
+      d.answered, w.d = w[2], d
+    end
+  end
 end
 
 function writes.idempotency(x, w)
   call('HSET', w[2], 'state', 'done', unpack(w[5]))
   call('HDEL', w[2], 'owner', 'until')
+  if w.d then
+    call('HSET', w[2], 'kind', w[6], 'id', w[7], 'revision', int(w[8]))
+    call('HSET', w.d.key, 'ik', w[2])
+  elseif w[6] then
+    call('HSET', w[2], 'revision', int(w[8]), 'data', w[9])
+  end
   call('PEXPIRE', w[2], w[4])
 end
 

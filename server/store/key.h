@@ -5,7 +5,7 @@
  * or STR_NONE when memory ran out; what takes a commit or a command refuses such a key.
  *
  *     {p07}:meta                                     HASH    epoch, commits, clock, revoked, abi
- *     {p07}:d:<tenant>:<kind>:<id>                   HASH    document: j r sv o x s, and fields of the kind's own
+ *     {p07}:d:<tenant>:<kind>:<id>                   HASH    document: j r sv o x s ik, and fields of the kind's own
  *     {p07}:n:<tenant>:<kind>                        STRING  last ordinal given
  *     {p07}:o:<tenant>:<kind>                        ZSET    id by ordinal
  *     {p07}:f:<tenant>:<kind>:<field>=<value>        HASH    chunk number -> bitmap of 2,048 ordinals

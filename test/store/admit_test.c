@@ -178,7 +178,7 @@ static void finish(const char *owner, enum code expected)
     struct commit c;
 
     begin(&c, 0);
-    commit_idempotency(&c, record(), str_z(owner), 86400000, fields, 4);
+    commit_idempotency(&c, record(), str_z(owner), 86400000, fields, 4, NULL);
     if (expected == OK)
         commit_ok(&c);
     else
@@ -232,6 +232,112 @@ static void who_is_limited_claims_nothing(void **state)
     assert_int_equal(redis_number("EXISTS %s", record().p), 0);
 }
 
+/* The text of the record's answer, as a replay finds it: of the record, else of the document. */
+static void replays(const char *data, int64_t revision)
+{
+    struct admission again = claiming("f1", "req9");
+    const struct admitted *a = admit(&again);
+
+    assert_int_equal(a->replay, ADMIT_REPLAY);
+    assert_int_equal(redis_int(redis_field(a->record, S("revision")), 0), revision);
+    if (data == NULL)
+        assert_int_equal(redis_field(a->record, S("data"))->type, REDIS_NIL);
+    else
+        assert_true(str_eqz(redis_text(redis_field(a->record, S("data"))), data));
+}
+
+static void put_thing(struct commit *c, int64_t revision, const char *json)
+{
+    begin(c, 0);
+    commit_put(c, &(struct commit_document){"thing", S("T"), revision, 1, str_z(json), NULL, STR_NONE});
+}
+
+static void answer_thing(struct commit *c, int64_t revision, const char *json)
+{
+    const struct str fields[] = {S("status"), S("201")};
+    const struct commit_answer of = {"thing", S("T"), revision, str_z(json)};
+
+    commit_idempotency(c, record(), S("req1"), 86400000, fields, 2, &of);
+}
+
+static void a_record_keeps_the_text_of_a_document_only_once_it_moves_on(void **state)
+{
+    struct admission first = claiming("f1", "req1");
+    struct commit c;
+
+    (void)state;
+    for (int ending = 0; ending < 2; ending++) {
+        redis_do("FLUSHALL");
+        assert_int_equal(admit(&first)->replay, ADMIT_CLAIMED);
+        put_thing(&c, 1, "{\"v\":1}");
+        answer_thing(&c, 1, "{\"v\":1}");
+        commit_ok(&c);
+        replays(NULL, 1);
+        begin(&c, 0);
+        commit_field(&c, "thing", S("T"), S("own"), S("x")); /* is no other revision */
+        commit_ok(&c);
+        replays(NULL, 1);
+        if (ending == 0)
+            put_thing(&c, 2, "{\"v\":2}");
+        else {
+            begin(&c, 0);
+            commit_delete(&c, "thing", S("T"), 1);
+        }
+        commit_ok(&c);
+        replays("{\"v\":1}", 1);
+        if (ending == 0) {
+            put_thing(&c, 3, "{\"v\":3}");
+            commit_ok(&c);
+            replays("{\"v\":1}", 1);
+        }
+        assert_int_equal(redis_number("HEXISTS %s ik", key_document(&fixture.arena, space, "thing", S("T")).p), 0);
+    }
+}
+
+static void an_answer_that_has_moved_on_already_brings_its_text(void **state)
+{
+    struct admission first = claiming("f1", "req1"), other = claiming("f1", "req1");
+    const struct str fields[] = {S("status"), S("200")};
+    const struct commit_answer of = {"thing", S("T"), 2, S("{\"v\":2}")};
+    struct commit c;
+
+    (void)state;
+    put_thing(&c, 1, "{\"v\":1}");
+    commit_ok(&c);
+    put_thing(&c, 2, "{\"v\":2}");
+    commit_ok(&c);
+    assert_int_equal(admit(&first)->replay, ADMIT_CLAIMED);
+    begin(&c, 0);
+    answer_thing(&c, 1, "{\"v\":1}");
+    commit_ok(&c);
+    replays("{\"v\":1}", 1);
+    for (int i = 0; i < 2; i++) { /* the first of two is told by the document, the second by itself */
+        other.idempotency.hash = i == 0 ? S("a") : S("b");
+        struct str key = key_idempotency(&fixture.arena, space, S("key:K"), "/things/{id}", other.idempotency.hash);
+        assert_int_equal(admit(&other)->replay, ADMIT_CLAIMED);
+        begin(&c, 0);
+        commit_idempotency(&c, key, S("req1"), 86400000, fields, 2, &of);
+        commit_ok(&c);
+        assert_int_equal(redis_number("HEXISTS %s data", key.p), i);
+    }
+}
+
+static void a_record_that_is_over_gets_no_text(void **state)
+{
+    struct admission first = claiming("f1", "req1");
+    struct commit c;
+
+    (void)state;
+    assert_int_equal(admit(&first)->replay, ADMIT_CLAIMED);
+    put_thing(&c, 1, "{\"v\":1}");
+    answer_thing(&c, 1, "{\"v\":1}");
+    commit_ok(&c);
+    redis_do("DEL %s", record().p);
+    put_thing(&c, 2, "{\"v\":2}");
+    commit_ok(&c);
+    assert_int_equal(redis_number("EXISTS %s", record().p), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, fixture_clear)
 
 int main(void)
@@ -247,6 +353,9 @@ int main(void)
         TEST(an_idempotency_key_is_claimed_finished_and_replayed),
         TEST(a_claim_that_was_never_finished_is_over),
         TEST(who_is_limited_claims_nothing),
+        TEST(a_record_keeps_the_text_of_a_document_only_once_it_moves_on),
+        TEST(an_answer_that_has_moved_on_already_brings_its_text),
+        TEST(a_record_that_is_over_gets_no_text),
     };
 
     return cmocka_run_group_tests(tests, fixture_open, fixture_close);

@@ -35,7 +35,8 @@ static void everything(struct commit *c)
     commit_task(c, S("A"), S("T"), S("{}"));
     commit_roster(c, S("A"), S("{}"));
     commit_beat(c, S("A"), true);
-    commit_idempotency(c, key_idempotency(a, space, S("key:K"), "/r", S("h")), S("me"), 1000, fields, 2);
+    commit_idempotency(c, key_idempotency(a, space, S("key:K"), "/r", S("h")), S("me"), 1000, fields, 2,
+                       &(struct commit_answer){"other", S("O"), 1, S("{}")});
 }
 
 static const char *const keys[] = {
@@ -71,12 +72,34 @@ static const char *const keys[] = {
     P "g:" TENANT,
     P "gl",
     P "i:" TENANT ":key:K:/r:h",
+    P "i:" TENANT ":key:K:/r:run",
+    P "i:" TENANT ":key:K:/r:gone",
 };
+
+static struct admission claim_of(const char *hash)
+{
+    struct admission claim = {.partition = 7, .space = space, .caller = S("key:K")};
+    claim.idempotency.route = "/r";
+    claim.idempotency.hash = str_z(hash);
+    claim.idempotency.fingerprint = S("f");
+    claim.idempotency.owner = S("me");
+    claim.idempotency.lock_ms = 1000;
+    return claim;
+}
+
+/* A record whose answer is the document as it stands. */
+static void answer_by(struct commit *c, const char *hash, const char *kind, const char *id)
+{
+    const struct str fields[] = {S("status"), S("200")};
+    const struct commit_answer of = {kind, str_z(id), 1, S("{}")};
+    commit_idempotency(c, key_idempotency(&fixture.arena, space, S("key:K"), "/r", str_z(hash)), S("me"), 60000, fields,
+                       2, &of);
+}
 
 /* What `everything` finds. */
 static void prepare(void)
 {
-    struct admission claim = {.partition = 7, .space = space, .caller = S("key:K")};
+    struct admission claim = claim_of("h"), run = claim_of("run"), gone = claim_of("gone");
     struct commit_index *x = arena_new(&fixture.arena, struct commit_index);
     struct commit_index *g = arena_new(&fixture.arena, struct commit_index);
     struct commit c;
@@ -91,17 +114,16 @@ static void prepare(void)
     index_begin(g, &fixture.arena);
     index_facet(g, S("state"), S("g"));
     index_unique(g, RES_ALREADY_EXISTS, STR_NONE, "name", S("g"));
+    assert_int_equal(admit(&run)->replay, ADMIT_CLAIMED);
+    assert_int_equal(admit(&gone)->replay, ADMIT_CLAIMED);
     begin(&c, 0);
     commit_put(&c, &(struct commit_document){"run", S("R"), 1, 1, S("{\"v\":1}"), x, STR_NONE});
     commit_put(&c, &(struct commit_document){"gone", S("G"), 1, 1, S("{}"), g, STR_NONE});
     commit_inbox(&c, "run", S("R"), STR_NONE, S("first"));
     commit_claim(&c, "run", S("R"), S("me"), 3000);
+    answer_by(&c, "run", "run", "R");
+    answer_by(&c, "gone", "gone", "G");
     commit_ok(&c);
-    claim.idempotency.route = "/r";
-    claim.idempotency.hash = S("h");
-    claim.idempotency.fingerprint = S("f");
-    claim.idempotency.owner = S("me");
-    claim.idempotency.lock_ms = 1000;
     assert_int_equal(admit(&claim)->replay, ADMIT_CLAIMED);
 }
 

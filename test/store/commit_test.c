@@ -430,7 +430,7 @@ static void a_commit_that_ran_out_of_memory_is_refused(void **state)
         commit_expect_absent(&commit_, RES_IN_USE, "x", key_document(&a, space, "thing", S("x")));
         put(&commit_, "a", 1, &x);
         commit_timer(&commit_, "run", S("r"), 5);
-        commit_idempotency(&commit_, key_idempotency(&a, space, S("key:K"), "/r", S("h")), S("me"), 1, fields, 2);
+        commit_idempotency(&commit_, key_idempotency(&a, space, S("key:K"), "/r", S("h")), S("me"), 1, fields, 2, NULL);
         c = store_commit(fixture.store, &commit_, &fixture.ops, ignore, NULL);
         arena_fini(&a); /* everything was copied */
         assert_true(c == OK || c == SYS_OVERLOADED);

@@ -263,9 +263,9 @@ void commit_remove(struct commit *c, struct str key)
     copy(committed.record, sizeof committed.record, key);
 }
 void commit_idempotency(struct commit *c, struct str key, struct str owner, int64_t keep_ms, const struct str *fields,
-                        size_t n)
+                        size_t n, const struct commit_answer *of)
 {
-    (void)c, (void)owner, (void)keep_ms;
+    (void)c, (void)owner, (void)keep_ms, (void)of;
     size_t at = 0;
     copy(committed.record, sizeof committed.record, key);
     for (size_t i = 0; i < n && at < sizeof committed.fields; i++)
@@ -288,6 +288,11 @@ static void commit_answer(void)
     asked.waiting = false;
     if (op_finish(&asked.op))
         asked.commit(asked.arg, &ok);
+}
+struct str key_document(struct arena *a, struct space s, const char *kind, struct str id)
+{
+    (void)s;
+    return arena_printf(a, "d:%s:" STR_FMT, kind, STR_ARG(id));
 }
 struct str key_idempotency(struct arena *a, struct space s, struct str caller, const char *route, struct str hash)
 {

@@ -69,8 +69,12 @@ static enum flow commit_run(struct start *s)
     run_start_write(&s->commit, &r->arena, &s->start, &s->made);
     audit_add(&s->commit, r, &entry);
     idempotency_commit(r, &s->commit,
-                       &(struct idempotent_answer){
-                           .status = 201, .data = s->made.json, .revision = 1, .location = crud_location(r, id)});
+                       &(struct idempotent_answer){.status = 201,
+                                                   .data = s->made.json,
+                                                   .revision = 1,
+                                                   .location = crud_location(r, id),
+                                                   .kind = workflow_run_resource.kind,
+                                                   .id = id});
     c = store_commit(r->worker->store, &s->commit, &r->ops, committed, s);
     return c == OK ? WAIT : reply_error(r, c);
 }
