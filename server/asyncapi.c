@@ -5,22 +5,33 @@
 
 #include "server/api/orchestrator/resources.h"
 #include "server/asyncapi_message.h"
+#include "server/engine/job_start.h"
 #include "server/feed.h"
 #include "server/request.h"
 
 struct stream {
     enum message_stream which;
     const char *name, *address, *title, *doc;
-    bool sse;
+    const struct field *query;
 };
+
+#define TOKEN_QUERY                                                                                                    \
+    {                                                                                                                  \
+        "token", FIELD_STRING, .max = 8192,                                                                            \
+                               .doc = "An access token that lives at most an hour; API keys are refused here."         \
+    }
+static const struct field run_query[] = {FEED_QUERY, TOKEN_QUERY, {0}};
+static const struct field job_query[] = {FEED_QUERY_OF("taskId", "tasks"), TOKEN_QUERY, {0}};
 
 // clang-format off
 static const struct stream streams[] = {
     {MESSAGE_RUN, "workflowRun", "/api/v1/workflow-runs/{id}/stream", "Workflow run",
      "Everything that happens to a run. Without `since` the present state comes first, with it every event behind that number; "
-     "`since=0` gives both. Subscribing before anything happened is fine, after the end everything is replayed and the stream ends.", true},
+     "`since=0` gives both. Subscribing before anything happened is fine, after the end everything is replayed and the stream ends.", run_query},
+    {MESSAGE_JOB, "deploymentJob", "/api/v1/deployment-jobs/{id}/stream", "Deployment job",
+     "Everything that happens to a job, in the manner of a workflow run's stream. A rollback of a job that has ended is a job of its own, with its own stream.", job_query},
     {MESSAGE_AGENT, "agentTasks", "/api/v1/agents/{id}/task-stream", "Tasks of an agent",
-     "Only the agent itself connects; a newer connection replaces the older (4409). Delivery is at least once.", false},
+     "Only the agent itself connects; a newer connection replaces the older (4409). Delivery is at least once.", run_query},
 };
 // clang-format on
 
@@ -45,10 +56,10 @@ static void open_member(struct json_out *o, const char *key)
     json_open(o, '{');
 }
 
-/* What a message is called in the document: an agent's heartbeat is not the server's. */
+/* What a message is called in the document. */
 static const char *name_of(const struct message *m)
 {
-    return m->kind == MESSAGE_CLIENT && strcmp(m->type, "heartbeat") == 0 ? "agent_heartbeat" : m->type;
+    return m->name == NULL ? m->type : m->name;
 }
 
 /* --- messages --- */
@@ -71,8 +82,21 @@ static void all_rows(const struct message *m, const char *const *type, struct fi
     out[n] = (struct field){0};
 }
 
-/* The state of a run is told in the words of its resources. */
-static void snapshot_rows(struct field out[3])
+static void job_rows(struct field out[3])
+{
+    out[0] = (struct field){"job", FIELD_OBJECT, FIELD_REQUIRED, .fields = deployment_job_resource.fields,
+                            .doc = "As GET /deployment-jobs/{id} answers it."};
+    out[1] = (struct field){"tasks",
+                            FIELD_LIST,
+                            FIELD_REQUIRED,
+                            .max = 3 * JOB_TARGETS_MAX,
+                            .item = FIELD_OBJECT,
+                            .fields = deployment_task_resource.fields,
+                            .doc = "As GET /deployment-jobs/{id}/tasks answers them."};
+    out[2] = (struct field){0};
+}
+
+static void run_rows(struct field out[3])
 {
     out[0] = (struct field){"run", FIELD_OBJECT, FIELD_REQUIRED, .fields = workflow_run_resource.fields,
                             .doc = "As GET /workflow-runs/{id} answers it."};
@@ -91,7 +115,8 @@ static void put_message(struct json_out *o, const struct message *m)
     struct field rows[ROWS], state[3];
     all_rows(m, type, rows);
     if (strcmp(m->type, "snapshot") == 0) {
-        snapshot_rows(state);
+        /* The state is told in the words of the resources. */
+        (m->streams & MESSAGE_JOB ? job_rows : run_rows)(state);
         for (struct field *row = rows; row->name != NULL; row++)
             if (strcmp(row->name, "data") == 0)
                 row->fields = state;
@@ -108,14 +133,8 @@ static void put_message(struct json_out *o, const struct message *m)
 
 /* --- streams --- */
 
-static void put_query(struct json_out *o)
+static void put_query(struct json_out *o, const struct field *rows)
 {
-    static const struct field rows[] = {
-        FEED_QUERY,
-        {"token", FIELD_STRING, .max = 8192,
-         .doc = "An access token that lives at most an hour; API keys are refused here."},
-        {0},
-    };
     open_member(o, "query");
     json_key(o, S("type"));
     json_put_z(o, "object");
@@ -150,7 +169,7 @@ static void put_stream(struct json_out *o, const struct stream *s)
     open_member(o, "bindings");
     open_member(o, "ws");
     put(o, "method", "GET");
-    put_query(o);
+    put_query(o, s->query);
     put(o, "bindingVersion", "0.1.0");
     json_close(o, '}');
     json_close(o, '}');

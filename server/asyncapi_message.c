@@ -33,6 +33,12 @@ static const struct field filters[] = {
     {"minLevel", FIELD_ENUM, .choices = feed_levels, .doc = "Only log lines at least this grave."},
     {0},
 };
+static const struct field job_filters[] = {
+    {"types", FIELD_LIST, .item = FIELD_STRING, .max = 64, .doc = "Only events of these types."},
+    {"taskIds", FIELD_LIST, .item = FIELD_STRING, .max = 64, .doc = "Only events of these tasks, and those that belong to none."},
+    {"minLevel", FIELD_ENUM, .choices = feed_levels, .doc = "Only log lines at least this grave."},
+    {0},
+};
 static const struct field agent_config[] = {
     {"heartbeatInterval", FIELD_INT, .min = 1, .max = 3600, .doc = "Seconds."},
     {"taskPollInterval", FIELD_INT, .min = 1, .max = 3600, .doc = "Seconds."},
@@ -113,6 +119,87 @@ static const struct field step_completed[] = {
     DURATION, OUTPUTS, STEP_ERROR, {0},
 };
 
+/* --- events of a deployment job --- */
+
+static const char *const job_ended_words[] = {"succeeded", "failed", "cancelled", "rolled_back", "rollback_failed", NULL};
+static const char *const task_ended_words[] = {"succeeded", "failed", "timed_out", "skipped", "cancelled", NULL};
+static const char *const task_type_words[] = {"deploy", "health-check", "rollback", NULL};
+
+#define JOB_TASK                                                                                                     \
+    {"taskId", FIELD_STRING, NEED, .min = 1, .max = 63, .doc = "The task's id in the job: 12-deploy."},              \
+    {"targetId", FIELD_UUID, NEED, .doc = "The target it is for."},                                                  \
+    {"taskType", FIELD_ENUM, NEED, .choices = task_type_words, .doc = "What is done there."}
+#define TARGET_COUNTS                                                                                                \
+    {"completed", FIELD_INT, NEED, .doc = "Targets that have what they should."},                                    \
+    {"failed", FIELD_INT, NEED, .doc = "Targets that failed."},                                                      \
+    {"skipped", FIELD_INT, NEED, .doc = "Targets that were left out."},                                              \
+    {"total", FIELD_INT, NEED, .doc = "All targets."}
+
+static const struct field job_started[] = {
+    {"jobId", FIELD_UUID, NEED, .doc = "The job."},
+    {"environmentId", FIELD_UUID, NEED, .doc = "Where to."},
+    {"releaseId", FIELD_UUID, .doc = "What; absent when each target goes back to what it had."},
+    {"strategy", FIELD_STRING, NEED, .max = 32, .doc = "all-at-once or rolling."},
+    {"totalTargets", FIELD_INT, NEED, .doc = "All targets."},
+    {"totalBatches", FIELD_INT, NEED, .doc = "In how many batches."},
+    {0},
+};
+static const struct field job_batch[] = {
+    {"batch", FIELD_INT, NEED, .min = 1, .max = INT64_MAX, .doc = "From 1."},
+    {"targets", FIELD_LIST, NEED, .item = FIELD_UUID, .doc = "Those that belong to it."},
+    {0},
+};
+static const struct field job_progress[] = {
+    TARGET_COUNTS,
+    {"progress", FIELD_INT, NEED, .min = 0, .max = 100, .doc = "Targets that are done with, in per cent."},
+    {0},
+};
+static const struct field rollback_started[] = {
+    {"rollbackId", FIELD_UUID, NEED, .doc = "Who does it: the job itself."},
+    REASON, {0},
+};
+static const struct field job_summary[] = {TARGET_COUNTS, {0}};
+static const struct field job_completed[] = {
+    {"status", FIELD_ENUM, NEED, .choices = job_ended_words, .doc = "How the job ended."},
+    DURATION,
+    {"summary", FIELD_OBJECT, NEED, .fields = job_summary, .doc = "What became of the targets."},
+    {"error", FIELD_OBJECT, .fields = run_error, .doc = "Why it did not succeed."},
+    {0},
+};
+static const struct field job_task_agent[] = {
+    JOB_TASK, ATTEMPT,
+    {"agentId", FIELD_UUID, .doc = "The agent that is asked, or carries it out."},
+    {0},
+};
+static const struct field job_task_progress[] = {
+    JOB_TASK,
+    {"progress", FIELD_INT, NEED, .min = 0, .max = 100, .doc = "Per cent."},
+    {"message", FIELD_STRING, .max = 2048, .doc = "For people."},
+    {0},
+};
+static const struct field job_task_retrying[] = {
+    JOB_TASK, ATTEMPT,
+    {"maxAttempts", FIELD_INT, NEED, .min = 1, .max = 1000000, .doc = "Attempts in all."},
+    {"delaySeconds", FIELD_NUMBER, NEED, .doc = "Until the next attempt."},
+    STEP_ERROR, {0},
+};
+static const struct field job_task_log[] = {
+    {"logSeq", FIELD_INT, NEED, .min = 1, .max = INT64_MAX, .doc = "Number of the line within the attempt, without holes: `seq` of GET …/logs."},
+    {"taskId", FIELD_STRING, NEED, .min = 1, .max = 63, .doc = "The task's id in the job."},
+    ATTEMPT,
+    {"level", FIELD_ENUM, NEED, .choices = feed_levels, .doc = "How grave it is."},
+    {"stream", FIELD_ENUM, NEED, .choices = output_words, .doc = "Where the task wrote it."},
+    {"line", FIELD_STRING, NEED, .doc = "Without its newline; secrets are masked."},
+    {"at", FIELD_TIME, .doc = "When the agent read the line; `timestamp` is when it was stored."},
+    {0},
+};
+static const struct field job_task_completed[] = {
+    JOB_TASK,
+    {"attempt", FIELD_INT, NEED, .min = 0, .max = 1000000, .doc = "The last one; 0 when it never began."},
+    {"status", FIELD_ENUM, NEED, .choices = task_ended_words, .doc = "How the task ended."},
+    DURATION, STEP_ERROR, REASON, {0},
+};
+
 /* --- control messages --- */
 
 static const struct field ready[] = {
@@ -125,6 +212,11 @@ static const struct field ready[] = {
 static const struct field snapshot[] = {
     SEQ("The state includes everything up to this event."),
     {"data", FIELD_OBJECT, NEED, .doc = "The run, and its steps in the order of their layers."},
+    {0},
+};
+static const struct field job_snapshot[] = {
+    SEQ("The state includes everything up to this event."),
+    {"data", FIELD_OBJECT, NEED, .doc = "The job, and its tasks in the order of deployment."},
     {0},
 };
 static const struct field synced[] = {SEQ("Everything up to here was sent; from here events come as they happen."), {0}};
@@ -157,6 +249,10 @@ static const struct field subscribed[] = {
     {"filters", FIELD_OBJECT, NEED, .fields = filters, .doc = "What is in force from the next event on."},
     {0},
 };
+static const struct field job_subscribed[] = {
+    {"filters", FIELD_OBJECT, NEED, .fields = job_filters, .doc = "What is in force from the next event on."},
+    {0},
+};
 
 /* --- what a client says --- */
 
@@ -166,6 +262,10 @@ static const struct field auth[] = {
 };
 static const struct field subscribe[] = {
     {"filters", FIELD_OBJECT, NEED, .fields = filters, .doc = "The last one wins; {} shows everything."},
+    {0},
+};
+static const struct field job_subscribe[] = {
+    {"filters", FIELD_OBJECT, NEED, .fields = job_filters, .doc = "The last one wins; {} shows everything."},
     {0},
 };
 
@@ -258,16 +358,33 @@ const struct message messages[] = {
     {"step_log_end",        MESSAGE_RUN, MESSAGE_EVENT, step_log_end, "No more lines of this attempt will come."},
     {"step_completed",      MESSAGE_RUN, MESSAGE_EVENT, step_completed, "The step has ended. Comes after its last log line."},
 
+    {"job_started",      MESSAGE_JOB, MESSAGE_EVENT, job_started, "The job began."},
+    {"job_paused",       MESSAGE_JOB, MESSAGE_EVENT, by_reason, "No new task starts; running ones finish."},
+    {"job_resumed",      MESSAGE_JOB, MESSAGE_EVENT, NULL, "Tasks start again."},
+    {"batch_started",    MESSAGE_JOB, MESSAGE_EVENT, job_batch, "The next targets have their turn."},
+    {"batch_completed",  MESSAGE_JOB, MESSAGE_EVENT, job_batch, "The batch's targets are done with."},
+    {"job_progress",     MESSAGE_JOB, MESSAGE_EVENT, job_progress, "A target more is done with."},
+    {"rollback_started", MESSAGE_JOB, MESSAGE_EVENT, rollback_started, "Every target that was touched goes back."},
+    {"job_completed",    MESSAGE_JOB, MESSAGE_EVENT, job_completed, "The job has ended. The last event."},
+    {"task_assigned",    MESSAGE_JOB, MESSAGE_EVENT, job_task_agent, "An agent was asked.", "job_task_assigned"},
+    {"task_started",     MESSAGE_JOB, MESSAGE_EVENT, job_task_agent, "The agent began. Comes before any of the attempt's log lines.", "job_task_started"},
+    {"task_progress",    MESSAGE_JOB, MESSAGE_EVENT, job_task_progress, "How far the task is.", "job_task_progress"},
+    {"task_retrying",    MESSAGE_JOB, MESSAGE_EVENT, job_task_retrying, "An attempt failed; another will follow."},
+    {"task_log",         MESSAGE_JOB, MESSAGE_EVENT, job_task_log, "One line of the task's output.", "job_task_log"},
+    {"task_completed",   MESSAGE_JOB, MESSAGE_EVENT, job_task_completed, "The task has ended. Comes after its last log line.", "job_task_completed"},
+
     {"ready",          MESSAGE_ALL, MESSAGE_CONTROL, ready, "The first message of a stream."},
     {"snapshot",       MESSAGE_RUN, MESSAGE_CONTROL, snapshot, "The present state."},
+    {"snapshot",       MESSAGE_JOB, MESSAGE_CONTROL, job_snapshot, "The present state.", "job_snapshot"},
     {"synced",         MESSAGE_ALL, MESSAGE_CONTROL, synced, "The past has been sent."},
     {"heartbeat",      MESSAGE_ALL, MESSAGE_CONTROL, heartbeat, "Comes at the interval that `ready` names."},
     {"gap",            MESSAGE_ALL, MESSAGE_CONTROL, gap, "Events that cannot be sent; the present state follows."},
     {"error",          MESSAGE_ALL, MESSAGE_CONTROL, error, "Comes before a close that is a refusal."},
-    {"end",            MESSAGE_RUN, MESSAGE_CONTROL, end, "Nothing more will come; the stream closes with 1000."},
+    {"end",            MESSAGE_RUN | MESSAGE_JOB, MESSAGE_CONTROL, end, "Nothing more will come; the stream closes with 1000."},
     {"drain",          MESSAGE_ALL, MESSAGE_CONTROL, drain, "This instance goes away; the stream closes with 1012."},
     {"token_expiring", MESSAGE_ALL, MESSAGE_CONTROL, token_expiring, "The caller's token is about to expire; then the stream closes with 4401."},
-    {"subscribed",     MESSAGE_ALL, MESSAGE_CONTROL, subscribed, "Answers `subscribe`."},
+    {"subscribed",     MESSAGE_RUN | MESSAGE_AGENT, MESSAGE_CONTROL, subscribed, "Answers `subscribe`."},
+    {"subscribed",     MESSAGE_JOB, MESSAGE_CONTROL, job_subscribed, "Answers `subscribe`.", "job_subscribed"},
     {"pong",           MESSAGE_ALL, MESSAGE_CONTROL, NULL, "Answers `ping`."},
 
     {"task_assigned",  MESSAGE_AGENT, MESSAGE_CONTROL, task_assigned, "A task to be carried out; also each open task after a connect."},
@@ -278,7 +395,8 @@ const struct message messages[] = {
 
     {"auth",           MESSAGE_ALL, MESSAGE_CLIENT, auth, "The first message of a client that came without a token; later, a fresh token."},
     {"ping",           MESSAGE_ALL, MESSAGE_CLIENT, NULL, "Asks for `pong`."},
-    {"subscribe",      MESSAGE_ALL, MESSAGE_CLIENT, subscribe, "Chooses which events come."},
+    {"subscribe",      MESSAGE_RUN | MESSAGE_AGENT, MESSAGE_CLIENT, subscribe, "Chooses which events come."},
+    {"subscribe",      MESSAGE_JOB, MESSAGE_CLIENT, job_subscribe, "Chooses which events come.", "job_subscribe"},
 
     {"task_accepted",  MESSAGE_AGENT, MESSAGE_CLIENT, task_only, "The agent has the task in its journal."},
     {"task_refused",   MESSAGE_AGENT, MESSAGE_CLIENT, task_refused, "The agent will not carry it out."},
@@ -286,7 +404,7 @@ const struct message messages[] = {
     {"task_progress",  MESSAGE_AGENT, MESSAGE_CLIENT, task_progress, "How far it is."},
     {"task_log",       MESSAGE_AGENT, MESSAGE_CLIENT, task_log, "Lines of its output."},
     {"task_completed", MESSAGE_AGENT, MESSAGE_CLIENT, task_completed, "How it ended."},
-    {"heartbeat",      MESSAGE_AGENT, MESSAGE_CLIENT, agent_heartbeat, "The agent is alive."},
+    {"heartbeat",      MESSAGE_AGENT, MESSAGE_CLIENT, agent_heartbeat, "The agent is alive.", "agent_heartbeat"},
     {0},
 };
 // clang-format on

@@ -4,7 +4,7 @@
 
 #include "lib/field.h"
 
-enum message_stream { MESSAGE_RUN = 1, MESSAGE_AGENT = 2, MESSAGE_ALL = 3 };
+enum message_stream { MESSAGE_RUN = 1, MESSAGE_AGENT = 2, MESSAGE_JOB = 4, MESSAGE_ALL = 7 };
 enum message_kind {
     MESSAGE_EVENT,   /* of the channel: type, seq, timestamp, and its own members */
     MESSAGE_CONTROL, /* of the connection: type, timestamp, and its own members */
@@ -17,6 +17,7 @@ struct message {
     enum message_kind kind;
     const struct field *rows; /* NULL: no members of its own */
     const char *doc;
+    const char *name; /* in the document, where several streams have messages of one type; NULL: the type */
 };
 extern const struct message messages[]; /* ends with {0} */
 

@@ -256,6 +256,7 @@ void job_task_document_write(struct buf *b, const struct run *r, int i)
     put_int(&o, "maxAttempts", r->template->nodes[i].retry.attempts);
     if (!ended || s->error_type.n == 0)
         put_text(&o, "message", s->message);
+    put_int(&o, "position", i);
     if (s->progress >= 0)
         put_int(&o, "progress", s->progress);
     put_text(&o, "reason", s->reason);

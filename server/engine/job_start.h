@@ -17,7 +17,8 @@
  *      hooks?: {preDeploy?: [argv], postDeploy?: [argv], timeoutSeconds},
  *      targets: [{id, name, agentId?, labels, path, keep,
  *                 release?: RELEASE|null,   with to_previous: what the target gets; null: back to nothing
- *                 previous: RELEASE|null,   what it has now, and goes back to when this job fails
+ *                 previous: RELEASE|null,   what it has now, and goes back to when this job fails; where it has the very
+ *                                           release already, what was there before
  *                 skip?: "reason"}]}        in the order of deployment
  *
  * RELEASE: {id, name, createdAt, components: [{componentId, name, role, tag?, semver?, digest, versionId, artifactUrl}]};
@@ -46,8 +47,10 @@ struct job_request {
     int64_t parent_attempt;
     struct str rollback_id, rollback_of; /* the rollback that makes it, the job it takes back; STR_NONE */
     const struct json *strategy;         /* {type, config}, checked by strategy_fields; NULL: all-at-once */
-    const struct json *target_ids;       /* array; NULL: all targets of the environment */
-    const struct json *hooks;            /* {preDeploy?: [argv], postDeploy?: [argv], timeoutSeconds?}, or NULL */
+    const struct json *jobs; /* with to_previous: array of ids; only what one of these jobs did last is taken back.
+                                    NULL: whatever was done there last */
+    const struct json *target_ids; /* array; NULL: all targets of the environment */
+    const struct json *hooks;      /* {preDeploy?: [argv], postDeploy?: [argv], timeoutSeconds?}, or NULL */
     struct str created_by;
 };
 

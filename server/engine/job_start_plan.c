@@ -147,6 +147,14 @@ static bool has(const struct json *facts, const char *name)
     return json_is(json_get(facts, name), JSON_OBJECT);
 }
 
+static bool names(const struct json *list, struct str id)
+{
+    for (size_t i = 0; i < json_count(list); i++)
+        if (str_eq(json_str(json_at(list, i)), id))
+            return true;
+    return false;
+}
+
 /* Why this target is left out; NULL: it is not. */
 static const char *skipped(const struct plan_parts *p, const struct plan_target *t)
 {
@@ -158,9 +166,18 @@ static const char *skipped(const struct plan_parts *p, const struct plan_target 
         return NULL;
     if (!has(t->facts, "release"))
         return "nothing is deployed there";
-    if (q->rollback_of.n > 0 && !str_eq(member(t->facts, "jobId"), q->rollback_of))
+    if (q->jobs != NULL && !names(q->jobs, member(t->facts, "jobId")))
         return "another job has been there since";
     return NULL;
+}
+
+/* What it has now; but where that is the very release once more, what was there before it. */
+static const struct json *previous_of(const struct plan_parts *p, const struct plan_target *t)
+{
+    const struct json *now = json_get(t->facts, "release");
+    bool same = !p->request->to_previous && str_eq(member(now, "id"), member(p->release, "id"));
+
+    return same && has(t->facts, "previous") ? json_get(t->facts, "previous") : now;
 }
 
 static void put_target(struct json_out *o, const struct plan_parts *p, const struct plan_target *t)
@@ -178,7 +195,7 @@ static void put_target(struct json_out *o, const struct plan_parts *p, const str
     put_member(o, "name", member(d, "name"));
     put_member(o, "path", member(connection, "path"));
     json_key(o, S("previous"));
-    json_put(o, json_get(t->facts, "release"));
+    json_put(o, previous_of(p, t));
     if (p->request->to_previous) {
         json_key(o, S("release"));
         json_put(o, json_get(t->facts, "previous"));

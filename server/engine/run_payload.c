@@ -16,16 +16,13 @@ static void write_environment(struct json_out *o, const struct json *env, bool s
 
 const char *workflow_task_type(const struct run *r, int step)
 {
-    (void)r;
-    (void)step;
-    return PROTOCOL_EXECUTE;
+    const char *task = r->template->nodes[step].type->task;
+
+    return task == NULL ? PROTOCOL_EXECUTE : task;
 }
 
-void workflow_payload(struct json_out *o, struct move *m, int step, const struct json *config)
+static void write_script(struct json_out *o, const struct json *config)
 {
-    (void)m;
-    (void)step;
-    json_open(o, '{');
     json_key(o, S("command"));
     json_put(o, json_get(config, "command"));
     json_key(o, S("env"));
@@ -38,6 +35,14 @@ void workflow_payload(struct json_out *o, struct move *m, int step, const struct
         json_key(o, S("workingDirectory"));
         json_put(o, json_get(config, "workingDirectory"));
     }
+}
+
+void workflow_payload(struct json_out *o, struct move *m, int step, const struct json *config)
+{
+    const struct step_type *type = node_of(m, step)->type;
+
+    json_open(o, '{');
+    (type->payload == NULL ? write_script : type->payload)(o, config);
     json_close(o, '}');
 }
 

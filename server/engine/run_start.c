@@ -136,7 +136,7 @@ struct audit_entry run_start_audit(const struct run_made *made)
 bool run_start_deploys(const struct template *t)
 {
     for (int i = 0; i < t->n; i++)
-        if (str_eqz(str_z(t->nodes[i].type->key), "deploy"))
+        if (t->nodes[i].type->executor == BY_JOB)
             return true;
     return false;
 }

@@ -44,7 +44,7 @@ void run_start_write(struct commit *c, struct arena *a, const struct run_start *
 /* The audit entry of the new run. */
 struct audit_entry run_start_audit(const struct run_made *made);
 
-/* Does a step of it deploy: such a run needs a promotion. */
+/* Does a step of it deploy, or roll back: such a run needs a promotion. */
 bool run_start_deploys(const struct template *t);
 
 #endif

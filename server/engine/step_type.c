@@ -1,5 +1,6 @@
 #include "server/engine/step_type.h"
 
+#include "server/engine/strategy.h"
 #include "server/engine/text.h"
 
 // clang-format off
@@ -45,6 +46,51 @@ static const struct field notify_config[] = {
 static const struct field notify_outputs[] = {
     {"delivered", FIELD_BOOL, .doc = "The receiver answered with a status from 200 to 299."},
     {0}};
+
+static const struct field hook_fields[] = {
+    {"preDeploy", FIELD_LIST, .min = 1, .max = 256, .item = FIELD_STRING, .item_max = 32768, .doc = "On each target, in the new release's folder before the switch: the program and its arguments."},
+    {"postDeploy", FIELD_LIST, .min = 1, .max = 256, .item = FIELD_STRING, .item_max = 32768, .doc = "In the current release after the switch; when it fails, the target switches back."},
+    {"timeoutSeconds", FIELD_INT, .min = 1, .max = 86400, .preset = "300", .doc = "Of each."},
+    {0}};
+static const struct field deploy_config[] = {
+    {"strategy", FIELD_ENUM, .choices = strategy_types, .doc = "How the targets are gone through, unless the promotion says otherwise. Default: all-at-once."},
+    {"strategyConfig", FIELD_OBJECT, .fields = strategy_config_fields, .doc = "What is not given has its default."},
+    {"targets", FIELD_LIST, FIELD_UNIQUE_ITEMS, 1, 1000, .item = FIELD_UUID, .doc = "Only these of the environment's targets. Default: all."},
+    {"hooks", FIELD_OBJECT, .fields = hook_fields, .doc = "Commands run on each target."},
+    {"healthCheck", FIELD_OBJECT, .fields = strategy_health_fields, .doc = "Of each target, instead of the strategy's."},
+    {0}};
+static const struct field rollback_config[] = {
+    {"to", FIELD_STRING, .min = 1, .max = 36, .preset = "\"previous\"", .pattern = "^(previous|[0-9A-Fa-f-]{36})$", .doc = "previous: each target goes back to what it had before this run's deployment; or the id of a release."},
+    {"strategy", FIELD_ENUM, .choices = strategy_types, .doc = "Default: all-at-once."},
+    {"strategyConfig", FIELD_OBJECT, .fields = strategy_config_fields, .doc = "What is not given has its default."},
+    {"targets", FIELD_LIST, FIELD_UNIQUE_ITEMS, 1, 1000, .item = FIELD_UUID, .doc = "Only these of the environment's targets. Default: all."},
+    {"hooks", FIELD_OBJECT, .fields = hook_fields, .doc = "Commands run on each target."},
+    {"healthCheck", FIELD_OBJECT, .fields = strategy_health_fields, .doc = "Of each target, instead of the strategy's."},
+    {0}};
+static const struct field job_outputs[] = {
+    {"deploymentJobId", FIELD_UUID, .doc = "The job it made."},
+    {"status", FIELD_STRING, .doc = "How the job ended."},
+    {"targets", FIELD_INT, .doc = "All there were."},
+    {"completed", FIELD_INT, .doc = "Targets that were brought to the release."},
+    {"failed", FIELD_INT, .doc = "Targets that failed."},
+    {"skipped", FIELD_INT, .doc = "Targets that were left out."},
+    {0}};
+
+static const struct field health_config[] = {
+    STRATEGY_HEALTH_ROWS,
+    {"labels", FIELD_MAP, 0, 0, 32, .item = FIELD_STRING, .doc = "Labels that the agent must carry."},
+    {0}};
+static const struct field sample_fields[] = {
+    {"at", FIELD_TIME},
+    {"ok", FIELD_BOOL},
+    {"latencyMs", FIELD_NUMBER},
+    {"message", FIELD_STRING},
+    {0}};
+static const struct field health_outputs[] = {
+    {"healthy", FIELD_BOOL, .doc = "The last check was good."},
+    {"latencyMs", FIELD_NUMBER, .doc = "Of the last check."},
+    {"samples", FIELD_LIST, .item = FIELD_OBJECT, .fields = sample_fields, .doc = "Each check."},
+    {0}};
 // clang-format on
 
 static const char *check_wait(const struct json *config)
@@ -52,6 +98,12 @@ static const char *check_wait(const struct json *config)
     bool seconds = json_get(config, "seconds") != NULL, until = json_get(config, "until") != NULL;
 
     return seconds != until ? NULL : "exactly one of seconds and until is needed";
+}
+
+/* What is still an expression may turn out to be anything. */
+static const char *check_job(const struct json *config)
+{
+    return strategy_misfit(json_str(json_get(config, "strategy")), json_get(config, "strategyConfig"));
 }
 
 #define RETRY_ONCE                                                                                                     \
@@ -73,6 +125,13 @@ static const struct step_type types[] = {
      BY_SERVER, NULL, 60, RETRY_ONCE, true, http_config, http_outputs, NULL},
     {"notify", "Notify", "notify", "Sends a message to a channel.",
      BY_SERVER, NULL, 60, RETRY_NET, true, notify_config, notify_outputs, NULL},
+    {"deploy", "Deploy", "deploy", "Brings the run's release to the targets of its environment: makes a deployment job and waits for its end.",
+     BY_JOB, NULL, 86400, RETRY_ONCE, true, deploy_config, job_outputs, check_job},
+    {"rollback", "Roll back", "deploy", "Brings the targets of the run's environment back to an earlier release: makes a deployment job and waits for its end.",
+     BY_JOB, NULL, 86400, RETRY_ONCE, true, rollback_config, job_outputs, check_job},
+    {"health-check", "Health check", "deploy", "Asks for health from an agent's host, and fails when it is bad.",
+     BY_AGENT, "host", 600, RETRY_ONCE, true, health_config, health_outputs, strategy_health_lacking,
+     "health-check", strategy_health_payload},
 };
 // clang-format on
 

@@ -35,6 +35,9 @@ struct step_type {
     const struct field *outputs;
     /* Further demands on a configuration that fits its rows; a sentence, or NULL when there is nothing to say. */
     const char *(*check)(const struct json *config);
+    /* BY_AGENT: the agent's task type (spec §4.4), and the members of its payload. NULL: execute-command, as `script`. */
+    const char *task;
+    void (*payload)(struct json_out *o, const struct json *config);
 };
 
 const struct step_type *step_type_find(struct str key); /* NULL: unknown */

@@ -83,21 +83,24 @@ export class AsyncApi {
     this.document = document;
     this.ajv = judge();
     this.ajv.addSchema({ ...document, $id: 'asyncapi' });
-    this.messages = new Map(); // what the server sends, by type
+    this.channels = []; // what the server sends in each, by type
     for (const operation of Object.values(document.operations)) {
       if (operation.action !== 'send') continue;
+      const { address } = document.channels[operation.channel.$ref.split('/').at(-1)];
+      const messages = new Map();
+      this.channels.push({ at: new RegExp(`^${address.replace(/\{[^}]*\}/g, '[^/]+')}$`), messages });
       for (const { $ref } of operation.messages) {
         const name = $ref.split('/').at(-1);
         const { name: type } = document.components.messages[name];
         const pointer = `/components/messages/${escape(name)}/payload`;
-        this.messages.set(type, this.ajv.compile({ $ref: `asyncapi#${pointer}` }));
+        messages.set(type, this.ajv.compile({ $ref: `asyncapi#${pointer}` }));
       }
     }
   }
 
-  /** Throws unless the frame is one of the declared messages. */
-  check(frame) {
-    const validate = this.messages.get(frame?.type);
+  /** Throws unless the frame is one of the declared messages of the stream at this path. */
+  check(path, frame) {
+    const validate = this.channels.find(({ at }) => at.test(path))?.messages.get(frame?.type);
     if (!validate) throw new Broken(`the stream sends a message that is not declared: ${frame?.type}`, [], frame);
     if (!validate(frame)) throw new Broken(`the message ${frame.type} breaks its contract:`, validate.errors, frame);
   }

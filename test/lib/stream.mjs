@@ -5,7 +5,8 @@ import WebSocket from 'ws';
 import { Unmet, eventually, within } from './wait.mjs';
 
 class Frames {
-  constructor(server) {
+  constructor(server, path) {
+    this.path = `/api/v1${path}`;
     this.server = server;
     this.frames = [];
     this.closed = undefined; // {code, reason} of a WebSocket, {} of SSE
@@ -78,7 +79,7 @@ class Frames {
   async judge(frame) {
     try {
       const asyncapi = await this.server.asyncapi?.();
-      asyncapi?.check(frame);
+      asyncapi?.check(this.path, frame);
     } catch (error) {
       this.fault ??= error;
       this.end({ fault: error.message });
@@ -88,7 +89,7 @@ class Frames {
 
 export class WsStream extends Frames {
   constructor(server, path, { token, headers = {}, query = {}, pauseReading = false } = {}) {
-    super(server);
+    super(server, path);
     const search = Object.keys(query).length ? `?${new URLSearchParams(query)}` : '';
     this.socket = new WebSocket(`ws://${server.host}:${server.port}/api/v1${path}${search}`, {
       headers: { ...(token ? { authorization: `Bearer ${token}` } : {}), ...headers },
@@ -163,7 +164,7 @@ export class WsStream extends Frames {
 
 export class SseStream extends Frames {
   constructor(server, path, { token, headers = {}, query = {}, lastEventId } = {}) {
-    super(server);
+    super(server, path);
     const search = Object.keys(query).length ? `?${new URLSearchParams(query)}` : '';
     this.ids = [];
     this.comments = 0;

@@ -256,6 +256,17 @@ static void what_is_deployed_is_the_way_back(void **state)
     assert_null(json_get(json_at(json_get(f->plan, "targets"), 0), "release"));
 }
 
+static void the_same_release_once_more_goes_back_to_the_one_before(void **state)
+{
+    struct fixture *f = *state;
+
+    f->targets[1].facts = parse(f, "{\"release\":{\"id\":\"r\"},\"previous\":{\"id\":\"older\"}}");
+    f->targets[2].facts = parse(f, "{\"release\":{\"id\":\"r\"},\"previous\":null}");
+    assert_int_equal(compile(f), OK);
+    assert_true(str_eqz(json_str(json_path(json_at(json_get(f->plan, "targets"), 0), S("previous.id"))), "older"));
+    assert_true(str_eqz(json_str(json_path(json_at(json_get(f->plan, "targets"), 1), S("previous.id"))), "r"));
+}
+
 /* a goes back to older, b had nothing before, c was never deployed to. */
 static void to_previous_brings_each_target_to_what_it_had(void **state)
 {
@@ -282,12 +293,12 @@ static void taking_back_a_job_leaves_alone_what_another_one_deployed(void **stat
     struct fixture *f = *state;
 
     to_previous_brings_each_target_to_what_it_had(state);
-    f->request.rollback_of = S("j");
+    f->request.jobs = parse(f, "[\"i\",\"j\"]");
     assert_int_equal(compile(f), OK);
     assert_null(json_get(json_at(json_get(f->plan, "targets"), 0), "skip"));
     assert_true(str_eqz(json_str(json_get(json_at(json_get(f->plan, "targets"), 1), "skip")),
                         "another job has been there since"));
-    f->request.rollback_of = S("k");
+    f->request.jobs = parse(f, "[\"k\"]");
     assert_refused(f, DEPLOY_NO_PREVIOUS_RELEASE);
 }
 
@@ -306,6 +317,7 @@ int main(void)
         TEST(a_promotions_strategy_comes_before_the_steps),
         TEST(a_strategy_that_does_not_hold_is_refused_with_its_member),
         TEST(what_is_deployed_is_the_way_back),
+        TEST(the_same_release_once_more_goes_back_to_the_one_before),
         TEST(to_previous_brings_each_target_to_what_it_had),
         TEST(taking_back_a_job_leaves_alone_what_another_one_deployed),
     };

@@ -9,6 +9,8 @@ extern const struct resource agent_token_resource;
 extern const struct resource audit_event_resource;
 extern const struct resource component_resource;
 extern const struct resource deployment_job_resource;
+extern const struct resource deployment_job_stream_resource;
+extern const struct resource deployment_task_resource;
 extern const struct resource environment_resource;
 extern const struct resource freeze_window_resource;
 extern const struct resource release_resource;
