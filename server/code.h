@@ -43,6 +43,7 @@
     X(REL_TAG_UNRESOLVED, 422, "no version of the component has the tag or digest")                                         \
     X(REL_COMPONENT_UNKNOWN, 422, "a component of the release does not exist")                                              \
     X(REL_NOT_READY, 422, "the release is a draft")                                                                         \
+    X(REL_DEPRECATED, 422, "the release is deprecated: it is not promoted any further")                                     \
     X(REL_DIGEST_MISMATCH, 422, "the bytes have another digest than the version; see details")                               \
     X(RES_QUOTA_EXCEEDED, 422, "the tenant keeps as many bytes as it may")                                                  \
     X(ENV_NO_ELIGIBLE_AGENT, 422, "no online agent has the capability and labels")                                          \
@@ -54,6 +55,10 @@
     X(WF_TEMPLATE_INACTIVE, 422, "the workflow template is not active")                                                     \
     X(WF_INPUT_MISSING, 422, "the run lacks a required input")                                                              \
     X(WF_CANCELLED, 422, "the run was cancelled")                                                                           \
+    X(PROMOTION_BLOCKED, 422, "a gate or a freeze blocks the promotion; see details.blockers")                              \
+    X(PROM_SOURCE_NOT_DEPLOYED, 422, "the release is not deployed in the environment before")                               \
+    X(PROM_ALREADY_DEPLOYED, 409, "the release is deployed there already; redeploy does it again")                          \
+    X(PROM_CONFLICTING_ACTIVE, 409, "a promotion of the release into the environment is under way")                         \
     X(PROM_REQUIRED, 422, "a run with a deploy step needs an approved promotion")                                           \
     X(DEPLOY_NO_TARGET, 422, "there is no target to deploy to")                                                             \
     X(DEPLOY_TOO_MANY_TARGETS, 422, "a job cannot have that many targets")                                                  \

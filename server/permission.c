@@ -40,7 +40,8 @@
     X("promotion:read",       "See promotions, decisions and approvals.")                   \
     X("promotion:request",    "Ask for promotions.")                                        \
     X("promotion:approve",    "Approve and reject promotions.")                             \
-    X("promotion:cancel",     "Cancel promotions.")                                         \
+    X("promotion:cancel",     "Cancel promotions of others, too.")                          \
+    X("promotion:skip-order", "Promote past an environment, with a reason.")                \
     X("policy:read",          "See approval policies.")                                     \
     X("policy:create",        "Create approval policies.")                                  \
     X("policy:update",        "Change approval policies.")                                  \

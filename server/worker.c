@@ -7,6 +7,7 @@
 #include "server/credential.h"
 #include "server/engine/agents.h"
 #include "server/engine/drain.h"
+#include "server/engine/environment_settle.h"
 #include "server/feed.h"
 #include "server/hub.h"
 #include "server/limit.h"
@@ -180,13 +181,16 @@ static bool stop_feeds(struct worker *w)
 static bool start_engine(struct worker *w)
 {
     w->drains = drains_open(w);
+    w->settles = settles_open(w);
     if (w->drains != NULL)
         drains_on_stale(w->drains, agents_silent);
-    return w->drains != NULL;
+    return w->drains != NULL && w->settles != NULL;
 }
 
 static bool stop_engine(struct worker *w)
 {
+    settles_close(w->settles);
+    w->settles = NULL;
     drains_close(w->drains, stopped, w);
     w->drains = NULL;
     return false;

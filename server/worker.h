@@ -20,6 +20,7 @@ struct drains; /* server/engine/drain.h */
 struct feeds;  /* server/feed.h */
 struct hub;    /* server/hub.h */
 struct settings;
+struct settles; /* server/engine/environment_settle.h */
 
 /* What the process is about. LEAVING: /readyz says no, everything else is as before. DRAINING: streams are told,
  * answers close their connections. CLOSING: what is left is cut, then listeners and everything else are closed. */
@@ -48,6 +49,7 @@ struct worker {
     struct hub *hub;
     struct feeds *feeds;
     struct drains *drains;
+    struct settles *settles;       /* server/engine/environment_settle.h */
     struct sessions *sessions;     /* server/session.h */
     struct principals *principals; /* server/principal.h */
     struct limit *limit;           /* server/limit.h */

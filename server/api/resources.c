@@ -17,6 +17,7 @@ const struct resource *const resources[] = {
     &deployment_job_resource,
     &deployment_task_resource,
     &deployment_job_stream_resource,
+    &promotion_resource,
     &workflow_template_resource,
     &step_type_resource,
     &workflow_run_resource,

@@ -35,8 +35,8 @@ void environment_settle(struct worker *w, struct space space, struct str environ
 /* The environment is to be looked at: into the commit that changed something. `now_ms`: any time that is not ahead of
  * the store's. */
 void environment_wake(struct commit *c, struct str environment, int64_t now_ms);
-/* For the commit that ends a workflow run: wakes the environment whose promotion it is; STR_NONE: none. The answer is
- * for environment_settle after the commit. */
-struct str environment_wake_run(struct commit *c, const struct run *r, int64_t now_ms);
+/* For the commit that ends a workflow run, and behind it: the environment whose promotion it belongs to, if it does. */
+void environment_wake_run(struct commit *c, const struct run *r, int64_t now_ms);
+void environment_settle_run(struct worker *w, struct space space, const struct run *r);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "server/engine/agents.h"
 #include "server/engine/target_settle.h"
+#include "server/engine/environment_settle.h"
 #include "server/settings.h"
 #include "server/store/lease.h"
 #include "server/worker.h"
@@ -73,6 +74,7 @@ static const struct settler {
     void (*settle)(struct worker *w, struct space space, struct str id);
 } settlers[] = {
     {TARGET_TIMER, target_settle},
+    {ENVIRONMENT_TIMER, environment_settle},
 };
 
 static void settle(struct drains *ds, unsigned partition, struct str kind, struct str tenant, struct str id)

@@ -1,6 +1,7 @@
 /* The kind of run that a workflow is. Its parts are in the files of the run engine. */
 #include "server/api/orchestrator/resources.h"
 #include "server/engine/choose.h"
+#include "server/engine/environment_settle.h"
 #include "server/engine/run_parts.h"
 
 static const struct template *parse(struct arena *a, const struct json *definition)
@@ -14,6 +15,24 @@ static void wish(struct arena *a, const struct run *r, int step, const struct js
     (void)r;
     (void)step;
     out->labels = json_get(config, "labels");
+}
+
+/* The end of a promotion's run is what its environment waits for. */
+static void write_end(struct commit *c, struct arena *a, const struct run *r, const struct effects *fx, int64_t now_ms,
+                      bool finished)
+{
+    (void)a;
+    (void)fx;
+    if (finished)
+        environment_wake_run(c, r, now_ms);
+}
+
+static void settle_end_of(struct worker *w, struct space space, const struct run *r, const struct effects *fx,
+                          bool finished)
+{
+    (void)fx;
+    if (finished)
+        environment_settle_run(w, space, r);
 }
 
 const struct run_kind workflow_kind = {
@@ -30,6 +49,8 @@ const struct run_kind workflow_kind = {
     .payload = workflow_payload,
     .credentials = workflow_credentials,
     .wish = wish,
+    .write = write_end,
+    .committed = settle_end_of,
     .log_frame = "step_log",
     .log_member = "nodeId",
     .audit = "run.completed",
