@@ -118,6 +118,8 @@ static bool copy_data(struct unpacking *u, int out, const char *name)
         if (got != ARCHIVE_OK)
             return refuse(u->fault, "%s: %s", name, archive_error_string(u->in));
         u->bytes += n;
+        if (u->limits->stop != NULL && u->limits->stop(u->limits->arg))
+            return refuse(u->fault, "stopped");
         if (offset < 0 || u->bytes > u->limits->bytes || (uint64_t)offset + n > u->limits->bytes)
             return refuse(u->fault, "unpacked, the archive is larger than %llu bytes",
                           (unsigned long long)u->limits->bytes);

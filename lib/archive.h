@@ -11,8 +11,10 @@
 #include "lib/str.h"
 
 struct archive_limits {
-    uint64_t bytes;   /* unpacked, in all */
-    uint64_t entries; /* files, folders and links */
+    uint64_t bytes;          /* unpacked, in all */
+    uint64_t entries;        /* files, folders and links */
+    bool (*stop)(void *arg); /* asked now and then; true: give up. May be NULL */
+    void *arg;
 };
 
 struct archive_fault {

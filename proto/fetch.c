@@ -44,7 +44,9 @@ struct fetch {
     struct curl_slist *fields;
     struct buf body, answer;
     size_t max_bytes;
-    bool too_large, refused;
+    bool too_large, refused, given_up;
+    const struct fetch_blocking *how; /* NULL: on a loop */
+    uint64_t taken;
     char message[CURL_ERROR_SIZE];
     fetch_then *then;
     void *arg;
@@ -62,6 +64,8 @@ const char *fetch_fault_name(enum fetch_fault fault)
 {
     return fault_names[fault];
 }
+
+static pthread_once_t init_once = PTHREAD_ONCE_INIT;
 
 static void init_curl(void)
 {
@@ -182,7 +186,9 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 {
     struct fetch *x = arg;
 
-    if (purpose != CURLSOCKTYPE_IPCXN || !may_connect(x->fetcher, &address->addr)) {
+    bool unguarded = x->how != NULL && (x->how->unguarded || x->how->socket != NULL);
+
+    if (purpose != CURLSOCKTYPE_IPCXN || !(unguarded || may_connect(x->fetcher, &address->addr))) {
         x->refused = true;
         return CURL_SOCKET_BAD;
     }
@@ -193,10 +199,17 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
     struct fetch *x = arg;
     size_t bytes = size * n;
+    long status = 0;
 
-    if (bytes > x->max_bytes - x->answer.n) {
+    if (bytes > x->max_bytes - x->taken) {
         x->too_large = true;
         return 0;
+    }
+    x->taken += bytes;
+    curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (x->how != NULL && x->how->take != NULL && status / 100 == 2) {
+        x->given_up = !x->how->take(x->how->arg, (struct str){p, bytes});
+        return x->given_up ? 0 : bytes;
     }
     buf_add(&x->answer, p, bytes);
     return x->answer.failed ? 0 : bytes;
@@ -335,7 +348,10 @@ static void explain(const struct fetch *x, CURLcode code, struct fetch_answer *a
             a->fault = faults[i].fault;
             a->message = faults[i].text;
         }
-    if (x->too_large) {
+    if (x->given_up) {
+        a->fault = FETCH_CLOSED;
+        a->message = "given up";
+    } else if (x->too_large) {
         a->fault = FETCH_TOO_LARGE;
         a->message = "the answer is larger than the limit";
     } else if (x->refused) {
@@ -360,6 +376,20 @@ static void finish(struct fetch *x, struct fetch_answer *a)
     fetch_free(x);
 }
 
+static void describe(const struct fetch *x, CURLcode code, struct fetch_answer *a)
+{
+    long status = 0;
+    char *type = NULL;
+    curl_off_t took = 0;
+
+    curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(x->easy, CURLINFO_CONTENT_TYPE, &type);
+    curl_easy_getinfo(x->easy, CURLINFO_TOTAL_TIME_T, &took);
+    *a = (struct fetch_answer){
+        .status = (int)status, .type = str_z(type), .body = buf_view(&x->answer), .elapsed_ms = took / 1000};
+    explain(x, code, a);
+}
+
 static void collect(void *arg)
 {
     struct fetcher *f = arg;
@@ -367,36 +397,76 @@ static void collect(void *arg)
     int left;
 
     while (!f->closing && (m = curl_multi_info_read(f->multi, &left)) != NULL) {
-        struct fetch_answer a = {0};
+        struct fetch_answer a;
         struct fetch *x;
-        long status = 0;
-        char *type = NULL;
-        curl_off_t took = 0;
         CURLcode code = m->data.result;
 
         if (m->msg != CURLMSG_DONE)
             continue;
         curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &x);
-        curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
-        curl_easy_getinfo(x->easy, CURLINFO_CONTENT_TYPE, &type);
-        curl_easy_getinfo(x->easy, CURLINFO_TOTAL_TIME_T, &took);
-        a.status = (int)status;
-        a.type = str_z(type);
-        a.body = buf_view(&x->answer);
-        a.elapsed_ms = took / 1000;
-        explain(x, code, &a);
+        describe(x, code, &a);
         finish(x, &a);
     }
+}
+
+/* ---- without a loop ------------------------------------------------------------------------------------------- */
+
+static int on_progress(void *arg, curl_off_t expected, curl_off_t got, curl_off_t up_expected, curl_off_t up)
+{
+    struct fetch *x = arg;
+
+    (void)up_expected;
+    (void)up;
+    x->given_up = x->given_up || !x->how->goes_on(x->how->arg, (uint64_t)got, (uint64_t)expected);
+    return x->given_up;
+}
+
+static void set_blocking(struct fetch *x, const struct fetch_request *r)
+{
+    if (x->how->socket != NULL)
+        curl_easy_setopt(x->easy, CURLOPT_UNIX_SOCKET_PATH, x->how->socket);
+    if (x->how->goes_on != NULL) {
+        curl_easy_setopt(x->easy, CURLOPT_NOPROGRESS, 0L);
+        curl_easy_setopt(x->easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+        curl_easy_setopt(x->easy, CURLOPT_XFERINFODATA, x);
+    }
+    if (r->timeout_ms == 0) {
+        curl_easy_setopt(x->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)FETCH_CONNECT_MS);
+        curl_easy_setopt(x->easy, CURLOPT_LOW_SPEED_LIMIT, 1024L);
+        curl_easy_setopt(x->easy, CURLOPT_LOW_SPEED_TIME, (long)FETCH_STALLED_S);
+    }
+}
+
+void fetch_blocking(const struct fetch_settings *settings, const struct fetch_request *request,
+                    const struct fetch_blocking *how, fetch_then *then, void *arg)
+{
+    struct fetcher f = {.allow = (struct cidr *)(uintptr_t)settings->allow, .allow_count = settings->allow_count};
+    struct fetch_answer answer = {.fault = FETCH_MEMORY, .message = "out of memory"};
+    struct fetch *x = calloc(1, sizeof(*x));
+
+    pthread_once(&init_once, init_curl);
+    if (x != NULL) {
+        x->fetcher = &f;
+        x->how = how;
+        x->max_bytes = request->max_bytes;
+        x->easy = curl_easy_init();
+        if (x->easy != NULL && prepare(x, request)) {
+            set_blocking(x, request);
+            describe(x, curl_easy_perform(x->easy), &answer);
+        }
+    }
+    then(arg, &answer);
+    if (x != NULL)
+        fetch_free(x);
 }
 
 /* ---- the fetcher ---------------------------------------------------------------------------------------------- */
 
 struct fetcher *fetcher_open(struct loop *loop, const struct fetch_settings *settings)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct fetcher *f = calloc(1, sizeof(*f));
 
-    pthread_once(&once, init_curl);
+    pthread_once(&init_once, init_curl);
     if (f == NULL)
         return NULL;
     f->loop = loop;

@@ -60,6 +60,23 @@ void fetcher_close(struct fetcher *f, void (*closed)(void *arg), void *arg);
 /* The contract of lib/op.h. False: refused at once (no memory, or closing); `then` never runs. */
 bool fetch_start(struct fetcher *f, const struct fetch_request *request, struct ops *asker, fetch_then *then,
                  void *arg);
+
+/* The same without a loop, for a process that has nothing else to do; it may stream. */
+struct fetch_blocking {
+    const char *socket; /* path of a socket to connect to, whatever the URL's host; NULL: the host */
+    bool unguarded;     /* the address may be any */
+    /* Gets the body of a 2xx answer as it comes, never more than max_bytes; false: give up (FETCH_CLOSED). NULL: the
+     * body is in the answer, as is that of any other status. */
+    bool (*take)(void *arg, struct str bytes);
+    /* Asked at least once a second; `expected` is 0 when unknown. False: give up (FETCH_CLOSED). May be NULL. */
+    bool (*goes_on)(void *arg, uint64_t got, uint64_t expected);
+    void *arg;
+};
+enum { FETCH_STALLED_S = 30, FETCH_CONNECT_MS = 15000 };
+/* `then` runs once, before the return. A request with timeout_ms 0 may take as long as bytes come: it ends when there
+ * are fewer than 1,024 a second for FETCH_STALLED_S, or no connection for FETCH_CONNECT_MS. */
+void fetch_blocking(const struct fetch_settings *settings, const struct fetch_request *request,
+                    const struct fetch_blocking *how, fetch_then *then, void *arg);
 const char *fetch_fault_name(enum fetch_fault fault); /* "timeout", "refused" … */
 
 #endif

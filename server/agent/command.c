@@ -70,11 +70,11 @@ static void variables_place(struct variables *v, const struct task *task)
     variable_set(v, S("SLIPWAY_ATTEMPT"), arena_printf(v->arena, "%lld", (long long)place.attempt));
 }
 
-static char **environment(struct arena *a, const struct task *task)
+char **command_environment(struct arena *a, const struct task *task, const struct json *env,
+                           const struct str (*more)[2], size_t n)
 {
     enum { INHERITED = 64 };
-    const struct json *env = json_get(task->payload, "env");
-    struct variables v = {.arena = a, .cap = INHERITED + json_count(env) + json_count(task->credentials)};
+    struct variables v = {.arena = a, .cap = INHERITED + json_count(env) + json_count(task->credentials) + n};
     v.list = arena_array(a, v.cap, sizeof *v.list);
     v.failed = v.list == NULL;
     if (!v.failed)
@@ -85,6 +85,8 @@ static char **environment(struct arena *a, const struct task *task)
     for (struct json_iter it = json_members(task->credentials); !v.failed && json_next(&it);)
         if (is_name(it.name) && json_is(it.value, JSON_STRING))
             variable_set(&v, it.name, json_str(it.value));
+    for (size_t i = 0; !v.failed && i < n; i++)
+        variable_set(&v, more[i][0], more[i][1]);
     if (!v.failed)
         variables_place(&v, task);
     return v.failed ? NULL : v.list;
@@ -105,6 +107,38 @@ static char **arguments(struct arena *a, const struct json *command)
     return argv;
 }
 
+char **command_arguments(struct arena *a, const struct json *texts)
+{
+    if (!json_is(texts, JSON_ARRAY) || json_str(json_at(texts, 0)).n == 0)
+        return NULL;
+    for (size_t i = 0; i < json_count(texts); i++)
+        if (!json_is(json_at(texts, i), JSON_STRING))
+            return NULL;
+    return arguments(a, texts);
+}
+
+bool command_variables(const struct json *variables)
+{
+    if (variables != NULL && !json_is(variables, JSON_OBJECT) && !json_is(variables, JSON_NULL))
+        return false;
+    for (struct json_iter it = json_members(variables); json_next(&it);)
+        if (!is_name(it.name) || !json_is(it.value, JSON_STRING))
+            return false;
+    return true;
+}
+
+static const char *grace_read(const struct task *task, struct command *out)
+{
+    out->grace_s = json_real(json_get(task->payload, "graceSeconds"), PROTOCOL_GRACE_S);
+    return out->grace_s >= 0 && out->grace_s <= 3600 ? NULL : "payload.graceSeconds is not within 0 and 3600";
+}
+
+const char *command_read_inside(struct arena *a, const struct task *task, struct command *out)
+{
+    *out = (struct command){.env = command_environment(a, task, NULL, NULL, 0), .folder = "."};
+    return out->env != NULL ? grace_read(task, out) : "there is no memory for the task";
+}
+
 const char *command_read(struct arena *a, const struct task *task, struct command *out)
 {
     const struct json *command = json_get(task->payload, "command"), *env = json_get(task->payload, "env");
@@ -115,21 +149,17 @@ const char *command_read(struct arena *a, const struct task *task, struct comman
     for (size_t i = 0; json_is(command, JSON_ARRAY) && i < json_count(command); i++)
         if (!json_is(json_at(command, i), JSON_STRING))
             return "payload.command has an element that is no text";
-    if (env != NULL && !json_is(env, JSON_OBJECT) && !json_is(env, JSON_NULL))
-        return "payload.env is no object";
-    for (struct json_iter it = json_members(env); json_next(&it);)
-        if (!is_name(it.name) || !json_is(it.value, JSON_STRING))
-            return "payload.env has a name that no variable can have, or a value that is no text";
+    if (!command_variables(env))
+        return "payload.env has a name that no variable can have, or a value that is no text, or is no object";
     struct str folder = json_str(json_get(task->payload, "workingDirectory"));
     *out = (struct command){
         .argv = arguments(a, command),
-        .env = environment(a, task),
+        .env = command_environment(a, task, env, NULL, 0),
         .folder = arena_z(a, folder.n > 0 ? folder : S(".")),
-        .grace_s = json_real(json_get(task->payload, "graceSeconds"), PROTOCOL_GRACE_S),
     };
     if (out->argv == NULL || out->env == NULL || out->folder == NULL)
         return "there is no memory for the command";
-    return out->grace_s >= 0 && out->grace_s <= 3600 ? NULL : "payload.graceSeconds is not within 0 and 3600";
+    return grace_read(task, out);
 }
 
 bool command_secrets(struct arena *a, const struct task *task, struct str **out, size_t *n)
@@ -146,11 +176,13 @@ bool command_secrets(struct arena *a, const struct task *task, struct str **out,
 
 /* --- running it --- */
 
-static int pipes_open(int pipes[4][2])
+enum { OUT, ERR, GO, FAILED, SYSTEM, PIPES };
+
+static int pipes_open(int pipes[PIPES][2])
 {
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < PIPES; i++)
         pipes[i][0] = pipes[i][1] = -1;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < PIPES; i++)
         if (pipe2(pipes[i], O_CLOEXEC) != 0)
             return errno;
     return 0;
@@ -177,7 +209,7 @@ _Noreturn static void child_fail(int failed, enum stage stage)
     _exit(127);
 }
 
-static void signals_reset(void)
+void command_signals_reset(void)
 {
     sigset_t none;
     for (int s = 1; s < NSIG; s++)
@@ -188,54 +220,65 @@ static void signals_reset(void)
 
 /* The parent may be killed at any time: the kernel then kills this process, and one that was orphaned before it asked
  * for that leaves by itself. */
-_Noreturn static void child_run(const struct command *c, int work, pid_t parent, int pipes[4][2])
+_Noreturn static void child_run(const struct command *c, int work, pid_t parent, int pipes[PIPES][2])
 {
     char go;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(127);
     setsid();
-    close(pipes[2][1]);
-    if (read(pipes[2][0], &go, 1) != 1)
+    close(pipes[GO][1]);
+    if (read(pipes[GO][0], &go, 1) != 1)
         _exit(127);
     int null = open("/dev/null", O_RDONLY);
-    if (null < 0 || dup2(null, 0) < 0 || dup2(pipes[0][1], 1) < 0 || dup2(pipes[1][1], 2) < 0)
-        child_fail(pipes[3][1], STAGE_EXEC);
+    if (null < 0 || dup2(null, 0) < 0 || dup2(pipes[OUT][1], 1) < 0 || dup2(pipes[ERR][1], 2) < 0)
+        child_fail(pipes[FAILED][1], STAGE_EXEC);
     if (null > 2)
         close(null);
-    signals_reset();
+    command_signals_reset();
     umask(022);
     if (fchdir(work) != 0 || chdir(c->folder) != 0)
-        child_fail(pipes[3][1], STAGE_CHDIR);
+        child_fail(pipes[FAILED][1], STAGE_CHDIR);
     environ = c->env; /* so that its PATH is the one that is searched */
+    if (c->inside != NULL) {
+        for (int i = 0; i < PIPES; i++) {
+            close(pipes[i][0]);
+            if (i != SYSTEM)
+                close(pipes[i][1]);
+        }
+        _exit(c->inside(c->arg, pipes[SYSTEM][1]));
+    }
     execvp(c->argv[0], c->argv);
-    child_fail(pipes[3][1], STAGE_EXEC);
+    child_fail(pipes[FAILED][1], STAGE_EXEC);
 }
 
 int command_start(const struct command *c, int work, struct command_child *child)
 {
-    int pipes[4][2]; /* stdout, stderr, go, failed */
+    int pipes[PIPES][2];
     int error = pipes_open(pipes);
     pid_t self = getpid(), pid = error == 0 ? fork() : -1;
     if (pid == 0)
         child_run(c, work, self, pipes);
     if (error == 0 && pid < 0)
         error = errno;
-    close_if(&pipes[0][1]);
-    close_if(&pipes[1][1]);
-    close_if(&pipes[2][0]);
-    close_if(&pipes[3][1]);
+    for (int i = 0; i < PIPES; i++)
+        close_if(&pipes[i][i == GO ? 0 : 1]);
+    if (c->inside == NULL)
+        close_if(&pipes[SYSTEM][0]);
     if (error != 0) {
-        close_if(&pipes[0][0]);
-        close_if(&pipes[1][0]);
-        close_if(&pipes[2][1]);
-        close_if(&pipes[3][0]);
+        for (int i = 0; i < PIPES; i++)
+            close_if(&pipes[i][i == GO ? 1 : 0]);
         return error;
     }
-    fcntl(pipes[0][0], F_SETFL, O_NONBLOCK);
-    fcntl(pipes[1][0], F_SETFL, O_NONBLOCK);
-    *child = (struct command_child){
-        .pid = pid, .out = pipes[0][0], .err = pipes[1][0], .go = pipes[2][1], .failed = pipes[3][0]};
+    fcntl(pipes[OUT][0], F_SETFL, O_NONBLOCK);
+    fcntl(pipes[ERR][0], F_SETFL, O_NONBLOCK);
+    fcntl(pipes[SYSTEM][0], F_SETFL, O_NONBLOCK);
+    *child = (struct command_child){.pid = pid,
+                                    .out = pipes[OUT][0],
+                                    .err = pipes[ERR][0],
+                                    .system = pipes[SYSTEM][0],
+                                    .go = pipes[GO][1],
+                                    .failed = pipes[FAILED][0]};
     return 0;
 }
 

@@ -49,5 +49,6 @@
 #include "server/agent/protocol.h"
 
 #define DEPLOY_CAPABILITY "host"
+#define DEPLOY_SETTINGS   "deploy.json"
 
 #endif

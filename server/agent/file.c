@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -91,8 +92,9 @@ void file_remove(int dir, const char *name)
 }
 
 /* /proc/<pid>/stat: "pid (name) state ppid ..."; the name may hold anything, so count from its last parenthesis. */
-bool process_start(int64_t pid, uint64_t *start)
+static bool process_field(int64_t pid, int field, uint64_t *out)
 {
+    enum { STATE_IS = 3 }; /* proc(5) */
     char path[40], text[1024];
     snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
     int fd = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
@@ -105,14 +107,35 @@ bool process_start(int64_t pid, uint64_t *start)
     if (behind == NULL || behind[1] != ' ' || strchr("ZXx", behind[2]) != NULL)
         return false;
     struct str rest = str_z(behind + 2);
-    enum { STATE_IS = 3, START_IS = 22 }; /* proc(5) */
-    for (int field = STATE_IS; field < START_IS; field++)
+    for (int at = STATE_IS; at < field; at++)
         str_cut(&rest, ' ');
-    return str_u64(str_cut(&rest, ' '), start);
+    return str_u64(str_cut(&rest, ' '), out);
+}
+
+bool process_start(int64_t pid, uint64_t *start)
+{
+    enum { START_IS = 22 };
+    return process_field(pid, START_IS, start);
 }
 
 bool process_lives(int64_t pid, uint64_t start)
 {
     uint64_t now;
     return process_start(pid, &now) && now == start;
+}
+
+void process_kill_session(int64_t leader)
+{
+    enum { SESSION_IS = 6 };
+    DIR *all = opendir("/proc");
+    struct dirent *entry;
+    while (all != NULL && (entry = readdir(all)) != NULL) {
+        int64_t pid;
+        uint64_t session;
+        if (str_i64(str_z(entry->d_name), &pid) && pid != leader && process_field(pid, SESSION_IS, &session) &&
+            session == (uint64_t)leader)
+            kill((pid_t)pid, SIGKILL);
+    }
+    if (all != NULL)
+        closedir(all);
 }

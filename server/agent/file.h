@@ -4,6 +4,8 @@
 
 #include "lib/str.h"
 
+#include <sys/types.h>
+
 enum { FILE_MAX = 1024 * 1024 };
 
 /* Replaces `name` in the folder `dir` by rename; mode 0600. `sync`: survives a loss of power, too. */
@@ -18,6 +20,8 @@ void file_remove(int dir, const char *name);
 /* When the process began, in clock ticks since boot: with the pid, the name of a process that is never given twice.
  * False when there is none, or only its unreaped remains. */
 bool process_start(int64_t pid, uint64_t *start);
+/* Sends KILL to every process of the session but its leader, if that still lives. Looks at all processes. */
+void process_kill_session(int64_t leader);
 bool process_lives(int64_t pid, uint64_t start);
 
 #endif

@@ -193,15 +193,61 @@ bool journal_cancel_read(int dir, struct arena *a, struct journal_cancel *out)
     return j != NULL;
 }
 
-static const char *const causes[] = {PROTOCOL_EXIT,      PROTOCOL_SIGNAL, PROTOCOL_TIMEOUT,
-                                     PROTOCOL_CANCELLED, PROTOCOL_LOST,   PROTOCOL_START};
-
 static const char *cause_of(struct str name)
 {
-    for (size_t i = 0; i < ARRAY_LEN(causes); i++)
-        if (str_eqz(name, causes[i]))
-            return causes[i];
-    return NULL;
+    const struct protocol_cause *cause = protocol_cause(name);
+    return cause != NULL ? cause->name : NULL;
+}
+
+static void put_outputs(struct json_out *o, struct str outputs)
+{
+    json_key(o, S("outputs"));
+    if (outputs.n > 0)
+        json_put_raw(o, outputs);
+    else
+        json_put_null(o);
+}
+
+static struct str get_outputs(const struct json *j, struct arena *a)
+{
+    const struct json *outputs = json_get(j, "outputs");
+    struct buf b;
+    if (!json_is(outputs, JSON_OBJECT))
+        return STR_NONE;
+    buf_init_arena(&b, a, 1024);
+    json_write(&b, outputs);
+    return b.failed ? STR_NONE : buf_view(&b);
+}
+
+int journal_result_write(int dir, const struct journal_result *r)
+{
+    struct buf b = {0};
+    struct json_out o;
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    json_key(&o, S("cause"));
+    json_put_z(&o, r->cause);
+    put_text(&o, "message", r->message);
+    put_outputs(&o, r->outputs);
+    json_key(&o, S("retriable"));
+    json_put_bool(&o, r->retriable);
+    json_key(&o, S("success"));
+    json_put_bool(&o, r->success);
+    json_close(&o, '}');
+    return record_write(dir, "result", &b);
+}
+
+bool journal_result_read(int dir, struct arena *a, struct journal_result *out)
+{
+    const struct json *j = record_read(dir, "result", a);
+    *out = (struct journal_result){
+        .success = json_bool(json_get(j, "success"), false),
+        .retriable = json_bool(json_get(j, "retriable"), false),
+        .cause = cause_of(json_str(json_get(j, "cause"))),
+        .message = json_str(json_get(j, "message")),
+        .outputs = get_outputs(j, a),
+    };
+    return j != NULL;
 }
 
 int journal_exit_write(int dir, const struct journal_exit *e)
@@ -216,6 +262,9 @@ int journal_exit_write(int dir, const struct journal_exit *e)
     put_int(&o, "finishedMs", e->finished_ms);
     put_int(&o, "lines", e->lines);
     put_text(&o, "message", e->message);
+    put_outputs(&o, e->outputs);
+    json_key(&o, S("retriable"));
+    json_put_bool(&o, e->retriable);
     put_int(&o, "signal", e->signal);
     put_int(&o, "startedMs", e->started_ms);
     put_text(&o, "tail", e->tail);
@@ -235,6 +284,8 @@ bool journal_exit_read(int dir, struct arena *a, struct journal_exit *out)
         .finished_ms = get_int(j, "finishedMs"),
         .lines = get_int(j, "lines"),
         .tail = json_str(json_get(j, "tail")),
+        .retriable = json_bool(json_get(j, "retriable"), false),
+        .outputs = get_outputs(j, a),
     };
     return j != NULL;
 }

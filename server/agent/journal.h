@@ -6,6 +6,7 @@
  *     lock       parent  held while the parent lives
  *     started    parent  who runs; written before the command may begin, so what has none was never run
  *     cancel     agent   the command is to be stopped; with it goes a SIGTERM to the parent
+ *     result     child   what came of a task that the agent does itself (work.h)
  *     exit       parent  how it ended; written once, when all output is in the spool
  *     said       agent   what the server has acknowledged
  *     out/       both    the spool of output lines (server/agent/spool.h)
@@ -59,9 +60,21 @@ struct journal_exit {
     int64_t started_ms, finished_ms;
     int64_t lines; /* records in the spool */
     struct str tail;
+    bool retriable; /* of a failure */
+    struct str
+        outputs; /* JSON object of a task that the agent did itself, instead of exit code and tail; or STR_NONE */
 };
 int journal_exit_write(int dir, const struct journal_exit *e);
 bool journal_exit_read(int dir, struct arena *a, struct journal_exit *out);
+
+struct journal_result {
+    bool success, retriable;
+    const char *cause; /* as above; NULL with a success */
+    struct str message;
+    struct str outputs; /* JSON object */
+};
+int journal_result_write(int dir, const struct journal_result *r);
+bool journal_result_read(int dir, struct arena *a, struct journal_result *out);
 
 struct journal_said {
     bool accepted, started, completed;

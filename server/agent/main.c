@@ -1,8 +1,10 @@
 /* `slipway agent`: its options, its data folder, and the two programs behind the name: the agent, and the parent of one
  * task (`--task`, server/agent/task.h), which the agent starts by itself. */
+#include "lib/cidr.h"
 #include "lib/config.h"
 #include "lib/log.h"
 #include "server/agent/agent.h"
+#include "server/agent/deploy.h"
 #include "server/agent/file.h"
 #include "server/agent/journal.h"
 #include "server/agent/task.h"
@@ -18,8 +20,8 @@
 
 struct options {
     const char *url, *token_file, *register_token, *data, *name;
-    struct config_list labels, capabilities;
-    int64_t max_tasks, drain_ms;
+    struct config_list labels, capabilities, outbound_allow;
+    int64_t max_tasks, drain_ms, artifact_max, unpack_max;
     int log_level, log_format;
 };
 
@@ -48,10 +50,18 @@ static const struct config_row rows[] = {
      .doc = "How the agent is called, unique for the tenant. Default: the host's name."},
     {"label", CONFIG_LIST, AT(labels), NULL, .arg = "NAME=VALUE,…",
      .doc = "Labels that steps can ask for. May be given several times."},
-    {"capability", CONFIG_LIST, AT(capabilities), "script", .arg = "NAME,…",
-     .doc = "What the agent can do. May be given several times."},
+    {"capability", CONFIG_LIST, AT(capabilities), "script,host", .arg = "NAME,…",
+     .doc = "What the agent can do: script, to run commands; host, to deploy to folders of this host. May be given several "
+            "times."},
     {"max-tasks", CONFIG_INT, AT(max_tasks), "4", .min = 1, .max = 64,
      .doc = "Tasks at once; more are refused as busy."},
+    {"artifact-max", CONFIG_SIZE, AT(artifact_max), "32MiB", .min = 1024, .max = 64LL << 30, .code = PROTOCOL_TOO_LARGE,
+     .doc = "The largest artifact that is downloaded; a deployment of a larger one fails."},
+    {"unpack-max", CONFIG_SIZE, AT(unpack_max), "1GiB", .min = 1024, .max = 1LL << 40, .code = PROTOCOL_UNPACK,
+     .doc = "Bytes that one artifact may have when it is unpacked; a deployment of a larger one fails."},
+    {"outbound.allow", CONFIG_LIST, AT(outbound_allow), "", .arg = "CIDR,…",
+     .doc = "Private, loopback and link-local networks that artifacts may be downloaded from, beside the server itself; "
+            "all others of them are refused on the connected address."},
     {"drain", CONFIG_DURATION, AT(drain_ms), "0s", .min = 0, .max = 86400000,
      .doc = "On SIGTERM, wait this long for running tasks to end and be reported. What still runs then goes on by itself "
             "and is found again by the next start."},
@@ -118,6 +128,39 @@ static int folder_open(const struct options *o, char path[4096])
     return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* What a task's process needs to know: server/agent/deploy.h. */
+static int settings_write(const struct options *o, int data)
+{
+    struct buf b = {0};
+    struct json_out out;
+    json_out_init(&out, &b);
+    json_open(&out, '{');
+    json_key(&out, S("artifactMax"));
+    json_put_int(&out, o->artifact_max);
+    json_key(&out, S("outboundAllow"));
+    json_open(&out, '[');
+    for (size_t i = 0; i < o->outbound_allow.n; i++)
+        json_put_z(&out, o->outbound_allow.items[i]);
+    json_close(&out, ']');
+    json_key(&out, S("unpackMax"));
+    json_put_int(&out, o->unpack_max);
+    json_key(&out, S("url"));
+    json_put_z(&out, o->url);
+    json_close(&out, '}');
+    int error = b.failed ? ENOMEM : file_replace(data, DEPLOY_SETTINGS, buf_view(&b), true);
+    buf_free(&b);
+    return error;
+}
+
+static const char *bad_network(const struct config_list *list)
+{
+    struct cidr ignored;
+    for (size_t i = 0; i < list->n; i++)
+        if (!cidr_parse(str_z(list->items[i]), &ignored))
+            return list->items[i];
+    return NULL;
+}
+
 static enum agent_exit run(struct config *c, const struct options *o)
 {
     char path[4096], host[256] = "agent", token[256] = "";
@@ -126,8 +169,13 @@ static enum agent_exit run(struct config *c, const struct options *o)
     const char *wrong = client_url_parse(str_z(o->url), &s.url);
     if (wrong != NULL)
         return (enum agent_exit)config_usage(c, "--url %s: %s", o->url, wrong);
+    wrong = bad_network(&o->outbound_allow);
+    if (wrong != NULL)
+        return (enum agent_exit)config_usage(c, "--outbound-allow: %s is no network", wrong);
     s.data = folder_open(o, path);
     int error = s.data < 0 ? errno : journal_lock(s.data);
+    if (error == 0)
+        error = settings_write(o, s.data);
     if (error != 0) {
         fprintf(stderr, "slipway agent: %s: %s\n", o->data,
                 error == EAGAIN ? "another agent uses it" : strerror(error));

@@ -1,8 +1,57 @@
 #include "server/agent/protocol.h"
 #include "lib/clock.h"
 #include "lib/id.h"
+#include "server/agent/deploy.h"
 
 const char *const protocol_refusals[PROTOCOL_REFUSALS] = {"busy", "capability_missing", "expired", "invalid"};
+
+// clang-format off
+static const struct protocol_cause causes[] = {
+    {PROTOCOL_EXIT,        true},
+    {PROTOCOL_SIGNAL,      true},
+    {PROTOCOL_TIMEOUT,     true},
+    {PROTOCOL_CANCELLED,   false},
+    {PROTOCOL_LOST,        true},
+    {PROTOCOL_START,       false},
+    {PROTOCOL_PAYLOAD,     false},
+    {PROTOCOL_DIGEST,      false},
+    {PROTOCOL_DOWNLOAD,    true},
+    {PROTOCOL_GUARD,       false},
+    {PROTOCOL_TOO_LARGE,   false},
+    {PROTOCOL_UNPACK,      false},
+    {PROTOCOL_HOOK,        true},
+    {PROTOCOL_TARGET_BUSY, true},
+    {PROTOCOL_TARGET,      true},
+    {PROTOCOL_UNHEALTHY,   false},
+};
+
+static const struct {
+    const char *type, *capability;
+} types[] = {
+    {PROTOCOL_EXECUTE, "script"},
+    {"deploy",         DEPLOY_CAPABILITY},
+    {"rollback",       DEPLOY_CAPABILITY},
+    {"health-check",   DEPLOY_CAPABILITY},
+    {"write-sticker",  DEPLOY_CAPABILITY},
+    {"read-sticker",   DEPLOY_CAPABILITY},
+};
+// clang-format on
+
+const struct protocol_cause *protocol_cause(struct str name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(causes); i++)
+        if (str_eqz(name, causes[i].name))
+            return &causes[i];
+    return NULL;
+}
+
+const char *protocol_capability(struct str type)
+{
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        if (str_eqz(type, types[i].type))
+            return types[i].capability;
+    return NULL;
+}
 
 static bool task_id_is_safe(struct str id)
 {

@@ -52,6 +52,23 @@ extern const char *const protocol_refusals[PROTOCOL_REFUSALS]; /* "busy", "capab
 #define PROTOCOL_CANCELLED "cancelled"    /* by task_cancel */
 #define PROTOCOL_LOST      "agent_lost"   /* the host went down under it, or its parent was killed */
 #define PROTOCOL_START     "start_failed" /* no such command, no such folder, no more processes */
+/* Those of the tasks in deploy.h. */
+#define PROTOCOL_PAYLOAD     "invalid_payload"
+#define PROTOCOL_DIGEST      "digest_mismatch"
+#define PROTOCOL_DOWNLOAD    "download_failed"
+#define PROTOCOL_GUARD       "download_refused"
+#define PROTOCOL_TOO_LARGE   "artifact_too_large"
+#define PROTOCOL_UNPACK      "unpack_failed"
+#define PROTOCOL_HOOK        "hook_failed"
+#define PROTOCOL_TARGET_BUSY "target_busy"
+#define PROTOCOL_TARGET      "target_unusable"
+#define PROTOCOL_UNHEALTHY   "unhealthy"
+
+struct protocol_cause {
+    const char *name;
+    bool retriable; /* another attempt may end better, unless the result says otherwise */
+};
+const struct protocol_cause *protocol_cause(struct str name); /* NULL: none of the above */
 
 /* The envelope of a task (spec §4.4). Texts and trees are borrowed from where it was read. */
 struct task {
@@ -64,6 +81,9 @@ struct task {
     const struct json *credentials;
 };
 #define PROTOCOL_EXECUTE "execute-command"
+
+/* The capability that tasks of a type need; NULL: there is no such type here. */
+const char *protocol_capability(struct str type);
 
 /* False and a sentence when a member is missing or of the wrong kind. */
 bool task_read(const struct json *j, struct task *out, const char **fault);

@@ -7,8 +7,15 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A line of output of this form is also progress: "##slipway[progress 40] copying". */
+/* A line of standard output of this form is also progress: "##slipway[progress 40] copying"; one that the agent says
+ * itself is shown without the mark. */
 #define PROGRESS_MARK "##slipway[progress "
+
+static struct str behind_mark(struct str line)
+{
+    ptrdiff_t end = str_starts(line, S(PROGRESS_MARK)) ? str_index(line, ']') : -1;
+    return end < 0 ? line : str_trim(str_slice(line, (size_t)end + 1, line.n));
+}
 
 static void message_begin(struct json_out *o, struct buf *b, const char *type, struct str task)
 {
@@ -67,6 +74,22 @@ static bool say_started(struct tasks *t, struct held *h)
     return message_end_of(t, &o, h, 's');
 }
 
+static void put_outputs(struct json_out *o, const struct journal_exit *e)
+{
+    if (e->outputs.n > 0) {
+        json_put_raw(o, e->outputs);
+        return;
+    }
+    json_open(o, '{');
+    if (e->exit_code >= 0) {
+        json_key(o, S("exitCode"));
+        json_put_int(o, e->exit_code);
+    }
+    json_key(o, S("stdoutTail"));
+    json_put_str(o, e->tail.p != NULL ? e->tail : S(""));
+    json_close(o, '}');
+}
+
 static bool say_completed(struct tasks *t, struct held *h)
 {
     const struct journal_exit *e = &h->exit;
@@ -88,17 +111,9 @@ static bool say_completed(struct tasks *t, struct held *h)
     json_put_int(&o, e->finished_ms - e->started_ms);
     json_close(&o, '}');
     json_key(&o, S("outputs"));
-    json_open(&o, '{');
-    if (e->exit_code >= 0) {
-        json_key(&o, S("exitCode"));
-        json_put_int(&o, e->exit_code);
-    }
-    json_key(&o, S("stdoutTail"));
-    json_put_str(&o, e->tail.p != NULL ? e->tail : S(""));
-    json_close(&o, '}');
+    put_outputs(&o, e);
     json_key(&o, S("retriable"));
-    json_put_bool(&o, e->cause != NULL && strcmp(e->cause, PROTOCOL_CANCELLED) != 0 &&
-                          strcmp(e->cause, PROTOCOL_START) != 0);
+    json_put_bool(&o, e->cause != NULL && e->retriable);
     json_key(&o, S("startedAt"));
     json_put_time(&o, e->started_ms);
     json_key(&o, S("success"));
@@ -131,7 +146,7 @@ static void put_line(struct json_out *o, const struct task_line *line)
     json_key(o, S("level"));
     json_put_z(o, line->stream == TASK_STDERR ? "warn" : "info");
     json_key(o, S("line"));
-    json_put_str(o, line->text);
+    json_put_str(o, line->stream == TASK_SYSTEM ? behind_mark(line->text) : line->text);
     json_key(o, S("stream"));
     json_put_z(o, task_stream_name(line->stream));
     json_key(o, S("timestamp"));
@@ -160,7 +175,7 @@ static int say_lines(struct tasks *t, struct held *h)
         if (!task_line_read(record, &line))
             line = (struct task_line){clock_wall_ms(), TASK_SYSTEM, S("(a line of another version)")};
         put_line(&o, &line);
-        if (line.stream == TASK_STDOUT && str_starts(line.text, S(PROGRESS_MARK)))
+        if (line.stream != TASK_STDERR && str_starts(line.text, S(PROGRESS_MARK)))
             say_progress(t, h, line.text);
         n++;
     }

@@ -5,6 +5,7 @@
 #include "server/agent/journal.h"
 #include "server/agent/mask.h"
 #include "server/agent/spool.h"
+#include "server/agent/work.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -73,10 +74,13 @@ struct parent {
     struct command command;
     struct mask *mask;
     struct spool_writer spool;
-    struct output outputs[2];
+    struct output outputs[3];
     struct command_child child;
     struct buf record, tail;
     enum life life;
+    bool started;      /* the command began */
+    bool inside;       /* the agent does the task itself: work.h */
+    bool freed;        /* of such a task: what it ran was killed, and it has a little longer */
     bool blocked;      /* the spool is full: the pipes are not read */
     const char *cause; /* why it was stopped, or could not start */
     char message[256];
@@ -171,6 +175,14 @@ static void group_signal(struct parent *p, int signal)
     kill(-p->child.pid, signal);
 }
 
+/* What is left of the command. A task that the agent does itself gives each of its commands a group of its own. */
+static void group_kill(struct parent *p)
+{
+    group_signal(p, SIGKILL);
+    if (p->inside)
+        process_kill_session(p->child.pid);
+}
+
 static void stop(struct parent *p, const char *cause, double grace_s, const char *why)
 {
     if (p->life != LIFE_RUNS)
@@ -248,6 +260,19 @@ static bool is_due(int64_t *at, int64_t now)
     return true;
 }
 
+/* What the agent does itself has to put things in order once its hook is dead. */
+static void on_impatience(struct parent *p, int64_t now)
+{
+    say(p, "it did not end within the grace: sent KILL");
+    if (p->inside && !p->freed) {
+        p->freed = true;
+        p->kill_at = now + TASK_ORDER_MS;
+        process_kill_session(p->child.pid);
+    } else {
+        group_signal(p, SIGKILL);
+    }
+}
+
 static void on_time(struct parent *p)
 {
     int64_t now = clock_mono_ms();
@@ -256,12 +281,10 @@ static void on_time(struct parent *p)
         snprintf(why, sizeof why, "the time-out of %g s is over", p->task.timeout_s);
         stop(p, PROTOCOL_TIMEOUT, p->command.grace_s, why);
     }
-    if (is_due(&p->kill_at, now)) {
-        say(p, "it did not end within the grace: sent KILL");
-        group_signal(p, SIGKILL);
-    }
+    if (is_due(&p->kill_at, now))
+        on_impatience(p, now);
     if (is_due(&p->linger_until, now)) {
-        group_signal(p, SIGKILL);
+        group_kill(p);
         p->abandon_at = now + TASK_LINGER_MS / 4;
     }
     if (is_due(&p->abandon_at, now)) {
@@ -302,14 +325,16 @@ static void turn(struct parent *p)
         spooled = output_spool(p, &p->outputs[i]) && spooled;
     spool_flush(&p->spool);
     p->blocked = !spooled || !spool_room(&p->spool, SPOOL_RECORD_MAX);
-    bool open = p->outputs[0].fd >= 0 || p->outputs[1].fd >= 0;
+    bool open = false;
+    for (size_t i = 0; i < ARRAY_LEN(p->outputs); i++)
+        open = open || p->outputs[i].fd >= 0;
     bool stuck = p->blocked || p->spool.unflushed.n > 0;
     if ((p->life == LIFE_LINGERS && !open && spooled && p->spool.unflushed.n == 0) || (stuck && is_forsaken(p))) {
-        group_signal(p, SIGKILL);
+        group_kill(p);
         p->life = LIFE_OVER;
         return;
     }
-    struct pollfd fds[3] = {{.fd = p->signals, .events = POLLIN}};
+    struct pollfd fds[1 + ARRAY_LEN(p->outputs)] = {{.fd = p->signals, .events = POLLIN}};
     for (size_t i = 0; i < ARRAY_LEN(p->outputs); i++)
         fds[1 + i] = (struct pollfd){.fd = p->blocked ? -1 : p->outputs[i].fd, .events = POLLIN};
     int ready = poll(fds, ARRAY_LEN(fds), patience(p));
@@ -329,6 +354,30 @@ static const char *signal_name(int signal)
     return name != NULL ? name : "unknown";
 }
 
+/* What it says of itself holds: a success also when it was told to end too late. Killed, it says nothing. */
+static void exit_inside(struct parent *p, struct journal_exit *e)
+{
+    struct journal_result r;
+    char undone[WORK_MESSAGE];
+    if (journal_result_read(p->dir, &p->arena, &r)) {
+        e->cause = r.success ? NULL : p->cause != NULL ? p->cause : r.cause != NULL ? r.cause : PROTOCOL_EXIT;
+        e->outputs = r.outputs;
+        if (r.success || p->cause == NULL)
+            snprintf(p->message, sizeof p->message, STR_FMT, STR_ARG(r.message));
+    } else if (e->cause == NULL) {
+        e->cause = PROTOCOL_SIGNAL;
+        snprintf(p->message, sizeof p->message, "the task's process was ended by signal %lld (%s)",
+                 (long long)e->signal, signal_name((int)e->signal));
+    }
+    const struct protocol_cause *cause = protocol_cause(str_z(e->cause));
+    e->retriable = e->cause == r.cause && r.cause != NULL ? r.retriable : cause != NULL && cause->retriable;
+    if (r.outputs.p != NULL)
+        return;
+    work_undo(&p->task, &p->arena, undone);
+    if (undone[0] != '\0')
+        say(p, "%s", undone);
+}
+
 static void exit_describe(struct parent *p, struct journal_exit *e)
 {
     *e = (struct journal_exit){
@@ -337,9 +386,10 @@ static void exit_describe(struct parent *p, struct journal_exit *e)
         .signal = p->end.si_pid != 0 && p->end.si_code != CLD_EXITED ? p->end.si_status : 0,
         .started_ms = p->started_ms,
         .finished_ms = p->finished_ms != 0 ? p->finished_ms : clock_wall_ms(),
-        .lines = (int64_t)p->spool.next - 1,
     };
-    if (e->cause == NULL && e->signal != 0) {
+    if (p->inside && p->started)
+        exit_inside(p, e);
+    else if (e->cause == NULL && e->signal != 0) {
         e->cause = PROTOCOL_SIGNAL;
         snprintf(p->message, sizeof p->message, "the command was ended by signal %lld (%s)", (long long)e->signal,
                  signal_name((int)e->signal));
@@ -347,6 +397,9 @@ static void exit_describe(struct parent *p, struct journal_exit *e)
         e->cause = PROTOCOL_EXIT;
         snprintf(p->message, sizeof p->message, "the command ended with exit status %lld", (long long)e->exit_code);
     }
+    const struct protocol_cause *cause = protocol_cause(str_z(e->cause));
+    if (!p->inside || !p->started)
+        e->retriable = cause != NULL && cause->retriable;
     e->message = str_z(p->message);
     struct str tail = buf_view(&p->tail);
     if (tail.n > TASK_TAIL) {
@@ -363,9 +416,18 @@ static void exit_write(struct parent *p)
 {
     struct journal_exit e;
     exit_describe(p, &e);
+    e.lines = (int64_t)p->spool.next - 1;
     while ((spool_flush(&p->spool) != 0 || journal_exit_write(p->dir, &e) != 0) && !is_forsaken(p))
         poll(NULL, 0, 4 * TASK_BLOCKED_MS);
     journal_strip(p->dir);
+}
+
+/* In the child. */
+static int live_inside(void *arg, int system)
+{
+    struct parent *p = arg;
+    close(p->signals);
+    return work_run(&p->task, &p->arena, p->dir, system);
 }
 
 static bool envelope_read(struct parent *p, const char **fault)
@@ -380,8 +442,14 @@ static bool envelope_read(struct parent *p, const char **fault)
     if (b.p != NULL)
         explicit_bzero(b.p, b.cap);
     buf_free(&b);
-    if (good)
+    p->inside = good && work_knows(p->task.type);
+    if (p->inside) {
+        *fault = command_read_inside(&p->arena, &p->task, &p->command);
+        p->command.inside = live_inside;
+        p->command.arg = p;
+    } else if (good) {
         *fault = command_read(&p->arena, &p->task, &p->command);
+    }
     return good && *fault == NULL;
 }
 
@@ -453,8 +521,10 @@ static bool command_launch(struct parent *p)
                      strerror(error));
         return false;
     }
+    p->started = true;
     p->outputs[0].fd = p->child.out;
     p->outputs[1].fd = p->child.err;
+    p->outputs[2].fd = p->child.system;
     if (p->task.timeout_s > 0)
         p->deadline = clock_mono_ms() + (int64_t)(p->task.timeout_s * 1000);
     return true;
@@ -479,6 +549,7 @@ static void task_live(struct parent *p)
 {
     p->outputs[0] = (struct output){.stream = TASK_STDOUT, .fd = -1};
     p->outputs[1] = (struct output){.stream = TASK_STDERR, .fd = -1};
+    p->outputs[2] = (struct output){.stream = TASK_SYSTEM, .fd = -1};
     p->started_ms = clock_wall_ms();
     if (may_begin(p) && command_launch(p))
         while (p->life != LIFE_OVER)

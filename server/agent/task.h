@@ -1,5 +1,7 @@
 /* `slipway agent --task DIR`: the tiny parent of one task, and what agent and parent share.
  *
+ * Tasks of deploy.h are done by that child itself (work.h), the rest is the same for them.
+ *
  * The parent runs in a session of its own and owes nothing to the agent that launched it: it starts the command in the
  * task's work folder as the leader of another session and process group, with a clean environment; masks what it
  * prints; cuts it into lines with times and puts them into the task's spool; enforces the time-out; and writes how it
@@ -33,6 +35,7 @@ const char *task_stream_name(enum task_stream s);
 enum {
     TASK_TAIL = 4096,      /* bytes of standard output kept for the result */
     TASK_LINGER_MS = 2000, /* the rest of the group may live this long behind the command, then KILL */
+    TASK_ORDER_MS = 10000, /* a task that the agent does itself has this long to switch back when its hook was killed */
     TASK_BLOCKED_MS = 50   /* how often a full spool is looked at */
 };
 

@@ -227,12 +227,15 @@ static void declare_lost(struct held *h)
 {
     uint64_t start;
     bool other = process_start(h->started.pid, &start) && start != h->started.pid_start;
-    if (h->started.here && !other) /* the kernel killed the command; what is left of its group follows */
+    if (h->started.here && !other) { /* the kernel killed the command; what is left of its groups follows */
         kill(-(pid_t)h->started.pid, SIGKILL);
+        process_kill_session(h->started.pid);
+    }
     struct journal_exit e = {
         .cause = PROTOCOL_LOST,
         .message = S("the task's parent process was killed, or the host went down"),
         .exit_code = -1,
+        .retriable = true,
         .started_ms = h->started.started_ms,
         .finished_ms = clock_wall_ms(),
     };
@@ -342,10 +345,9 @@ void tasks_link(struct tasks *t, tasks_send *send, void *arg)
 
 static bool is_capable(const struct tasks *t, struct str type)
 {
-    if (!str_eqz(type, PROTOCOL_EXECUTE))
-        return false;
-    for (size_t i = 0; i < t->settings->capability_count; i++)
-        if (strcmp(t->settings->capabilities[i], "script") == 0)
+    const char *needed = protocol_capability(type);
+    for (size_t i = 0; needed != NULL && i < t->settings->capability_count; i++)
+        if (strcmp(t->settings->capabilities[i], needed) == 0)
             return true;
     return false;
 }

@@ -1,0 +1,20 @@
+/* Artifacts, fetched for a task: streamed to a file without a name, hashed on the way. */
+#ifndef SERVER_AGENT_DOWNLOAD_H
+#define SERVER_AGENT_DOWNLOAD_H
+
+#include "server/agent/work.h"
+
+struct download {
+    struct str url;    /* absolute, or a path on the agent's server */
+    struct str digest; /* "sha256:<hex>" */
+    int from, to;      /* per cent of the task's progress that it moves through */
+    const char *what;  /* for people */
+    uint64_t bytes;    /* result */
+};
+
+/* A descriptor at its beginning, whose content has the digest; -1 and the work has failed. Nothing is left on disk. */
+int download(struct work *w, struct download *d);
+
+bool download_digest_valid(struct str digest);
+
+#endif
