@@ -92,6 +92,8 @@ static void put_deploy(struct json_out *o, const struct run *r, const struct job
     put_named(o, "target", t->id, t->name);
     json_key(o, S("variables"));
     json_open(o, '{');
+    if (json_get(t->json, "port") != NULL)
+        put_text(o, "SLIPWAY_PORT", arena_printf(r->arena, "%lld", (long long)json_int(json_get(t->json, "port"), 0)));
     put_variables(o, job, false);
     json_close(o, '}');
 }
@@ -106,6 +108,10 @@ static void put_check(struct json_out *o, const struct job *job, const struct jo
                     : str_eqz(it.name, "timeout") ? S("timeoutSeconds")
                                                   : it.name);
         json_put(o, it.value);
+    }
+    if (json_get(check, "port") == NULL && json_get(t->json, "port") != NULL) {
+        json_key(o, S("port"));
+        json_put(o, json_get(t->json, "port"));
     }
     put_text(o, "root", json_str(json_get(t->json, "path")));
 }

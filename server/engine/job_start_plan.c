@@ -194,6 +194,10 @@ static void put_target(struct json_out *o, const struct plan_parts *p, const str
     json_put(o, json_get(d, "labels"));
     put_member(o, "name", member(d, "name"));
     put_member(o, "path", member(connection, "path"));
+    if (json_get(connection, "port") != NULL) {
+        json_key(o, S("port"));
+        json_put(o, json_get(connection, "port"));
+    }
     json_key(o, S("previous"));
     json_put(o, previous_of(p, t));
     if (p->request->to_previous) {
@@ -321,6 +325,21 @@ static enum code settle_strategy(struct arena *a, const struct plan_parts *p, st
     return VAL_FAILED;
 }
 
+/* A check that names no port connects to the target's. */
+static enum code check_ports(struct arena *a, const struct plan_parts *p, const struct json *strategy, struct str *why)
+{
+    const struct json *check = json_path(strategy, S("config.healthCheck"));
+    const char *lacks = check == NULL ? NULL : strategy_health_lacking(check);
+
+    for (size_t i = 0; lacks != NULL && i < p->n_targets; i++)
+        if (json_path(p->targets[i].document, S("connection.port")) == NULL && skipped(p, &p->targets[i]) == NULL)
+            return refuse(VAL_FAILED,
+                          arena_printf(a, "strategy.config.healthCheck.port: %s, and target " STR_FMT " has none",
+                                       lacks, STR_ARG(member(p->targets[i].document, "name"))),
+                          why);
+    return OK;
+}
+
 enum code job_compile(struct arena *a, struct plan_parts *p, struct buf *plan, struct str *why)
 {
     struct json *strategy = NULL;
@@ -336,6 +355,8 @@ enum code job_compile(struct arena *a, struct plan_parts *p, struct buf *plan, s
         c = check_targets(a, p, why);
     if (c == OK)
         c = settle_strategy(a, p, why, &strategy);
+    if (c == OK)
+        c = check_ports(a, p, strategy, why);
     if (c == OK && !put_in_order(a, p, json_get(strategy, "config")))
         c = SYS_OVERLOADED;
     if (c != OK)

@@ -2,6 +2,8 @@
 
 const char *const strategy_types[] = {"all-at-once", "rolling", NULL};
 
+#include <string.h>
+
 static const char *const behaviours[] = {"rollback", "continue", "pause", NULL};
 static const char *const unavailables[] = {"wait", "skip", "fail", NULL};
 static const char *const orders[] = {"name", "random", "label", NULL};
@@ -126,7 +128,7 @@ static bool settle_health(struct arena *a, struct json *config, const struct jso
     if (is_type(check, "none"))
         return json_set(a, config, S("healthCheck"), json_parse(a, S("{\"type\":\"none\"}"), NULL, NULL));
     why = lacking(check, &member);
-    if (why != NULL)
+    if (why != NULL && strcmp(member, "port") != 0) /* the targets may have one each */
         fault_add(own, arena_printf(a, "healthCheck.%s", member), "VAL_REQUIRED", "%s", why);
     return true;
 }

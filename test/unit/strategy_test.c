@@ -130,12 +130,14 @@ static void what_is_normal_stays_as_it_is(void **state)
     }
 }
 
+static void a_check_without_a_port_connects_to_each_targets_own(void **state)
+{
+    assert_non_null(normal(*state, "{\"type\":\"all-at-once\",\"config\":{\"healthCheck\":{}}}", NULL));
+    assert_non_null(normal(*state, "{\"type\":\"rolling\",\"config\":{\"healthCheck\":{\"type\":\"tcp\"}}}", NULL));
+}
+
 static void a_check_that_cannot_be_made_is_a_fault(void **state)
 {
-    assert_fault(*state, "{\"type\":\"all-at-once\",\"config\":{\"healthCheck\":{}}}",
-                 "strategy.config.healthCheck.port");
-    assert_fault(*state, "{\"type\":\"rolling\",\"config\":{\"healthCheck\":{\"type\":\"tcp\"}}}",
-                 "strategy.config.healthCheck.port");
     assert_fault(*state, "{\"type\":\"rolling\",\"config\":{\"healthCheck\":{\"type\":\"command\"}}}",
                  "strategy.config.healthCheck.command");
     assert_non_null(normal(
@@ -174,6 +176,7 @@ int main(void)
         TEST(the_environments_check_is_taken_when_it_can_be_made),
         TEST(a_strategys_check_comes_before_the_environments),
         TEST(what_is_normal_stays_as_it_is),
+        TEST(a_check_without_a_port_connects_to_each_targets_own),
         TEST(a_check_that_cannot_be_made_is_a_fault),
         TEST(members_of_another_type_and_types_not_offered_are_faults),
         TEST(the_rows_of_a_body_take_what_any_type_takes_and_fill_nothing_in),

@@ -17,6 +17,8 @@ static const char *const drifts[] = {"missing", "unexpected", "digest_mismatch",
 static const struct field connection_fields[] = {
     {"path", FIELD_STRING, FIELD_REQUIRED, .min = 1, .max = 1000, .pattern = "^(/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)+$",
      .doc = "Folder on the agent's host that releases are kept in: releases/<name> and the link current."},
+    {"port", FIELD_INT,    .min = 1, .max = 65535,
+     .doc = "Where what is deployed there listens: health checks that name no port connect to it, hooks see it as SLIPWAY_PORT."},
     {"keep", FIELD_INT,    .min = 0, .max = 50, .preset = "3", .doc = "Releases kept beside the current one."},
     {0}};
 
@@ -54,7 +56,7 @@ static const struct field fields[] = {
 
 static const struct field check_body[] = {
     {"type",           FIELD_ENUM,   .choices = probe_checks, .doc = "none: whether an agent that serves it answers. Default: the environment's healthCheckConfig."},
-    {"port",           FIELD_INT,    .min = 1, .max = 65535, .doc = "On the agent's host; needed for http and tcp."},
+    {"port",           FIELD_INT,    .min = 1, .max = 65535, .doc = "On the agent's host. Default: the target's."},
     {"path",           FIELD_STRING, .min = 1, .max = 1024, .pattern = "^/", .doc = "Of an http check. Default: /health."},
     {"expectStatus",   FIELD_INT,    .min = 100, .max = 599, .doc = "Of an http check. Default: any from 200 to 399."},
     {"expectBody",     FIELD_STRING, .min = 1, .max = 1024, .doc = "What the answer of an http check contains."},

@@ -194,6 +194,11 @@ static enum flow checked(struct request *r, enum code c, const struct probed *p,
     return tell(q, &b);
 }
 
+static const struct json *port_of(const struct question *q, const struct json *check)
+{
+    return json_get(check, "port") != NULL ? json_get(check, "port") : json_path(q->target, S("connection.port"));
+}
+
 /* The body's check, else the environment's, as far as it says where to connect; else whether an agent answers. */
 static const struct json *check_of(struct question *q, struct str *type)
 {
@@ -202,8 +207,8 @@ static const struct json *check_of(struct question *q, struct str *type)
 
     *type = json_str(json_get(from, "type"));
     if (type->n == 0)
-        *type = json_get(from, "port") == NULL ? S("none") : S("http");
-    if (from == configured && !str_eqz(*type, "none") && json_get(from, "port") == NULL)
+        *type = port_of(q, from) == NULL ? S("none") : S("http");
+    if (from == configured && !str_eqz(*type, "none") && port_of(q, from) == NULL)
         *type = S("none");
     return from;
 }
@@ -223,7 +228,7 @@ static enum flow ask_health(struct question *q)
     struct json_out o;
     struct buf b;
 
-    if (!str_eqz(q->type, "none") && json_get(check, "port") == NULL)
+    if (!str_eqz(q->type, "none") && port_of(q, check) == NULL)
         return refuse(q, change_refuse_field(q->r, VAL_FAILED, "port", "is needed for this type of check"));
     o = writer(q, &b);
     put_member(&o, check, "expectBody");
@@ -232,7 +237,10 @@ static enum flow ask_health(struct question *q)
     json_put_int(&o, 1);
     json_key(&o, S("path"));
     json_put_str(&o, json_get(check, "path") != NULL ? json_str(json_get(check, "path")) : S("/health"));
-    put_member(&o, check, "port");
+    if (port_of(q, check) != NULL) {
+        json_key(&o, S("port"));
+        json_put(&o, port_of(q, check));
+    }
     json_key(&o, S("retries"));
     json_put_int(&o, 0);
     json_key(&o, S("root"));
