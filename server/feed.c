@@ -138,8 +138,8 @@ static void say_snapshot(struct say *s, const struct feed_state *state)
 static bool follow(struct feed *f, const struct feed_state *state, int64_t since)
 {
     char channel[64];
-    struct hub_source source = {f->caller.tenant, f->caller.partition, state->epoch, channel_name(f, channel),
-                                f->spec->last};
+    struct hub_source source = {f->caller.tenant,         f->caller.partition, state->epoch,
+                                channel_name(f, channel), f->spec->last,       f->spec->open};
     return hub_follow(f->feeds->worker->hub, &source, (struct str){f->filter, f->filter_n},
                       f->sse ? ENCODE_SSE : ENCODE_WS, since, &f->follower);
 }

@@ -59,6 +59,9 @@ struct feed_spec {          /* one per stream resource, static */
     bool whole; /* always starts with the snapshot, whatever `since` says (agents: their open tasks) */
     /* Beyond the permission: false is 403 or 4403. NULL: everybody with the permission. */
     bool (*may)(const struct caller *caller, struct str id);
+    /* The channel's events as its readers are to see them, appended to `out`: what stands there sealed. NULL: as they
+     * stand. */
+    void (*open)(struct worker *w, struct str tenant, struct str event, struct buf *out);
     /* Name of another HASH to read with the document, in `scratch`; NULL: none. */
     struct str (*extra)(const struct feed *feed, struct arena *scratch);
     /* Whether the channel's last event has been: nothing more will come. NULL: never. */

@@ -26,15 +26,16 @@ struct hub_channel *hub_channel_find(struct hub *hub, struct str key)
     return NULL;
 }
 
-static struct hub_channel *channel_new(struct hub *hub, unsigned partition, const char *last, struct str key,
+static struct hub_channel *channel_new(struct hub *hub, const struct hub_source *source, struct str key,
                                        struct str seq_key)
 {
     struct hub_channel *c = calloc(1, sizeof(*c) + key.n + seq_key.n);
     if (c == NULL)
         return NULL;
     c->hub = hub;
-    c->partition = partition;
-    c->last = last;
+    c->partition = source->partition;
+    c->last = source->last;
+    c->open = source->open;
     c->flushed = -1;
     tail_init(&c->tail);
     list_init(&c->views);
@@ -45,8 +46,9 @@ static struct hub_channel *channel_new(struct hub *hub, unsigned partition, cons
     memcpy(c->text + key.n, seq_key.p, seq_key.n);
     c->key = (struct str){c->text, key.n};
     c->seq_key = (struct str){c->text + key.n, seq_key.n};
+    c->tenant = str_slice(c->key, key.n - source->channel.n - 1 - source->tenant.n, key.n - source->channel.n - 1);
     list_append(bucket(hub, c->key), &c->link);
-    list_append(&hub->partitions[partition], &c->peer);
+    list_append(&hub->partitions[c->partition], &c->peer);
     hub->figures.channels++;
     hub_subscribe(c);
     return c;
@@ -63,7 +65,7 @@ static struct hub_channel *channel_get(struct hub *hub, const struct hub_source 
     if (key.p != NULL && seq_key.p != NULL) {
         c = hub_channel_find(hub, key);
         if (c == NULL)
-            c = channel_new(hub, source->partition, source->last, key, seq_key);
+            c = channel_new(hub, source, key, seq_key);
     }
     arena_fini(&scratch);
     return c;

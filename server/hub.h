@@ -28,6 +28,7 @@
 
 #include "lib/list.h"
 #include "server/event.h"
+#include "server/tail.h"
 
 struct follower;
 struct hub;
@@ -47,6 +48,7 @@ struct hub_source { /* names a channel; copied */
     int64_t epoch;      /* of the data set, as read with the state the follower starts from */
     struct str channel; /* "run:<id>" */
     const char *last;   /* type of the event with which it ends, static; NULL: never ends */
+    encode_open *open;  /* of all its followers; NULL: they are sent what stands in the channel */
 };
 
 struct hub_batch {        /* events handed over at once; valid during the callback */

@@ -5,7 +5,8 @@
 static struct encode encode_of(const struct hub_view *v)
 {
     const struct hub_channel *c = v->channel;
-    return (struct encode){v->encoding, c->hub->epochs[c->partition], v->filter, c->last};
+    return (struct encode){v->encoding, c->hub->epochs[c->partition], v->filter, c->last, c->open, c->hub->worker,
+                           c->tenant};
 }
 
 /* False when memory ran out: nothing is to be delivered, and the followers ask again. */

@@ -28,6 +28,8 @@ struct hub_channel {
     struct hub *hub;
     unsigned partition;
     const char *last;
+    encode_open *open;
+    struct str tenant; /* points into the key */
     struct tail tail;
     int64_t flushed; /* live followers have everything up to here */
     struct list views;

@@ -101,6 +101,19 @@ int64_t tail_upto(const struct tail *t, int64_t seq, size_t bytes)
     return t->head;
 }
 
+static void put(const struct encode *how, int64_t n, struct str event, struct buf *out)
+{
+    struct buf opened = {0};
+    if (how->open == NULL) {
+        event_encode(out, how->encoding, how->epoch, n, event);
+        return;
+    }
+    how->open(how->worker, how->tenant, event, &opened);
+    event_encode(out, how->encoding, how->epoch, n, buf_view(&opened));
+    out->failed = out->failed || opened.failed;
+    buf_free(&opened);
+}
+
 static bool encode(struct str events, const struct encode *how, int64_t upto, int64_t *seq, struct buf *out,
                    bool *ended)
 {
@@ -114,7 +127,7 @@ static bool encode(struct str events, const struct encode *how, int64_t upto, in
         if (n != *seq + 1)
             return false;
         if (event_passes(event, how->filter))
-            event_encode(out, how->encoding, how->epoch, n, event);
+            put(how, n, event, out);
         if (how->last != NULL)
             *ended = str_eqz(event_member(event, "type"), how->last);
         *seq = n;

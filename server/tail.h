@@ -37,11 +37,17 @@ int64_t tail_upto(const struct tail *t, int64_t seq, size_t bytes);
 
 /* Encodes the events behind *seq, up to `upto`, that pass `filter`, and moves *seq to the last one looked at. *seq must
  * be floor at least. `ended` is set when an event's type is `last` (NULL: none is). */
+struct worker;
+/* Appends the event as its reader is to see it. */
+typedef void encode_open(struct worker *w, struct str tenant, struct str event, struct buf *out);
 struct encode {
     enum encoding encoding;
     int64_t epoch;
     struct str filter;
     const char *last;
+    encode_open *open; /* NULL: as it stands */
+    struct worker *worker;
+    struct str tenant;
 };
 void tail_encode(const struct tail *t, const struct encode *how, int64_t upto, int64_t *seq, struct buf *out,
                  bool *ended);

@@ -5,7 +5,9 @@
 #include "server/agent/protocol.h"
 #include "server/engine/agents.h"
 #include "server/engine/drain.h"
+#include "server/engine/seal.h"
 #include "server/feed.h"
+#include "server/settings.h"
 #include "server/store/append.h"
 #include "server/worker.h"
 
@@ -509,6 +511,15 @@ static void greet_config(const struct feed_state *state)
     arena_fini(&a);
 }
 
+static void put_task(struct json_out *o, struct feed *f, struct str stored)
+{
+    struct buf task = {0};
+    seal_open_task(feed_worker(f)->settings->keyring, feed_caller(f)->tenant, stored, &task);
+    json_put_raw(o, buf_view(&task));
+    o->b->failed = o->b->failed || task.failed;
+    buf_free(&task);
+}
+
 /* Its settings, then every task it was given and has not completed. */
 static void greet(const struct feed_state *state)
 {
@@ -525,7 +536,7 @@ static void greet(const struct feed_state *state)
         know(s, redis_text(redis_at(state->extra, i)));
         message_begin(&o, &b, "task_assigned");
         json_key(&o, S("task"));
-        json_put_raw(&o, redis_text(redis_at(state->extra, i + 1)));
+        put_task(&o, state->feed, redis_text(redis_at(state->extra, i + 1)));
         message_send(state->feed, &o);
         buf_free(&b);
     }
@@ -550,6 +561,7 @@ static const struct feed_spec spec = {
     .one = true,
     .whole = true,
     .may = may,
+    .open = seal_open_event,
     .extra = open_tasks,
     .greet = greet,
     .on_message = on_message,

@@ -1,6 +1,8 @@
 #include "server/engine/drain_private.h"
 
 #include "lib/log.h"
+#include "server/engine/seal.h"
+#include "server/settings.h"
 #include "server/store/lease.h"
 #include "server/worker.h"
 
@@ -270,7 +272,8 @@ static void have_lease(struct drain *d, const struct claim *claim)
         return;
     }
     d->r = run_of_hash(&d->arena, d->place.kind, claim->run);
-    if (d->r == NULL) {
+    if (d->r == NULL ||
+        !seal_open_inputs(d->r, d->drains->worker->settings->keyring, redis_text(redis_field(claim->run, S("s"))))) {
         drain_end(d, SYS_INTERNAL);
         return;
     }

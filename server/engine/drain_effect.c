@@ -3,6 +3,8 @@
 #include "server/audit.h"
 #include "server/document.h"
 #include "server/engine/drain_private.h"
+#include "server/engine/seal.h"
+#include "server/settings.h"
 #include "server/worker.h"
 
 enum { AGENT_EVENTS_KEPT = 256 };
@@ -15,9 +17,16 @@ static struct str agent_channel(struct drain *d, struct str agent)
 /* "<node>:<attempt>" with the run in front is how queues name a step: the task's id itself. */
 static void write_assign(struct drain *d, struct commit *c, const struct effect *e)
 {
-    commit_task(c, e->agent, e->task, e->text);
+    struct str stored =
+        seal_task(&d->arena, d->drains->worker->settings->keyring, d->place.space.tenant, e->task, e->text);
+
+    if (stored.p == NULL) {
+        d->fx.failed = true;
+        return;
+    }
+    commit_task(c, e->agent, e->task, stored);
     commit_event(c, agent_channel(d, e->agent),
-                 arena_printf(&d->arena, "\"type\":\"task_assigned\",\"task\":" STR_FMT "}", STR_ARG(e->text)));
+                 arena_printf(&d->arena, "\"type\":\"task_assigned\",\"task\":" STR_FMT "}", STR_ARG(stored)));
     commit_channel(c, agent_channel(d, e->agent), AGENT_EVENTS_KEPT, 0);
 }
 

@@ -46,6 +46,7 @@ enum edge_state edge_state(struct move *m, int edge);
 struct scope run_scope(const struct run *r, bool redact);
 
 /* run_step.c */
+const struct json *masked_inputs(struct arena *a, const struct run *r); /* as they are shown */
 const struct json *workflow_config(struct arena *a, const struct run *r, int step, bool redact, struct str *why);
 enum step_status step_stopped(const struct step *s); /* what a step that was told to stop ends as */
 void step_begin(struct move *m, int i);              /* the next attempt */

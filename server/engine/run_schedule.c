@@ -255,6 +255,7 @@ static void write_outputs(struct move *m)
     struct json_out o;
     struct buf b;
 
+    scope.inputs = masked_inputs(m->fx->arena, m->r); /* outputs are shown */
     if (m->r->template->outputs == NULL || m->r->status != RUN_SUCCEEDED)
         return;
     buf_init_arena(&b, m->r->arena, 256);

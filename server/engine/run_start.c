@@ -4,6 +4,7 @@
 #include "server/audit.h"
 #include "server/document.h"
 #include "server/engine/drain.h"
+#include "server/engine/seal.h"
 
 const struct run_context_row run_contexts[RUN_CONTEXTS] = {
     [CONTEXT_ENVIRONMENT] = {"environmentId", "environment", "environment"},
@@ -82,7 +83,7 @@ bool run_start_make(struct arena *a, const struct run_start *s, struct run_made 
     run_document_write(&b, out->run, 1, s->now_ms);
     out->json = b.failed ? STR_NONE : buf_view(&b);
     out->document = b.failed ? NULL : json_parse(a, out->json, NULL, NULL);
-    return out->document != NULL;
+    return out->document != NULL && seal_inputs(a, s->keyring, &origin, s->t, &out->run->origin.inputs, &out->sealed);
 }
 
 static struct str text_of(struct arena *a, void (*write)(struct buf *b, const struct run *r), const struct run *r)
@@ -115,7 +116,8 @@ void run_start_write(struct commit *c, struct arena *a, const struct run_start *
                                             .revision = 1,
                                             .schema = document_schema(&workflow_run_resource),
                                             .json = made->json,
-                                            .index = &index});
+                                            .index = &index,
+                                            .sealed = made->sealed});
     commit_field(c, RUN_KIND, id, S("def"), s->definition);
     commit_field(c, RUN_KIND, id, S("origin"), text_of(a, write_origin, made->run));
     commit_field(c, RUN_KIND, id, S("h"), text_of(a, run_header_write, made->run));

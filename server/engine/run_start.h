@@ -13,6 +13,7 @@
 #include "server/store/commit.h"
 
 struct audit_entry;
+struct keyring;
 
 enum run_context { CONTEXT_ENVIRONMENT, CONTEXT_RELEASE, CONTEXT_PROMOTION, RUN_CONTEXTS };
 extern const struct run_context_row {
@@ -21,6 +22,7 @@ extern const struct run_context_row {
 
 struct run_start {
     struct space space;
+    const struct keyring *keyring; /* seals secret inputs */
     int64_t now_ms;
     struct str template_id; /* "": a template that is built in */
     struct str template_name;
@@ -38,6 +40,7 @@ struct run_made {
     struct run *run;
     struct str json; /* the public document, revision 1 */
     const struct json *document;
+    struct str sealed; /* the inputs; STR_NONE: nothing of them is secret. `run` has them masked then */
 };
 bool run_start_make(struct arena *a, const struct run_start *s, struct run_made *out);
 void run_start_write(struct commit *c, struct arena *a, const struct run_start *s, const struct run_made *made);

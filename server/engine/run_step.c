@@ -25,7 +25,7 @@ const struct json *run_step_config(struct arena *a, const struct run *r, int ste
     return r->template->kind->config(a, r, step, redact, why);
 }
 
-static const struct json *masked_inputs(struct arena *a, const struct run *r)
+const struct json *masked_inputs(struct arena *a, const struct run *r)
 {
     struct json_out o;
     struct buf b;

@@ -17,6 +17,7 @@
 #include "server/agent/mask.h"
 #include "server/engine/job_step.h"
 #include "server/engine/redact.h"
+#include "server/engine/seal.h"
 #include "server/settings.h"
 #include "server/store/lease.h"
 #include "server/worker.h"
@@ -433,7 +434,8 @@ static void loaded(void *arg, enum code c, const struct redis_value *v)
     struct run *r = c == OK ? run_of_hash(&w->arena, w->place.kind, v) : NULL;
     int step = r == NULL ? -1 : template_find(r->template, w->node);
 
-    if (step < 0 || r->steps[step].status != STEP_RUNNING || r->steps[step].attempt != w->attempt) {
+    if (step < 0 || !seal_open_inputs(r, w->drains->worker->settings->keyring, redis_text(redis_field(v, S("s")))) ||
+        r->steps[step].status != STEP_RUNNING || r->steps[step].attempt != w->attempt) {
         work_free(w);
         return;
     }

@@ -291,7 +291,7 @@ static bool closed;
 
 static void follow(struct watcher *w, int64_t since)
 {
-    struct hub_source source = {S(TENANT), 7, model.epoch, S(CHANNEL), NULL};
+    struct hub_source source = {S(TENANT), 7, model.epoch, S(CHANNEL), NULL, NULL};
     w->follower.type = &type;
     w->seq = since;
     w->epoch = model.epoch;

@@ -10,7 +10,7 @@
 #define E(n)    "{\"seq\":" #n ",\"timestamp\":\"t\",\"type\":\"step_log\"}"
 #define LAST(n) "{\"seq\":" #n ",\"timestamp\":\"t\",\"type\":\"workflow_completed\"}"
 
-static const struct encode plain = {ENCODE_JSON, 1, {NULL, 0}, "workflow_completed"};
+static const struct encode plain = {.encoding = ENCODE_JSON, .epoch = 1, .last = "workflow_completed"};
 
 static void encodes(const struct tail *t, int64_t from, const char *want, int64_t upto)
 {
@@ -124,7 +124,8 @@ static void a_slice_ends_with_the_piece_that_fills_it(void **state)
 static void a_filter_hides_events_but_not_their_numbers(void **state)
 {
     (void)state;
-    struct encode how = {ENCODE_JSON, 1, S("step_started||"), "workflow_completed"};
+    struct encode how = {
+        .encoding = ENCODE_JSON, .epoch = 1, .filter = S("step_started||"), .last = "workflow_completed"};
     struct buf out = {0};
     bool ended = false;
     int64_t seq = 0;

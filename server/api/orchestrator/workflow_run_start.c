@@ -8,6 +8,7 @@
 #include "server/engine/drain.h"
 #include "server/engine/run_start.h"
 #include "server/idempotency.h"
+#include "server/settings.h"
 #include "server/worker.h"
 
 struct start {
@@ -102,6 +103,7 @@ static enum flow make_run(struct start *s)
                                              "a run that deploys needs a promotionId in its context: of an approved or "
                                              "deploying promotion of that release into that environment"));
     s->start.space = s->space;
+    s->start.keyring = r->worker->settings->keyring;
     s->start.now_ms = store_now_ms(r->worker->store);
     s->start.template_id = s->template_id;
     s->start.template_name = json_str(json_get(s->template_document, "name"));
