@@ -321,6 +321,7 @@ static struct run *make_run(struct arena *a, const struct job_plan *plan, struct
     const struct template *t = job_kind.parse(a, plan->json);
     struct run_origin origin = {.id = id,
                                 .tenant = plan->space.tenant,
+                                .template_version = 1, /* the only one there is of a plan */
                                 .created_ms = plan->now_ms,
                                 .triggered_by = member(plan, "createdBy"),
                                 .trigger = member(plan, "parent.run").n > 0 ? S("auto") : S("manual"),
