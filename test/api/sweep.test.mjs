@@ -9,6 +9,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { jobOf, makeEstate, makeRelease, promote, runOf } from '../lib/deployment.mjs';
 import { ROOT } from '../lib/process.mjs';
 import { broken, brokenParameter, minimal, required, resolve } from '../lib/schema.mjs';
 import { start } from '../lib/slipway.mjs';
@@ -69,10 +70,14 @@ const MAKE = {
     await eventually(async () => (await api.get('/version-stickers', { query: { targetId: one.id } })).data.length === 1, 'the target to be settled');
     return one;
   },
+  '/deployment-jobs': async () => { // of a target that no agent serves: it waits
+    const { environment } = await makeEstate(api, 1);
+    return jobOf(api, await runOf(api, await promote(api, await makeRelease(api), environment)));
+  },
   '/version-stickers': async () => (await api.get('/version-stickers', { query: { targetId: (await make('/targets')).id } })).data[0],
 };
 /** Parameters that are no ids. */
-const NAMES = { nodeId: 'first', type: 'wait' };
+const NAMES = { nodeId: 'first', type: 'wait', taskId: '1-deploy' };
 
 let s, api, document;
 const operations = [];

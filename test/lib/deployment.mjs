@@ -28,6 +28,21 @@ export async function makeRelease(api, { component, url = 'http://artifacts.inva
   return { ...release, component, version };
 }
 
+/** A promotion that nothing stands in the way of. */
+export function promote(api, release, environment, more = {}) {
+  return api.want(201, 'POST', '/promotions', {
+    releaseId: release.id, targetEnvironmentId: environment.id, reason: 'a test', skipOrderReason: 'a test', ...more,
+  });
+}
+
+/** The workflow run of a promotion, once there is one. */
+export function runOf(api, promotion) {
+  return eventually(async () => {
+    const { workflowRunId: id, status, blockers } = await api.want(200, 'GET', `/promotions/${promotion.id}`);
+    return [Boolean(id), id ? { id } : `${status} ${JSON.stringify(blockers)}`];
+  }, `promotion ${promotion.id} to be deployed`);
+}
+
 /** An agent that answers each task by what `play(task)` says: {success, errorType, error, retriable, outputs, lines}, or nothing. */
 export class HostAgent extends FakeAgent {
   async serve(labels, play = () => ({})) {
