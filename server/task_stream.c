@@ -389,7 +389,7 @@ static bool said_place(struct said *m, enum run_event_type type)
     if (m->ref.n == 0 || m->ref.n > REF || m->task.n >= PROTOCOL_ID || !task_place(m->task, &m->place))
         return false;
     m->kind = run_kind_of_node(m->place.node);
-    if (m->kind == NULL || m->kind->log_member == NULL)
+    if (m->kind == NULL)
         return false;
     struct feed *f = m->station->feed;
     m->event =

@@ -7,6 +7,7 @@
 #include "server/engine/environment_private.h"
 
 #include "server/audit.h"
+#include "server/settings.h"
 #include "server/worker.h"
 
 #include <string.h>
@@ -86,6 +87,7 @@ static void make_run(struct settle *s)
         return;
     }
     s->start.space = s->space;
+    s->start.keyring = settle_worker(s)->settings->keyring;
     s->start.now_ms = s->now_ms;
     s->start.context = context_of(s);
     s->start.triggered_by = member(s->starting->json, "requestedBy");

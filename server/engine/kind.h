@@ -81,7 +81,7 @@ struct run_kind {
     void (*committed)(struct worker *w, struct space space, const struct run *r, const struct effects *fx,
                       bool finished);
     /* How a line of a task's log says where it belongs: {"step_log", "nodeId": the node's id} or {"task_log", "taskId":
-     * the node's id}. NULL: its tasks have no logs. */
+     * the node's id}. */
     const char *log_frame, *log_member;
     const char *audit; /* action noted at its end: "run.completed"; NULL: none */
     int64_t keep_ms;   /* kept so long after its end; 0: the setting run.keep */
