@@ -133,37 +133,6 @@ void config_print(const struct config *c, FILE *out, bool json)
     buf_free(&b);
 }
 
-void config_limits(const struct config *c, FILE *out, bool json)
-{
-    struct buf b = {0};
-    struct json_out o;
-    json_out_init(&o, &b);
-    json_open(&o, '[');
-    for (size_t i = 0; i < c->value_count; i++) {
-        const struct config_row *row = c->values[i].row;
-        if (row->code == NULL)
-            continue;
-        if (!json) {
-            fprintf(out, "%-28s %-12s %s\n", row->name, row->preset, row->code);
-            continue;
-        }
-        json_open(&o, '{');
-        json_key(&o, S("code"));
-        json_put_z(&o, row->code);
-        json_key(&o, S("default"));
-        json_put_z(&o, row->preset);
-        json_key(&o, S("doc"));
-        json_put_z(&o, row->doc);
-        json_key(&o, S("name"));
-        json_put_z(&o, row->name);
-        json_close(&o, '}');
-    }
-    json_close(&o, ']');
-    if (json)
-        fprintf(out, STR_FMT "\n", STR_ARG(buf_view(&b)));
-    buf_free(&b);
-}
-
 const char *config_source(const struct config *c, const char *name)
 {
     for (size_t i = 0; i < c->value_count; i++)

@@ -23,7 +23,13 @@ enum field_type {
 };
 
 /* Where rows say nothing. */
-enum { FIELD_TEXT_MAX = 65536, FIELD_ITEM_MAX = 1024, FIELD_NAME_MAX = 128, FIELD_ITEMS_MAX = 1000 };
+enum {
+    FIELD_TEXT_MAX = 65536,
+    FIELD_ITEM_MAX = 1024,
+    FIELD_NAME_MAX = 128,
+    FIELD_ITEMS_MAX = 1000,
+    FIELD_FAULTS_MAX = 100
+};
 
 enum field_flag {
     FIELD_REQUIRED = 1,  /* with FIELD_READONLY: always there in what the server says, never asked for */
@@ -70,9 +76,9 @@ struct fault {
     struct str message;
     const char *code;
 };
-struct faults { /* collects up to 100; lives in the arena */
+struct faults { /* collects up to FIELD_FAULTS_MAX; lives in the arena */
     struct arena *arena;
-    struct fault list[100];
+    struct fault list[FIELD_FAULTS_MAX];
     size_t n;
     bool more;
 };

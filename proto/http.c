@@ -20,7 +20,7 @@ enum {
     BROKEN
 };
 
-enum { BLANK_MAX = 4, CHUNK_LINE_MAX = 256 };
+enum { BLANK_MAX = 4 };
 
 const struct http_limits http_limits_default = {8 << 10, 16 << 10, 100, 1 << 20};
 
@@ -385,7 +385,7 @@ static enum http_event feed_chunk_size(struct http_parser *p, struct str *in)
 {
     struct str line;
     uint64_t size = 0;
-    switch (take_line(p, in, CHUNK_LINE_MAX, &line)) {
+    switch (take_line(p, in, HTTP_CHUNK_LINE_MAX, &line)) {
     case GOT_PART:
         return HTTP_MORE;
     case GOT_FAULT:

@@ -22,7 +22,7 @@
 
 #include "lib/str.h"
 
-enum { HTTP_FIELDS_MAX = 128 };
+enum { HTTP_FIELDS_MAX = 128, HTTP_CHUNK_LINE_MAX = 256 };
 
 struct http_limits {
     uint32_t line;   /* bytes of the request line: 414 */

@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-enum { CLAIM_MAX = 512, LIFE_YEARS_S = 10 * 366 * 86400 };
+enum { LIFE_YEARS_S = 10 * 366 * 86400 };
 
 static const char *const header_members[] = {"alg", "kid", "typ"};
 
@@ -73,7 +73,7 @@ static bool text_claim(const struct json *body, const char *name, bool needed, s
     *out = json_str(j);
     if (j == NULL)
         return !needed;
-    return json_is(j, JSON_STRING) && out->n > 0 && out->n <= CLAIM_MAX;
+    return json_is(j, JSON_STRING) && out->n > 0 && out->n <= JWT_CLAIM_MAX;
 }
 
 static bool time_claim(const struct json *body, const char *name, bool needed, int64_t *out)
@@ -94,7 +94,7 @@ static bool list_claim(struct arena *a, const struct json *body, const char *nam
     if (list == NULL)
         return false;
     for (size_t i = 0; i < n; i++)
-        if ((list[i] = json_str(json_at(j, i))).n == 0 || list[i].n > CLAIM_MAX)
+        if ((list[i] = json_str(json_at(j, i))).n == 0 || list[i].n > JWT_CLAIM_MAX)
             return false;
     *out = list;
     *count = n;

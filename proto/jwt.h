@@ -9,7 +9,7 @@
 #include "lib/json.h"
 #include "lib/keyring.h"
 
-enum { JWT_MAX = 8192, JWT_LEEWAY_S = 60, JWT_ROLES = 32, JWT_PERMISSIONS = 256 };
+enum { JWT_MAX = 8192, JWT_LEEWAY_S = 60, JWT_ROLES = 32, JWT_PERMISSIONS = 256, JWT_CLAIM_MAX = 512 };
 
 struct jwt { /* claims; texts live in the arena */
     struct str issuer, audience;

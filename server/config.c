@@ -1,5 +1,6 @@
 /* `slipway config`: what the server would run with, and where each value comes from. */
 #include "server/commands.h"
+#include "server/limits.h"
 #include "server/settings.h"
 
 struct options {
@@ -9,8 +10,9 @@ struct options {
 static const struct config_row rows[] = {
     {"json", CONFIG_BOOL, offsetof(struct options, json), "false", .flags = CONFIG_LOCAL, .doc = "Print JSON."},
     {"limits", CONFIG_BOOL, offsetof(struct options, limits), "false", .flags = CONFIG_LOCAL,
-     .doc = "Print every limit, its default, and the code that is answered where it is reached; `-`: the connection "
-            "ends."},
+     .doc = "Print every limit, its value (its default where a setting of that name changes it), and the code that is "
+            "answered where it is reached; `-`: the connection "
+            "ends, `none`: nothing is refused, something is cut or kept out."},
     {0},
 };
 
@@ -27,7 +29,7 @@ int config_main(int argc, char **argv)
         status = config_usage(&s.config, "unexpected '%s'", s.config.rest[0]);
     if (status == CONFIG_READ) {
         if (o.limits)
-            config_limits(&s.config, stdout, o.json);
+            limits_print(stdout, o.json);
         else
             config_print(&s.config, stdout, o.json);
         status = 0;

@@ -7,7 +7,6 @@
 
 enum {
     WINDOW = 64 << 10,      /* bytes of a body taken before the steps want it */
-    UNREAD_MAX = 256 << 10, /* bytes of a body that are read and dropped to keep the connection */
     BEHIND = 256 << 10,     /* bytes of answers not taken by the client: no further request is begun */
     BODY_GRACE_MS = 5000,   /* before the rate of a body counts */
     UNREAD_MS = 5000,       /* for reading what is dropped */
@@ -64,7 +63,7 @@ static bool may_stay(const struct conn *c)
         return true;
     if (h->expect_continue && !x->continued && x->parser.body_n == 0)
         return false; /* whether the body will come is the client's choice: nobody could tell it from a request */
-    return h->length < 0 || (uint64_t)h->length - x->parser.body_n <= UNREAD_MAX;
+    return h->length < 0 || (uint64_t)h->length - x->parser.body_n <= CONN_UNREAD_MAX;
 }
 
 static void write_head(struct conn *c, int status, struct str fields, size_t length)
@@ -309,7 +308,7 @@ static void take_body(struct conn *c)
     struct exchange *x = c->x;
     if (x->answered) {
         x->unread += x->parser.data.n;
-        if (x->unread > UNREAD_MAX)
+        if (x->unread > CONN_UNREAD_MAX)
             c->last = x->broken = true;
         return;
     }

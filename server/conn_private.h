@@ -8,6 +8,8 @@
 #include "server/settings.h"
 #include "server/worker.h"
 
+enum { CONN_UNREAD_MAX = 256 << 10 }; /* bytes of a body that are read and dropped to keep the connection */
+
 /* One request on its way: borrowed from the worker's pool at the first byte, given back after the answer. */
 struct exchange {
     struct list link;

@@ -7,6 +7,8 @@
 
 #include "server/request.h"
 
+enum { DIALECT_PAGE_SIZE_MAX = 100 };
+
 struct dialect {
     const char *name;
     const char *base;                             /* "/api/v1"; "" for the system's */

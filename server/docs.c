@@ -1,8 +1,8 @@
 #include "server/docs.h"
 
+#include "server/limits.h"
 #include "server/permission.h"
 #include "server/router.h"
-#include "server/settings.h"
 
 #include <stdio.h>
 
@@ -115,16 +115,16 @@ static void write_roles(struct buf *b)
 
 static void write_limits(struct buf *b)
 {
-    static const char *const heads[] = {"Setting", "Default", "Code", "", NULL};
+    static const char *const heads[] = {"Limit", "Value", "Setting", "Code", "", NULL};
+    struct limit_row row;
     table(b, "Limits", heads);
-    for (const struct config_row *row = settings_rows; row->name != NULL; row++) {
-        if (row->code == NULL)
-            continue;
+    for (size_t i = 0; limits_row(i, &row); i++) {
         buf_z(b, "<tr>");
-        cell(b, row->name);
-        cell(b, row->preset);
-        cell(b, row->code);
-        cell(b, row->doc);
+        cell(b, row.name);
+        cell(b, row.value);
+        cell(b, row.configurable ? "yes" : "");
+        cell(b, row.code);
+        cell(b, row.doc);
         buf_z(b, "</tr>\n");
     }
     buf_z(b, "</table>\n");

@@ -418,7 +418,7 @@ static enum flow begin_below(struct listing *l)
 static bool confine(struct listing *l)
 {
     struct request *r = l->r;
-    struct scope scope;
+    struct scope_ids scope;
     struct faults faults;
     const struct filter *own;
     static const struct str nowhere = {.p = "00000000-0000-0000-0000-000000000000", .n = 36};

@@ -26,6 +26,8 @@ struct http_head; /* proto/http.h: parsed request line and header table */
 struct query;     /* proto/query.h: decoded query parameters */
 struct worker;
 
+enum { REQUEST_ID_MAX = 128 };
+
 enum caller_type { CALLER_NONE, CALLER_KEY, CALLER_USER, CALLER_AGENT, CALLER_SYSTEM };
 
 struct caller { /* who asks; every text lives in the request's arena */
@@ -61,8 +63,8 @@ struct request {
     const struct resource *resource;
     const struct route *route;
     struct caller caller;
-    struct str address; /* peer, text form */
-    char id[129];       /* X-Request-ID */
+    struct str address;          /* peer, text form */
+    char id[REQUEST_ID_MAX + 1]; /* X-Request-ID */
 
     enum code refused;                 /* set by request_refuse */
     struct str why;                    /* sentence of the refusal */

@@ -296,12 +296,12 @@ enum flow scope_step(struct request *r)
     return c == OK ? WAIT : reply_error(r, c);
 }
 
-bool scope_take(struct request *r, struct scope *out)
+bool scope_take(struct request *r, struct scope_ids *out)
 {
     if (r->scope == NULL || r->scope->judged)
         return false;
     r->scope->judged = true;
-    *out = (struct scope){r->scope->asked->ids, r->scope->asked->n};
+    *out = (struct scope_ids){r->scope->asked->ids, r->scope->asked->n};
     return true;
 }
 

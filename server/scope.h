@@ -34,11 +34,11 @@ bool scope_enter(struct request *r);
 enum flow scope_step(struct request *r);
 /* For handlers of lists: the environments the answer is to be confined to. False: not confined. Taking them is a promise;
  * a success of a marked request that nothing has judged or taken is turned into a refusal. */
-struct scope {
+struct scope_ids {
     const struct str *ids; /* lower-case UUIDs, in the arena */
     size_t n;
 };
-bool scope_take(struct request *r, struct scope *out);
+bool scope_take(struct request *r, struct scope_ids *out);
 /* A marked request that was neither judged nor taken: no success may go out. */
 bool scope_open(const struct request *r);
 

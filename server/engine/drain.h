@@ -22,9 +22,11 @@ struct drains; /* one per worker: drains, timers and work under way */
 struct worker;
 
 enum {
-    DRAIN_WAIT_MS = 8000,   /* a caller whose entry is not applied by then gets SYS_TIMEOUT; the entry stays */
-    DRAIN_MOST = 1000,      /* drains under way; more is SYS_OVERLOADED, and left to the sweep */
-    DRAIN_MEMORY = 64 << 20 /* bytes of one drain */
+    DRAIN_WAIT_MS = 8000,         /* a caller whose entry is not applied by then gets SYS_TIMEOUT; the entry stays */
+    WORK_ANSWER_MAX = 256 * 1024, /* bytes of an answer to a step's request */
+    WORK_BODY_KEPT = 32 * 1024,   /* of these, in the outputs */
+    DRAIN_MOST = 1000,            /* drains under way; more is SYS_OVERLOADED, and left to the sweep */
+    DRAIN_MEMORY = 64 << 20       /* bytes of one drain */
 };
 
 struct drains *drains_open(struct worker *w); /* NULL: no memory */

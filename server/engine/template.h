@@ -13,7 +13,7 @@
 #include "server/engine/expression.h"
 #include "server/engine/step_type.h"
 
-enum { TEMPLATE_NODES = 200, TEMPLATE_EDGES = 1000, TEMPLATE_FAULTS = 100 };
+enum { TEMPLATE_NODES = 200, TEMPLATE_EDGES = 1000, TEMPLATE_FAULTS = 100, TEMPLATE_VERSIONS_KEPT = 20 };
 enum { TEMPLATE_TIMEOUT_S = 86400, TEMPLATE_TIMEOUT_MAX_S = 604800 };
 
 enum join { JOIN_ALL, JOIN_ANY };

@@ -29,8 +29,6 @@
 enum {
     WORK_MOST = 256, /* under way in a worker; more wait in the queue */
     WORK_RENEW_MS = WORK_LEASE_MS / 3,
-    WORK_ANSWER_MAX = 256 * 1024,
-    WORK_BODY_KEPT = 32 * 1024, /* of an answer, in the outputs */
     WORK_AGAIN_MS = 1000,
     WORK_AGAIN_MOST = 20
 };

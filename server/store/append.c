@@ -3,8 +3,6 @@
 #include "lib/pack.h"
 #include "server/store/internal.h"
 
-enum { LOG_CAP = 10 * 1024 * 1024 };
-
 static void decode(enum code c, const struct redis_value *v, void (*then)(void), void *arg)
 {
     struct appended a = {0};
@@ -47,7 +45,7 @@ enum code store_append(struct store *s, struct arena *scratch, const struct appe
     pack_bool(&b, in->skip);
     pack_bool(&b, in->last);
     pack_str(&b, in->marker.p ? in->marker : S("\"line\":\"(log cut)\"}"));
-    pack_int(&b, in->cap > 0 ? in->cap : LOG_CAP);
+    pack_int(&b, in->cap > 0 ? in->cap : APPEND_LOG_MAX);
     pack_z(&b, in->kind);
     return store_send(s, "append_1", in->space.partition, &b, asker, decode, STORE_THEN(then), arg);
 }

@@ -10,7 +10,7 @@
 
 #include "server/store/store.h"
 
-enum { APPEND_LINES = 100 };
+enum { APPEND_LINES = 100, APPEND_LOG_MAX = 10 * 1024 * 1024 /* bytes of a step's log */ };
 
 struct append {
     struct space space;

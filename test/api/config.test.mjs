@@ -1,10 +1,24 @@
 // The command line: where settings come from, what is said about wrong ones, and that no secret is printed.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { Nest, SLIPWAY, run } from '../lib/process.mjs';
+import { Nest, ROOT, SLIPWAY, run } from '../lib/process.mjs';
 
 let nest;
+
+/** Bounds that no client meets, and why. */
+const INTERNAL = {
+  ID_KEY_MAX: 'room for a secret that we make',
+  LOG_TEXT_MAX: "the server's own log",
+  WS_HEAD_MAX: 'what RFC 6455 allows',
+  FILTER_FACET_MAX: 'longer values are indexed by their hash',
+  PERMISSION_PLACE_MAX: 'the longest name an environment can have',
+  FILE_MAX: "the agent's own files",
+  SPOOL_RECORD_MAX: "the agent's own files",
+  CHOOSE_MAX_TASKS: 'tasks of an agent that does not say how many it takes',
+  JOB_COMPONENTS_MAX: 'release.components, as the engine sees it',
+};
 
 before(() => {
   nest = new Nest('config');
@@ -60,11 +74,38 @@ test('every limit has a name, a default and the code it answers with', async () 
     assert.equal(limits.find((l) => l.name === name)?.code, code, name);
   for (const limit of limits) {
     assert.match(limit.name, /^[a-z][a-z0-9.-]+$/);
-    assert.match(limit.code, /^([A-Z0-9_]+|-)$/); // `-`: the connection ends
+    assert.match(limit.code, /^([A-Z0-9_]+|-|none)$/); // `-`: the connection ends; `none`: nothing is refused
+    if (/^[A-Z]/.test(limit.code)) assert.ok(limit.status >= 400, `${limit.name}: ${limit.code} is no code`);
     assert.notEqual(limit.default, '');
     assert.match(limit.doc, /^[A-Z].*\.$/s);
   }
   assert.equal(new Set(limits.map((l) => l.name)).size, limits.length);
+});
+
+test('a limit that the papers name has a row, with that value', async () => {
+  const limits = JSON.parse((await slipway(['config', '--limits', '--json'])).stdout);
+  const promised = {
+    'request.id': '128', 'filter.length': '4KiB', 'filter.depth': '5', 'filter.leaves': '50', 'filter.values': '100',
+    'list.page-size': '100', 'list.sort-fields': '3', 'idempotency.key': '255', 'expression.length': '1KiB', 'log.answer-lines': '5000',
+    'log.step': '10MiB', 'agent.lines': '100', 'agent.accept': '30s', 'agent.grace': '30s', 'token.jwt': '8KiB', 'query.pairs': '100',
+    'body-max': '1MiB', 'rate-standard': '1000', 'rate-standard-burst': '100', 'rate-premium': '5000', 'rate-premium-burst': '500',
+    'request-timeout': '10s', 'redis-timeout': '1.5s', 'list-examined': '20000', 'stream.message-max': '256KiB', 'stream.fragments-max': '1024',
+    'stream.queue': '1MiB', 'stream.auth-timeout': '10s', 'stream.ticket-ttl': '30s',
+  };
+  for (const [name, value] of Object.entries(promised)) assert.equal(limits.find((l) => l.name === name)?.default, value, name);
+  const known = await settings();
+  for (const limit of limits) assert.equal(limit.configurable, limit.name in known, limit.name);
+});
+
+test('a constant that bounds something in a header has a row, or a reason', async () => {
+  const text = fs.readFileSync(path.join(ROOT, 'server/limits.c'), 'utf8');
+  const headers = ['lib', 'proto', 'server'].flatMap((dir) => fs.readdirSync(path.join(ROOT, dir), { recursive: true })
+    .filter((name) => name.endsWith('.h')).map((name) => path.join(ROOT, dir, name)));
+  const bounds = headers.flatMap((name) => [...fs.readFileSync(name, 'utf8').matchAll(/\b([A-Z][A-Z0-9]*_[A-Z0-9_]*(?:MAX|MOST)(?:_[A-Z]+)?) = /g)].map((m) => m[1]));
+  assert.ok(bounds.length > 20);
+  const missing = bounds.filter((name) => !new RegExp(`\\b${name}\\b`).test(text) && !(name in INTERNAL));
+  assert.deepEqual(missing, [], 'each wants a row in server/limits.c, or a reason in INTERNAL');
+  for (const name of Object.keys(INTERNAL)) assert.ok(bounds.includes(name), `${name} is gone`);
 });
 
 test('secrets in settings are not printed', async () => {

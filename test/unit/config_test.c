@@ -253,18 +253,6 @@ static void secrets_are_never_printed(void **state)
     assert_string_equal(r->values.password, "hunter2");
 }
 
-static void limits_are_listed_with_their_codes(void **state)
-{
-    struct run *r = *state;
-    assert_int_equal(PARSE(r, ARG("x")), CONFIG_READ);
-    config_limits(&r->config, r->out, true);
-    fflush(r->out);
-    assert_string_equal(
-        r->text,
-        "[{\"code\":\"SYS_TIMEOUT\",\"default\":\"1.5s\",\"doc\":\"How long.\",\"name\":\"idle.timeout\"},"
-        "{\"code\":\"RES_BODY_TOO_LARGE\",\"default\":\"1MiB\",\"doc\":\"How much.\",\"name\":\"body-max\"}]\n");
-}
-
 static void times_and_sizes_are_whole(void **state)
 {
     (void)state;
@@ -316,7 +304,6 @@ int main(void)
         T(what_is_no_option_is_kept_in_order),
         T(options_of_one_call_have_no_other_source),
         T(secrets_are_never_printed),
-        T(limits_are_listed_with_their_codes),
         T(times_and_sizes_are_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

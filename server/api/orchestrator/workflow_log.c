@@ -8,8 +8,6 @@
 #include "server/worker.h"
 
 enum {
-    LIMIT_MAX = 5000,
-    LIMIT = 500,
     CHUNKS = 60,         /* entries of one trip */
     JSON_MAX = 4 << 20,  /* bytes from which on an answer is long enough */
     PLAIN_MAX = 16 << 20 /* more than a log can have */
@@ -22,8 +20,8 @@ static const char *const streams[] = {"stdout", "stderr", "system", NULL};
 const struct field workflow_step_log_query[] = {
     {"attempt",  FIELD_INT,  .min = 1, .max = 1000000, .doc = "Default: the last one."},
     {"afterSeq", FIELD_INT,  .min = 0, .max = INT64_MAX, .doc = "Only lines behind this one: nextSeq of the answer before, less one."},
-    {"limit",    FIELD_INT,  .min = 1, .max = LIMIT_MAX, .doc = "Lines at most; default 500, in plain text all. An answer may have fewer though more are there: nextSeq tells."},
-    {"tail",     FIELD_INT,  .min = 1, .max = LIMIT_MAX, .doc = "The last so many lines instead."},
+    {"limit",    FIELD_INT,  .min = 1, .max = WORKFLOW_LOG_LINES_MAX, .doc = "Lines at most; default 500, in plain text all. An answer may have fewer though more are there: nextSeq tells."},
+    {"tail",     FIELD_INT,  .min = 1, .max = WORKFLOW_LOG_LINES_MAX, .doc = "The last so many lines instead."},
     {"level",    FIELD_ENUM, .choices = levels, .doc = "Only lines this grave or graver."},
     {0}};
 static const struct field line_fields[] = {
@@ -34,7 +32,7 @@ static const struct field line_fields[] = {
     {"line",      FIELD_STRING, FIELD_REQUIRED},
     {0}};
 const struct field workflow_step_log_fields[] = {
-    {"lines",     FIELD_LIST, FIELD_REQUIRED, .max = LIMIT_MAX, .item = FIELD_OBJECT, .fields = line_fields},
+    {"lines",     FIELD_LIST, FIELD_REQUIRED, .max = WORKFLOW_LOG_LINES_MAX, .item = FIELD_OBJECT, .fields = line_fields},
     {"nextSeq",   FIELD_INT,  FIELD_REQUIRED, .min = 1, .max = INT64_MAX, .doc = "The number behind the last line looked at."},
     {"complete",  FIELD_BOOL, FIELD_REQUIRED, .doc = "The attempt has ended and these are its last lines."},
     {"truncated", FIELD_BOOL, FIELD_REQUIRED, .doc = "The step printed more than is kept; the last line says so."},
@@ -258,7 +256,7 @@ static enum flow with_step(struct log *l, const struct run *run)
         return reply_error(l->r, RES_NOT_FOUND);
     l->attempt = json_int(json_get(p, "attempt"), run->steps[step].attempt > 0 ? run->steps[step].attempt : 1);
     l->ended = step_status_ended(run->steps[step].status) || l->attempt < run->steps[step].attempt;
-    l->limit = tail > 0 ? tail : json_int(json_get(p, "limit"), LIMIT);
+    l->limit = tail > 0 ? tail : json_int(json_get(p, "limit"), WORKFLOW_LOG_LINES);
     l->after = l->looked = json_int(json_get(p, "afterSeq"), 0);
     l->level = json_get(p, "level") == NULL ? 0 : level_of(json_str(json_get(p, "level")));
     l->plain = str_find(http_header(l->r->head, S("accept")), S("text/plain")) >= 0;

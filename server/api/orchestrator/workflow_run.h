@@ -5,6 +5,8 @@
 #include "server/api/orchestrator/resources.h"
 #include "server/request.h"
 
+enum { WORKFLOW_LOG_LINES = 500, WORKFLOW_LOG_LINES_MAX = 5000 }; /* of one answer of a log */
+
 enum flow workflow_run_start(struct request *r); /* workflow_run_start.c */
 enum flow workflow_run_pause(struct request *r); /* workflow_run_action.c */
 enum flow workflow_run_resume(struct request *r);

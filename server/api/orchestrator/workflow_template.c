@@ -7,8 +7,6 @@
 #include "server/store/page.h"
 #include "server/worker.h"
 
-enum { VERSIONS_KEPT = 20 };
-
 static const char *const states[] = {"draft", "active", "archived", NULL};
 
 // clang-format off
@@ -97,8 +95,8 @@ static void keep_version(struct request *r, struct change *c, int64_t version, s
         key_document(&r->arena, (struct space){r->caller.partition, r->caller.tenant}, c->resource->kind, c->id);
 
     commit_hset(c->commit, key, arena_printf(&r->arena, "v:%lld", (long long)version), definition);
-    if (version > VERSIONS_KEPT)
-        commit_hset(c->commit, key, arena_printf(&r->arena, "v:%lld", (long long)(version - VERSIONS_KEPT)), STR_NONE);
+    if (version > TEMPLATE_VERSIONS_KEPT)
+        commit_hset(c->commit, key, arena_printf(&r->arena, "v:%lld", (long long)(version - TEMPLATE_VERSIONS_KEPT)), STR_NONE);
 }
 
 static enum code template_prepare(struct request *r, struct change *c)
