@@ -335,11 +335,13 @@ static const struct field task_completed[] = {
     {"metrics", FIELD_MAP, .item = FIELD_NUMBER, .doc = "durationMs"},
     {0},
 };
+static const char *const beat_statuses[] = {"online", "offline", "degraded", NULL};
 static const struct field agent_heartbeat[] = {
     {"version", FIELD_STRING, .max = 64, .doc = "Of the agent."},
     {"capabilities", FIELD_LIST, .item = FIELD_STRING, .max = 16, .doc = "What it can carry out."},
     {"resourceUsage", FIELD_MAP, .item = FIELD_NUMBER, .doc = "cpuPercent, memoryPercent, diskPercent"},
     {"runningTaskIds", FIELD_LIST, .item = FIELD_STRING, .doc = "What it is at."},
+    {"status", FIELD_ENUM, .choices = beat_statuses, .doc = "offline: its last one; tasks that it does not name go to others. Anything else is taken and not used."},
     {0},
 };
 

@@ -451,7 +451,8 @@ static void on_heartbeat(struct feed *f, const struct json *j)
     const struct beat beat = {.usage = json_get(j, "resourceUsage"),
                               .version = version.n <= VERSION ? version : STR_NONE,
                               .capabilities = agents_capabilities(can) ? can : NULL,
-                              .running = json_is(running, JSON_ARRAY) ? running : NULL};
+                              .running = json_is(running, JSON_ARRAY) ? running : NULL,
+                              .leaves = str_eqz(json_str(json_get(j, "status")), "offline")};
     agents_beat(feed_worker(f), space_of(f), feed_id(f), &beat, feed_ops(f), beaten, f); /* refused: the next one */
 }
 

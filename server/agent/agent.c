@@ -56,6 +56,33 @@ static bool send_message(void *arg, struct str message)
     return client_ws_queued(a->ws) < QUEUE_MOST && client_ws_send(a->ws, message);
 }
 
+static void say_beat(struct agent *a)
+{
+    struct buf b = {0};
+    struct json_out o;
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    json_key(&o, S("capabilities"));
+    json_open(&o, '[');
+    for (size_t i = 0; i < a->settings->facts.capability_count; i++)
+        json_put_z(&o, a->settings->facts.capabilities[i]);
+    json_close(&o, ']');
+    json_key(&o, S("resourceUsage"));
+    usage_write(&a->usage, a->settings->data, &o);
+    json_key(&o, S("runningTaskIds"));
+    tasks_write_ids(&a->tasks, &o);
+    json_key(&o, S("status"));
+    json_put_z(&o, a->leaving ? "offline" : "online");
+    json_key(&o, S("type"));
+    json_put_z(&o, "heartbeat");
+    json_key(&o, S("version"));
+    json_put_z(&o, SLIPWAY_VERSION);
+    json_close(&o, '}');
+    if (!b.failed)
+        client_ws_send(a->ws, buf_view(&b));
+    buf_free(&b);
+}
+
 static void finish(struct agent *a)
 {
     if (a->over)
@@ -68,6 +95,8 @@ static void finish(struct agent *a)
     timer_stop(&a->patience);
     ops_detach(&a->ops);
     tasks_link(&a->tasks, NULL, NULL);
+    if (a->ws != NULL && a->synced)
+        say_beat(a);
     if (a->ws != NULL)
         client_ws_close(a->ws, GOING_AWAY, "the agent leaves");
     log_info("agent.leaves", "tasks=%zu", a->tasks.running);
@@ -196,27 +225,7 @@ static void heartbeat(void *arg)
     struct agent *a = arg;
     if (a->ws == NULL)
         return;
-    struct buf b = {0};
-    struct json_out o;
-    json_out_init(&o, &b);
-    json_open(&o, '{');
-    json_key(&o, S("capabilities"));
-    json_open(&o, '[');
-    for (size_t i = 0; i < a->settings->facts.capability_count; i++)
-        json_put_z(&o, a->settings->facts.capabilities[i]);
-    json_close(&o, ']');
-    json_key(&o, S("resourceUsage"));
-    usage_write(&a->usage, a->settings->data, &o);
-    json_key(&o, S("runningTaskIds"));
-    tasks_write_ids(&a->tasks, &o);
-    json_key(&o, S("type"));
-    json_put_z(&o, "heartbeat");
-    json_key(&o, S("version"));
-    json_put_z(&o, SLIPWAY_VERSION);
-    json_close(&o, '}');
-    if (!b.failed)
-        client_ws_send(a->ws, buf_view(&b));
-    buf_free(&b);
+    say_beat(a);
     timer_start(&a->beat, &a->loop, a->heartbeat_ms, heartbeat, a);
 }
 
@@ -400,6 +409,8 @@ static void leave(struct agent *a, enum agent_exit status)
     a->leaving = true;
     a->status = status;
     tasks_drain(&a->tasks);
+    if (a->ws != NULL && a->synced)
+        say_beat(a);
     if (status == AGENT_LEFT && a->settings->drain_ms == 0) {
         finish(a);
         return;

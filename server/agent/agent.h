@@ -8,7 +8,7 @@
  * A refused token is renewed; a refused renewal means that the agent was revoked or deleted: it cancels its tasks, waits
  * for their end and leaves with AGENT_REVOKED. SIGTERM and SIGINT: no new tasks; running ones are waited for as long as
  * `drain_ms` says, then left to their parents, where the next start of an agent on this folder finds them. A second
- * signal leaves at once. */
+ * signal leaves at once. Leaving, it says so: the server counts it as offline from then on. */
 #ifndef SERVER_AGENT_AGENT_H
 #define SERVER_AGENT_AGENT_H
 

@@ -17,6 +17,8 @@
  *                              skip: true when the lines before it are gone for good
  *        task_completed {taskId, success, startedAt, completedAt, lines, outputs, error, errorType, retriable}
  *        heartbeat {version, resourceUsage, runningTaskIds}           not acknowledged
+ *                              status: offline: the last one. The agent counts as offline at once, and tasks of its that
+ *                              it does not name go to others
  *
  * For one task the agent sends accepted, started, lines in order, completed; each kind only once everything before it
  * has its ack. A task's id is "<run>:<node>:<attempt>", so it names its place without a table. */

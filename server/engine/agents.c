@@ -45,6 +45,28 @@ void agents_roster(struct buf *b, const struct json *document)
     choose_write(b, &agent);
 }
 
+void agents_tell_status(struct commit *c, struct arena *a, struct str agent, struct str name, struct str status,
+                        struct str lifecycle)
+{
+    struct buf b;
+    struct json_out o;
+    buf_init_arena(&b, a, 256);
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    json_key(&o, S("type"));
+    json_put_z(&o, "agent_status_changed");
+    json_key(&o, S("agentId"));
+    json_put_str(&o, agent);
+    json_key(&o, S("lifecycleState"));
+    json_put_str(&o, lifecycle);
+    json_key(&o, S("name"));
+    json_put_str(&o, name);
+    json_key(&o, S("status"));
+    json_put_str(&o, status);
+    json_close(&o, '}');
+    commit_event(c, S("dashboard"), b.failed ? STR_NONE : str_slice(buf_view(&b), 1, b.n));
+}
+
 void agents_pulse(struct buf *b, int64_t now_ms, const struct json *usage)
 {
     static const char *const names[] = {"cpuPercent", "diskPercent", "memoryPercent"};
@@ -246,8 +268,9 @@ static void reconcile(struct turning *t, const struct str *unknown, size_t n)
         struct str id = redis_text(redis_at(t->open, i));
         const struct json *task = json_parse(&t->arena, redis_text(redis_at(t->open, i + 1)), NULL, NULL);
         int64_t assigned_ms;
-        if (!is_among(t->beat.running, id) && clock_parse(json_str(json_get(task, "assignedAt")), &assigned_ms) &&
-            t->now_ms - assigned_ms > 1000 * PROTOCOL_ACCEPT_S)
+        bool lost = t->beat.leaves || (clock_parse(json_str(json_get(task, "assignedAt")), &assigned_ms) &&
+                                       t->now_ms - assigned_ms > 1000 * PROTOCOL_ACCEPT_S);
+        if (lost && !is_among(t->beat.running, id))
             tell_run(t, EVENT_TASK_LOST, id);
     }
 }
@@ -318,6 +341,9 @@ static bool put_change(struct turning *t)
     if (roster.failed)
         return false;
     commit_roster(&t->commit, t->agent, buf_view(&roster));
+    if (!str_eq(json_str(json_get(t->old, "status")), t->want))
+        agents_tell_status(&t->commit, &t->arena, t->agent, json_str(json_get(t->now, "name")), t->want,
+                           json_str(json_get(t->now, "lifecycleState")));
     const struct audit_entry entry = {.action = action_of(t),
                                       .resource = AGENT_KIND,
                                       .resource_id = t->agent,
@@ -356,11 +382,11 @@ static enum code turn_commit(struct turning *t)
     t->now_ms = store_now_ms(t->worker->store);
     if (t->changed && !put_change(t))
         return SYS_OVERLOADED;
-    t->may_offer = t->changed && !t->silent;
-    if (!t->silent)
-        commit_beat(&t->commit, t->agent, true);
-    else if (str_eqz(t->want, "offline"))
+    t->may_offer = t->changed && !t->silent && !t->beat.leaves;
+    if (str_eqz(t->want, "offline"))
         commit_beat(&t->commit, t->agent, false);
+    else if (!t->silent)
+        commit_beat(&t->commit, t->agent, true);
     if (!t->silent)
         add_pulse(t);
     return store_commit(t->worker->store, &t->commit, &t->worker->ops, turned, t);
@@ -449,8 +475,9 @@ enum code agents_beat(struct worker *w, struct space space, struct str agent, co
         return SYS_OVERLOADED;
     t->then = then;
     t->arg = arg;
-    t->want = S("online");
+    t->want = beat->leaves ? S("offline") : S("online");
     t->beat = (struct beat){
+        .leaves = beat->leaves,
         .usage = keep(&t->arena, beat->usage, &failed),
         .version = beat->version.n > 0 ? arena_str(&t->arena, beat->version) : STR_NONE,
         .capabilities = keep(&t->arena, beat->capabilities, &failed),

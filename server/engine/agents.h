@@ -1,6 +1,7 @@
 /* What moves agents apart from people: their heartbeats, their silence, and the steps that wait for one.
  *
  *   online --2 intervals of silence--> degraded --3 intervals--> offline --heartbeat--> online
+ *   online | degraded --it says that it leaves--> offline
  *
  * A heartbeat is a record beside the documents (liveness, and the use of the host's resources); only a change of
  * status, version or capabilities is a change of the agent's document, its roster entry and the audit trail. Silence is
@@ -27,6 +28,9 @@ enum { AGENT_DEGRADED = 2, AGENT_OFFLINE = 3 }; /* intervals */
 
 /* The roster's entry of an agent, from its document. */
 void agents_roster(struct buf *b, const struct json *document);
+/* The dashboard's event of a change of an agent's status or lifecycle state. */
+void agents_tell_status(struct commit *c, struct arena *a, struct str agent, struct str name, struct str status,
+                        struct str lifecycle);
 /* What AGENT_PULSE holds: "lastHeartbeat":…,"resourceUsage":…; usage NULL: null. */
 void agents_pulse(struct buf *b, int64_t now_ms, const struct json *usage);
 
@@ -35,6 +39,7 @@ struct beat {                        /* copied */
     struct str version;              /* STR_NONE: not said */
     const struct json *capabilities; /* array; NULL: not said */
     const struct json *running;      /* array of the ids of its tasks; NULL: not said, nothing is reconciled */
+    bool leaves;                     /* its last one: it goes offline at once, what it does not have goes to others */
 };
 struct beaten { /* borrowed */
     int64_t now_ms;

@@ -204,6 +204,48 @@ describe('a task', () => {
     await reaches(api, r, 'succeeded');
   });
 
+  test('that was refused by a busy agent goes to another one that fits, if there is one', async () => {
+    const one = await agent();
+    const r = await run(api, [step(one)]);
+    const task = await one.assigned(r, 'build');
+    const two = await (await new FakeAgent(s).register({ labels: one.labels, maxTasks: 1 })).connect(); // never the emptier one
+    await one.tell('task_refused', { taskId: task.id, reason: 'busy' });
+    const again = await two.assigned(r, 'build');
+    await two.completed(again.id);
+    await reaches(api, r, 'succeeded');
+  });
+
+  test('is for agents that it was given to: another one of the tenant is told to stop', async () => {
+    const [one, two] = [await agent(), await agent()];
+    const r = await run(api, [step(one)]);
+    const task = await one.assigned(r, 'build');
+    await two.tell('task_accepted', { taskId: task.id });
+    await two.stream.frame('task_cancel', (f) => f.taskId === task.id);
+    assert.equal((await two.completed(task.id, { outputs: { exitCode: 0, stdoutTail: 'not mine' } })).type, 'ack');
+    assert.deepEqual([(await stepOf(r)).status, (await stepOf(r)).agentId], ['ready', one.id]);
+    await one.tell('task_accepted', { taskId: task.id });
+    await one.completed(task.id);
+    await reaches(api, r, 'succeeded');
+    assert.equal((await stepOf(r)).outputs.stdoutTail, '');
+  });
+
+  test('of an agent that says it leaves goes to another one at once, unless it has it; the agent is offline', async () => {
+    const one = await agent();
+    const [kept, given] = [await run(api, [step(one)]), await run(api, [step(one)])];
+    const [task, other] = [await started(one, kept), await one.assigned(given, 'build')];
+    const two = await (await new FakeAgent(s).register({ labels: one.labels })).connect();
+    one.stream.send({ type: 'heartbeat', status: 'offline', runningTaskIds: [task.id] });
+    const again = await two.assigned(given, 'build');
+    assert.equal(again.id, other.id);
+    assert.equal((await api.want(200, 'GET', `/agents/${one.id}`)).status, 'offline');
+    await two.completed(again.id);
+    await reaches(api, given, 'succeeded');
+    await one.completed(task.id);
+    await reaches(api, kept, 'succeeded');
+    await one.heartbeat({ status: 'online' });
+    assert.equal((await api.want(200, 'GET', `/agents/${one.id}`)).status, 'online');
+  });
+
   test('waits for an agent, says why, and is offered when one appears, comes back or is made to fit', async () => {
     const labels = { zone: unique('zone') };
     const waits = async (r) => eventually(async () => {

@@ -214,6 +214,16 @@ describe('the agent program', { concurrency: true }, () => {
     assert.equal((await lines(api, r)).map((l) => `${l.line}\n`).join(''), text(work.file));
   }));
 
+  test('counts as offline as soon as it leaves', () => withSystem('leaves', {}, async (s, api) => {
+    const agent = await s.addAgent();
+    const found = await agent.online();
+    assert.deepEqual(await agent.stop(), { code: 0, signal: null });
+    await eventually(async () => {
+      const { status } = await api.want(200, 'GET', `/agents/${found.id}`);
+      return [status === 'offline', status];
+    }, 'the agent to be offline', { patience: 20_000 }); // three silent heartbeats would be 90 s
+  }));
+
   test('with --drain waits for its tasks before it leaves', () => withSystem('drain', {}, async (s, api) => {
     const agent = await s.addAgent('agent1', { args: ['--drain', '10m'] });
     const work = counting(s);

@@ -25,7 +25,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -463,14 +462,17 @@ static void a_kill_in_the_hook_is_put_right_by_its_parent_or_the_next_task(void 
 
 static bool changes(long call)
 {
-    static const long harmless[] = {SYS_read,        SYS_pread64,      SYS_lseek,          SYS_fstat,
-                                    SYS_newfstatat,  SYS_mmap,         SYS_munmap,         SYS_mprotect,
-                                    SYS_brk,         SYS_getdents64,   SYS_poll,           SYS_futex,
-                                    SYS_getpid,      SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_getsockopt,
-                                    SYS_access,      SYS_setsockopt,   SYS_fcntl,          SYS_rt_sigtimedwait,
-                                    SYS_getsockname, SYS_ioctl,        SYS_statfs,         SYS_getrandom,
-                                    SYS_prlimit64,   SYS_getpeername,  SYS_recvfrom,       SYS_readlinkat,
-                                    SYS_socket,      SYS_madvise,      SYS_fstatfs,        SYS_close};
+    static const long harmless[] = {
+        SYS_read,        SYS_pread64,     SYS_lseek,      SYS_fstat,        SYS_newfstatat,     SYS_mmap,
+        SYS_munmap,      SYS_mprotect,    SYS_brk,        SYS_getdents64,   SYS_ppoll,          SYS_futex,
+        SYS_getpid,      SYS_ioctl,       SYS_fcntl,      SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigtimedwait,
+        SYS_getsockname, SYS_getsockopt,  SYS_setsockopt, SYS_statfs,       SYS_fstatfs,        SYS_getrandom,
+        SYS_prlimit64,   SYS_getpeername, SYS_recvfrom,   SYS_readlinkat,   SYS_socket,         SYS_madvise,
+        SYS_close,
+#ifdef SYS_poll
+        SYS_poll,        SYS_access,
+#endif
+    };
     for (size_t i = 0; i < ARRAY_LEN(harmless); i++)
         if (call == harmless[i])
             return false;
@@ -481,7 +483,6 @@ static bool changes(long call)
 static bool cut(const char *payload_text, long nth, int *status)
 {
     long seen = 0;
-    bool inside = false;
     int info, signal = 0;
     pid_t pid = fork();
     if (pid == 0) {
@@ -500,7 +501,7 @@ static bool cut(const char *payload_text, long nth, int *status)
         skip(); /* this place does not let processes be traced */
     ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)(long)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL));
     for (;;) {
-        struct user_regs_struct regs;
+        struct __ptrace_syscall_info call;
         ptrace(PTRACE_SYSCALL, pid, NULL, (void *)(long)signal);
         assert_int_equal(waitpid(pid, &info, 0), pid);
         signal = 0;
@@ -513,8 +514,8 @@ static bool cut(const char *payload_text, long nth, int *status)
             signal = WSTOPSIG(info);
             continue;
         }
-        inside = !inside;
-        if (inside && ptrace(PTRACE_GETREGS, pid, NULL, &regs) == 0 && changes((long)regs.orig_rax) && ++seen == nth) {
+        if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, (void *)sizeof(call), &call) > 0 &&
+            call.op == PTRACE_SYSCALL_INFO_ENTRY && changes((long)call.entry.nr) && ++seen == nth) {
             kill(pid, SIGKILL);
             waitpid(pid, &info, 0);
             return false;

@@ -84,7 +84,7 @@ static const struct field renew_fields[] = {
 
 static const struct field heartbeat_fields[] = {
     VERSION(0), CAPABILITIES(FIELD_UNIQUE_ITEMS),
-    {"status",         FIELD_ENUM, FIELD_WRITEONLY, .choices = statuses, .doc = "Taken and not used: a heartbeat is a sign of being online."},
+    {"status",         FIELD_ENUM, FIELD_WRITEONLY, .choices = statuses, .doc = "offline: the last one before the agent stops; it is offline at once, and its tasks that it does not name go to others. Anything else is taken and not used: a heartbeat is a sign of being online."},
     {"resourceUsage",  FIELD_OBJECT, .fields = usage_fields},
     {"runningTaskIds", FIELD_LIST, .item = FIELD_STRING, .item_max = PROTOCOL_ID, .max = 1000, .doc = "All tasks it knows and has not reported completely."},
     {"csr",            FIELD_STRING, FIELD_WRITEONLY, .max = 16384, .doc = "Taken and not used."},
@@ -201,6 +201,7 @@ static enum code register_prepare(struct request *r, struct change *c)
     commit_hset(c->commit, record, S("used"), c->id);
     add_roster(r, c, whole);
     commit_beat(c->commit, c->id, true);
+    agents_tell_status(c->commit, &r->arena, c->id, json_str(json_get(whole, "name")), S("online"), S("active"));
     agent_tokens_make(&reg->tokens, r, c->commit, c->id, json_str(json_get(whole, "name")), STR_NONE);
     return reg->tokens.failed ? SYS_OVERLOADED : OK;
 }
@@ -371,6 +372,7 @@ static void leaves(struct request *r, struct change *c)
     struct str tasks = key_tasks(&r->arena, space_of(r), c->id);
     commit_expect_at_most(c->commit, RES_VERSION_CONFLICT, "pin", tasks, (int64_t)l->open.count / 2);
     agents_gone(c->commit, &r->arena, c->id, &l->open);
+    agents_tell_status(c->commit, &r->arena, c->id, json_str(json_get(c->old, "name")), S("offline"), S("revoked"));
     agent_tokens_revoke(r, c->commit, c->id, c->now_ms);
 }
 
@@ -416,6 +418,9 @@ static enum code update_prepare(struct request *r, struct change *c)
     if (whole == NULL)
         return SYS_OVERLOADED;
     add_roster(r, c, whole);
+    if (!json_equal(json_get(whole, "lifecycleState"), json_get(c->old, "lifecycleState")))
+        agents_tell_status(c->commit, &r->arena, c->id, json_str(json_get(whole, "name")),
+                           json_str(json_get(whole, "status")), json_str(json_get(whole, "lifecycleState")));
     if (!json_equal(json_get(whole, "config"), json_get(c->old, "config")))
         tell_config(r, c, json_get(whole, "config"));
     return OK;
@@ -504,7 +509,8 @@ static enum flow agent_heartbeat(struct request *r)
     const struct beat beat = {.usage = json_get(r->json, "resourceUsage"),
                               .version = json_str(json_get(r->json, "version")),
                               .capabilities = json_get(r->json, "capabilities"),
-                              .running = json_get(r->json, "runningTaskIds")};
+                              .running = json_get(r->json, "runningTaskIds"),
+                              .leaves = str_eqz(json_str(json_get(r->json, "status")), "offline")};
     enum code c = agents_beat(r->worker, space_of(r), str_z(id), &beat, &r->ops, beaten, r);
     return c == OK ? WAIT : reply_error(r, c);
 }
