@@ -23,6 +23,7 @@ struct append {
 
 static void claim_lease(void *arg);
 static void process(struct drain *d, const struct redis_value *entries);
+static void reload(struct drain *d);
 
 /* --- names --- */
 
@@ -199,8 +200,8 @@ static void committed(void *arg, const struct commit_result *result)
     d->roster = NULL; /* what it counted is old now */
     if (!result->claimed || !result->claim.held)
         drain_end(d, OK);
-    else if (d->arena.used > ROUND_MEMORY) /* the rest from a fresh start, when the lease can be had again */
-        drain_end(d, OK);
+    else if (d->arena.used > d->loaded + ROUND_MEMORY)
+        reload(d);
     else
         process(d, result->claim.entries);
 }
@@ -277,9 +278,40 @@ static void have_lease(struct drain *d, const struct claim *claim)
         drain_end(d, SYS_INTERNAL);
         return;
     }
+    d->loaded = d->arena.used;
     d->revision = redis_int(redis_field(claim->run, S("r")), 0);
     d->json = arena_str(&d->arena, redis_text(redis_field(claim->run, S("j"))));
     process(d, claim->entries);
+}
+
+static void reloaded(void *arg, enum code c, const struct redis_value *v)
+{
+    struct drain *d = arg;
+
+    if (c != OK)
+        drain_end(d, c);
+    else
+        have_lease(d, &(struct claim){.held = true,
+                                      .token = d->token,
+                                      .until_ms = d->now_ms + LEASE_MS,
+                                      .run = redis_at(v, 0),
+                                      .entries = redis_at(v, 1)});
+}
+
+/* The rounds so far have taken much memory: the rest from a fresh start, under the same lease. */
+static void reload(struct drain *d)
+{
+    int64_t token = d->token;
+    enum code c;
+
+    start_over(d);
+    d->token = token;
+    const struct store_command reads[] = {
+        STORE_COMMAND(S("HGETALL"), key_document(&d->arena, d->place.space, d->place.kind->name, d->place.id)),
+        STORE_COMMAND(S("LRANGE"), key_inbox(&d->arena, d->place.space, d->place.id), S("0"), S("99"))};
+    c = store_read(d->drains->worker->store, reads, ARRAY_LEN(reads), &d->ops, reloaded, d);
+    if (c != OK)
+        drain_end(d, c);
 }
 
 static void claimed(void *arg, enum code c, const struct claim *claim)

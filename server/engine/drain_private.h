@@ -76,6 +76,7 @@ struct drain {
     struct run *r;
     struct str json; /* the document as last committed */
     struct effects fx;
+    size_t loaded; /* bytes of the arena when the run was read */
     size_t chosen; /* effects up to here have been looked at for EFFECT_CHOOSE */
     unsigned consumed;
     bool wrote;    /* something of the run itself is in the commit under way */

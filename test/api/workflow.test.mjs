@@ -77,7 +77,9 @@ after(async () => {
 
 test('step types say how they are configured', async () => {
   const types = await s.api.want(200, 'GET', '/step-types');
-  assert.deepEqual(types.map((t) => t.type), ['http-request', 'notify', 'script', 'wait']);
+  const names = types.map((t) => t.type);
+  assert.deepEqual(names, names.toSorted());
+  for (const name of ['deploy', 'health-check', 'http-request', 'notify', 'rollback', 'script', 'wait']) assert.ok(names.includes(name), name);
   assert.deepEqual((await s.api.get('/step-types', { query: { category: 'control' } })).data.map((t) => t.type), ['wait']);
   const one = await s.api.want(200, 'GET', '/step-types/script');
   assert.ok(one.configSchema.properties.command);
