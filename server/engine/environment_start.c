@@ -6,6 +6,7 @@
  * rejected. */
 #include "server/engine/environment_private.h"
 
+#include "server/api/orchestrator/resources.h"
 #include "server/audit.h"
 #include "server/settings.h"
 #include "server/worker.h"
@@ -254,15 +255,19 @@ static void choose_template(struct settle *s)
 static void got_release(void *arg, enum code c, const struct redis_value *v)
 {
     struct settle *s = arg;
-    struct str source = member(s->starting->json, "sourcePromotionId");
+    struct str source = member(s->starting->json, "sourcePromotionId"), sealed = STR_NONE;
 
     if (c != OK) {
         settle_drop(s);
         return;
     }
+    if (!redis_is_nil(redis_at(v, 1)))
+        sealed = arena_str(&s->arena, redis_text(redis_at(v, 1)));
     s->release = settle_json(s, redis_at(redis_at(v, 0), 0));
     s->release_revision = redis_int(redis_at(redis_at(v, 0), 1), 0);
-    s->inputs = settle_json(s, redis_at(v, 1));
+    s->inputs = json_get(document_unseal(&s->arena, settle_worker(s)->settings->keyring, s->space, &promotion_resource,
+                                         s->starting->id, sealed),
+                         "inputs");
     s->source = settle_json(s, redis_at(v, 2));
     if (!str_eqz(member(s->release, "status"), "ready"))
         reject(s, "release", REL_DEPRECATED, "the release was deprecated meanwhile");
@@ -279,7 +284,7 @@ void settle_start(struct settle *s, const struct promoted *p)
     struct str source = member(p->json, "sourcePromotionId");
     const struct store_command commands[] = {
         STORE_COMMAND(S("HMGET"), key_document(a, s->space, "release", member(p->json, "releaseId")), S("j"), S("r")),
-        STORE_COMMAND(S("HGET"), key_document(a, s->space, PROMOTION_KIND, p->id), S(PROMOTION_INPUTS)),
+        STORE_COMMAND(S("HGET"), key_document(a, s->space, PROMOTION_KIND, p->id), S("s")),
         STORE_COMMAND(S("HGET"), key_document(a, s->space, PROMOTION_KIND, source.n > 0 ? source : S("none")), S("j")),
     };
 

@@ -19,6 +19,7 @@ const struct run_kind job_kind = {
     .credentials = job_credentials,
     .wish = job_wish,
     .write = job_commit,
+    .committed = job_committed,
     .log_frame = "task_log",
     .log_member = "taskId",
     .audit = "job.completed",

@@ -44,6 +44,7 @@ const struct json *job_release(const struct job *job,
 /* job_write.c */
 void job_commit(struct commit *c, struct arena *a, const struct run *r, const struct effects *fx, int64_t now_ms,
                 bool finished);
+void job_committed(struct worker *w, struct space space, const struct run *r, const struct effects *fx, bool finished);
 
 static inline const struct step *job_step(const struct run *r, const struct job_target *t, enum job_task_type type)
 {

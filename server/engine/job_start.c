@@ -7,6 +7,7 @@
 #include "server/audit.h"
 #include "server/bitmap.h"
 #include "server/document.h"
+#include "server/engine/environment_settle.h"
 #include "server/engine/job_start_parts.h"
 #include "server/engine/kind.h"
 #include "server/engine/run.h"
@@ -389,6 +390,8 @@ static void write_run(struct commit *c, const struct job_plan *plan, struct str 
     commit_field(c, JOB_KIND, id, S("origin"), buf_view(&origin));
     commit_field(c, JOB_KIND, id, S("h"), buf_view(&header));
     commit_inbox(c, job_kind.name, id, S("start"), buf_view(&entry));
+    if (member(plan, "promotionId").n > 0)
+        environment_wake(c, member(plan, "environment.id"), plan->now_ms);
 }
 
 void job_write(struct commit *c, const struct job_plan *plan, struct str id)

@@ -133,3 +133,15 @@ void job_commit(struct commit *c, struct arena *a, const struct run *r, const st
     if (finished && (json_get(plan, "promotionId") != NULL || json_get(plan, "rollbackId") != NULL))
         commit_timer(c, ENVIRONMENT_TIMER, json_str(json_path(plan, S("environment.id"))), now_ms);
 }
+
+/* Its promotion learns of it, and of its end; so does the rollback that it carries out. */
+void job_committed(struct worker *w, struct space space, const struct run *r, const struct effects *fx, bool finished)
+{
+    const struct json *plan = job_of(r)->plan;
+    bool told = finished;
+
+    for (size_t i = 0; i < fx->n; i++)
+        told = told || fx->list[i].type == EFFECT_STATUS;
+    if (told && (json_get(plan, "promotionId") != NULL || json_get(plan, "rollbackId") != NULL))
+        environment_settle(w, space, json_str(json_path(plan, S("environment.id"))));
+}

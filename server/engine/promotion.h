@@ -15,7 +15,6 @@
 struct request;
 
 #define PROMOTION_KIND   "promotion"
-#define PROMOTION_INPUTS "inputs" /* field of the hash: inputs of its run, which may be secret and are never shown */
 #define PROMOTION_SYSTEM "system" /* requestedBy of a promotion that nobody asked for */
 
 enum promotion_status {

@@ -78,6 +78,8 @@ const MAKE = {
 };
 /** Parameters that are no ids. */
 const NAMES = { nodeId: 'first', type: 'wait', taskId: '1-deploy' };
+/** Parameters whose things are made elsewhere than where they stand. */
+const COLLECTIONS = { otherId: '/releases' };
 
 let s, api, document;
 const operations = [];
@@ -111,7 +113,8 @@ async function concrete(op, fresh = false) {
   for (let i = 0; i < parts.length; i++) {
     const parameter = parts[i].match(/^\{(.*)\}$/)?.[1];
     if (!parameter) continue;
-    parts[i] = NAMES[parameter] ?? (await make(parts.slice(0, i).join('/'), fresh && i === parts.length - 1)).id;
+    const collection = COLLECTIONS[parameter] ?? parts.slice(0, i).join('/');
+    parts[i] = NAMES[parameter] ?? (await make(collection, fresh && i === parts.length - 1)).id;
   }
   return parts.join('/');
 }

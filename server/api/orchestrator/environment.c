@@ -2,6 +2,7 @@
 
 #include "lib/id.h"
 #include "server/crud.h"
+#include "server/engine/environment_settle.h"
 #include "server/reference.h"
 #include "server/store/page.h"
 #include "server/worker.h"
@@ -177,10 +178,28 @@ static enum code check_order(struct request *r, struct change *c)
     return OK;
 }
 
+/* Promotions that are not over keep it; what became of earlier ones stays readable without it. */
+static void expect_idle(struct request *r, struct change *c)
+{
+    struct arena *a = &r->arena;
+    const struct space space = {r->caller.partition, r->caller.tenant};
+    static const char label[] = "promotion.environmentId";
+
+    commit_expect_field(c->commit, RES_IN_USE, label, key_environment_holders(a, space), c->id, STR_NONE);
+    commit_expect_absent(c->commit, RES_IN_USE, label, key_promotions_pending(a, space, c->id));
+    commit_expect_absent(c->commit, RES_IN_USE, label, key_promotions_awaiting(a, space, c->id));
+    commit_expect_absent(c->commit, RES_IN_USE, label, key_promotions_approved(a, space, c->id));
+    commit_hset(c->commit, key_environment_releases(a, space), c->id, STR_NONE);
+}
+
 static enum code environment_prepare(struct request *r, struct change *c)
 {
-    if (c->verb == CHANGE_DELETE)
+    if (c->verb == CHANGE_DELETE) {
+        expect_idle(r, c);
         return OK;
+    }
+    environment_wake(c->commit, c->id, c->now_ms);
+    environment_settle(r->worker, (struct space){r->caller.partition, r->caller.tenant}, c->id);
     struct str name = json_str(json_get(c->whole, "name"));
     if (json_get(c->whole, "displayName") == NULL)
         overlay_str(&c->set, "displayName", name);
@@ -189,13 +208,70 @@ static enum code environment_prepare(struct request *r, struct change *c)
     return check_order(r, c);
 }
 
-/* Nothing is deployed by this server yet, so there is no current release anywhere. */
+/* --- what is deployed there --- */
+
+struct stating {
+    struct request *r;
+    struct document *documents;
+    size_t n;
+};
+
+/* {deployedAt, id, name} of what P:er has. */
+static struct str current_release(struct arena *a, const struct redis_value *fact)
+{
+    static const char *const members[] = {"deployedAt", "id", "name"};
+    const struct json *json =
+        redis_is_nil(fact) ? NULL : json_parse(a, arena_str(a, redis_text(fact)), NULL, &(struct json_fault){0});
+    struct json_out o;
+    struct buf b;
+
+    if (json_get(json, "id") == NULL)
+        return S("\"currentRelease\":null");
+    buf_init_arena(&b, a, 192);
+    buf_z(&b, "\"currentRelease\":");
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+        json_key(&o, str_z(members[i]));
+        json_put(&o, json_get(json, members[i]));
+    }
+    json_close(&o, '}');
+    return b.failed ? STR_NONE : buf_view(&b);
+}
+
+static void got_states(void *arg, enum code c, const struct redis_value *v)
+{
+    struct stating *s = arg;
+
+    for (size_t i = 0; c == OK && i < s->n; i++) {
+        s->documents[i].live = current_release(&s->r->arena, redis_at(v, i));
+        if (s->documents[i].live.p == NULL)
+            c = SYS_OVERLOADED;
+    }
+    if (c != OK)
+        reply_error(s->r, c);
+    else
+        crud_enriched(s->r);
+}
+
 static enum flow environment_live(struct request *r, struct document *documents, size_t n)
 {
-    bool wanted = json_bool(json_get(r->parameters, "includeState"), false);
-    for (size_t i = 0; wanted && i < n; i++)
-        documents[i].live = S("\"currentRelease\":null");
-    return NEXT;
+    struct arena *a = &r->arena;
+    struct stating *s = arena_new(a, struct stating);
+    struct str *argv = arena_array(a, n + 2, sizeof(*argv));
+
+    if (!json_bool(json_get(r->parameters, "includeState"), false))
+        return NEXT;
+    if (s == NULL || argv == NULL)
+        return reply_error(r, SYS_OVERLOADED);
+    *s = (struct stating){r, documents, n};
+    argv[0] = S("HMGET");
+    argv[1] = key_environment_releases(a, (struct space){r->caller.partition, r->caller.tenant});
+    for (size_t i = 0; i < n; i++)
+        argv[i + 2] = documents[i].id;
+    const struct store_command read = {n + 2, argv};
+    enum code c = store_read(r->worker->store, &read, 1, &r->ops, got_states, s);
+    return c == OK ? WAIT : reply_error(r, c);
 }
 
 const struct resource environment_resource = {

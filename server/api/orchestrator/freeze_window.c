@@ -1,6 +1,7 @@
 #include "server/api/orchestrator/resources.h"
 
 #include "server/crud.h"
+#include "server/engine/environment_settle.h"
 
 // clang-format off
 static const struct field fields[] = {
@@ -28,6 +29,17 @@ static const struct route routes[] = {
     ROUTE_END};
 // clang-format on
 
+/* What waits in the environment may go on now, or has to wait. */
+static enum code freeze_window_prepare(struct request *r, struct change *c)
+{
+    struct str environment = c->verb == CHANGE_DELETE ? json_str(json_get(c->old, "environmentId"))
+                                                      : json_str(change_member(c, "environmentId"));
+
+    environment_wake(c->commit, environment, c->now_ms);
+    environment_settle(r->worker, (struct space){r->caller.partition, r->caller.tenant}, environment);
+    return OK;
+}
+
 const struct resource freeze_window_resource = {
     .kind = "freeze-window",
     .plural = "freeze-windows",
@@ -38,4 +50,5 @@ const struct resource freeze_window_resource = {
     .parent = "environment",
     .parent_field = "environmentId",
     .sort = "start",
+    .prepare = freeze_window_prepare,
 };

@@ -66,7 +66,7 @@ static const struct field fields[] = {
     {"strategy",              FIELD_OBJECT, .fields = strategy_fields, .doc = "How it reaches the targets. Default: all at once."},
     {"templateId",            FIELD_UUID,   .ref = "workflow-template",
      .doc = "The workflow that deploys it. Default: the environment's deploymentTemplate, else the components', else one that only deploys."},
-    {"inputs",                FIELD_OBJECT, FIELD_WRITEONLY, .doc = "Inputs of the workflow run."},
+    {"inputs",                FIELD_OBJECT, FIELD_SECRET, .doc = "Inputs of the workflow run; never shown here."},
     {"redeploy",              FIELD_BOOL,   .doc = "It may be what is deployed there already."},
     {"skipOrderReason",       FIELD_STRING, .min = 1, .max = 500, .doc = "Promotes what is not deployed in the environment before; needs promotion:skip-order."},
     {"supersede",             FIELD_BOOL,   FIELD_WRITEONLY,

@@ -385,19 +385,6 @@ static void set_members(struct request *r, const struct gathered *g)
     overlay_raw(set, "blockers", S("[]"));
 }
 
-static void keep_inputs(struct request *r, const struct gathered *g)
-{
-    const struct json *inputs = json_get(g->change->patch, "inputs");
-    struct buf b;
-
-    if (inputs == NULL)
-        return;
-    buf_init_arena(&b, &r->arena, 256);
-    json_write(&b, inputs);
-    commit_hset(g->change->commit, key_document(&r->arena, g->space, PROMOTION_KIND, g->change->id),
-                S(PROMOTION_INPUTS), b.failed ? STR_NONE : buf_view(&b));
-}
-
 enum code promotion_prepare(struct request *r, struct change *c)
 {
     const struct gathered *g = c->state;
@@ -412,7 +399,6 @@ enum code promotion_prepare(struct request *r, struct change *c)
         return code;
     set_members(r, g);
     supersede(r, g);
-    keep_inputs(r, g);
     promotion_moved(c->commit, &r->arena, g->space, &names, PROMOTION_STATUSES, PROMOTION_PENDING, c->now_ms);
     environment_settle(r->worker, g->space, g->environment_id);
     return OK;

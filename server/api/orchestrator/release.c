@@ -4,6 +4,7 @@
  *     POST (default)     -> ready
  *
  * In a draft the components may be changed and are resolved again; from ready on the set of digests never changes. */
+#include "server/api/orchestrator/release.h"
 #include "server/api/orchestrator/release_resolve.h"
 #include "server/api/orchestrator/resources.h"
 
@@ -75,8 +76,15 @@ static enum flow release_deprecate(struct request *r);
 static const struct route routes[] = {
     {POST, "/releases", crud_create, "release:create", "createRelease", "Make a release: a set of components, each at one digest.",
      .status = 201, .codes = {REL_EMPTY, REL_TAG_UNRESOLVED, REL_COMPONENT_UNKNOWN}},
-    {GET, "/releases", crud_list, "release:read", "listReleases", "List releases.", ROUTE_LIST},
+    {POST, "/releases/from-latest", release_from_latest, "release:create", "createReleaseFromLatest",
+     "Make a release of the newest version of each component.", .status = 201, .body = release_latest_fields,
+     .action = "release.created", .codes = {REL_EMPTY, REL_TAG_UNRESOLVED, REL_COMPONENT_UNKNOWN, RES_ALREADY_EXISTS}},
+    {GET, "/releases", release_list, "release:read", "listReleases", "List releases.", ROUTE_LIST, .query = release_list_query},
     {GET, "/releases/{id}", crud_get, "release:read", "getRelease", "Read a release."},
+    {GET, "/releases/{id}/state", release_state, "release:read", "getReleaseState", "Tell where a release is: its state in each environment.",
+     .data = release_state_fields},
+    {GET, "/releases/{id}/compare/{otherId}", release_comparison, "release:read", "compareReleases", "Tell how two releases differ.",
+     .data = release_compare_fields},
     {PUT | PATCH, "/releases/{id}", crud_update, "release:update", "updateRelease",
      "Change a release; its components only while it is a draft.",
      .codes = {REL_EMPTY, REL_TAG_UNRESOLVED, REL_COMPONENT_UNKNOWN, RES_INVALID_STATE}},
@@ -108,8 +116,17 @@ static bool renews_components(const struct change *c)
     return c->verb == CHANGE_CREATE || (c->verb == CHANGE_UPDATE && json_get(c->patch, "components") != NULL);
 }
 
+static bool puts_away(const struct change *c)
+{
+    return c->verb == CHANGE_UPDATE && state_of(c->old) == DEPRECATED && state_of(c->whole) == ARCHIVED;
+}
+
 static enum flow release_gather(struct request *r, struct change *c)
 {
+    if (puts_away(c)) {
+        bool *deployed = arena_new(&r->arena, bool);
+        return deployed == NULL ? reply_error(r, SYS_OVERLOADED) : release_look_deployed(r, c, deployed);
+    }
     return renews_components(c) ? release_resolve(r, c, json_get(c->whole, "components")) : NEXT;
 }
 
@@ -131,6 +148,8 @@ static enum code check_update(struct request *r, struct change *c, enum state *s
     *status = state_of(c->whole);
     if (*status != before && *status != next[before])
         return refuse_state(r, before);
+    if (puts_away(c) && *(const bool *)c->state)
+        return change_refuse_state(r, "deprecated and was deployed", (const char *const[]){"update", NULL});
     return renews_components(c) && before != DRAFT ? refuse_state(r, before) : OK;
 }
 
