@@ -166,7 +166,10 @@ static enum code release_prepare(struct request *r, struct change *c)
     if (status != DRAFT && json_count(json_get(c->whole, "components")) == 0)
         return request_refuse(r, REL_EMPTY, "a release that is not a draft has at least one component");
     overlay_str(&c->set, "status", str_z(states[status]));
-    return renews_components(c) ? release_resolved(r, c) : OK;
+    if (renews_components(c))
+        return release_resolved(r, c);
+    overlay_json(&c->set, "components", json_get(c->old, "components")); /* with what the server said of them */
+    return OK;
 }
 
 static enum code deprecate(struct request *r, struct change *c)
