@@ -369,8 +369,13 @@ static void upload_go(struct blob_upload *u)
     u->piece = u->next;
     u->next = swap;
     buf_clear(&u->next);
-    u->finished = u->ending;
-    if (work_start(u->blobs->loop, &u->ops, &kind, &u, sizeof(struct blob_upload *), upload_done, u) == 0) {
+    if (u->piece.n > BLOB_PIECE) { /* pieces are of one size, but the last */
+        buf_add(&u->next, u->piece.p + BLOB_PIECE, u->piece.n - BLOB_PIECE);
+        u->piece.n = BLOB_PIECE;
+    }
+    u->finished = u->ending && u->next.n == 0;
+    if (!u->next.failed &&
+        work_start(u->blobs->loop, &u->ops, &kind, &u, sizeof(struct blob_upload *), upload_done, u) == 0) {
         u->busy = true;
         return;
     }

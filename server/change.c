@@ -17,6 +17,7 @@ enum { READ_AT_ONCE = 64 }; /* references read for `prepare` */
 
 struct attempt {
     struct change change;
+    change_gather *gather;
     change_prepare *prepare;
     change_then *then;
     char id[ID_UUID], parent[ID_UUID];
@@ -299,9 +300,9 @@ static enum flow gather(struct request *r)
 {
     struct attempt *a = r->state;
     open_commit(r, a);
-    if (a->change.resource->gather == NULL || a->change.verb == CHANGE_ACTION)
+    if (a->gather == NULL)
         return commit(r);
-    enum flow flow = a->change.resource->gather(r, &a->change);
+    enum flow flow = a->gather(r, &a->change);
     return flow == NEXT ? commit(r) : flow;
 }
 
@@ -333,7 +334,7 @@ static enum flow read_references(struct request *r)
     struct store_command commands[READ_AT_ONCE];
     size_t n = a->refs.n < READ_AT_ONCE ? a->refs.n : READ_AT_ONCE;
 
-    if (n == 0 || (a->prepare == NULL && a->change.resource->gather == NULL))
+    if (n == 0 || (a->prepare == NULL && a->gather == NULL))
         return gather(r);
     for (size_t i = 0; i < n; i++) {
         struct str *argv = arena_array(&r->arena, 5, sizeof *argv);
@@ -449,17 +450,30 @@ static enum flow begin(struct request *r)
     return have_whole(r);
 }
 
-enum flow crud_commit(struct request *r, enum change_verb verb, change_prepare *prepare, const char *action,
-                      change_then *then)
+static enum flow start(struct request *r, enum change_verb verb, change_gather *gathering, change_prepare *prepare,
+                       const char *action, change_then *then)
 {
     struct attempt *a = arena_new(&r->arena, struct attempt);
     if (a == NULL)
         return reply_error(r, SYS_OVERLOADED);
     a->change = (struct change){.verb = verb, .resource = r->resource, .patch = r->json, .action = action};
+    a->gather = gathering;
     a->prepare = prepare;
     a->then = then;
     r->state = a;
     return begin(r);
+}
+
+enum flow crud_commit(struct request *r, enum change_verb verb, change_prepare *prepare, const char *action,
+                      change_then *then)
+{
+    return start(r, verb, verb == CHANGE_ACTION ? NULL : r->resource->gather, prepare, action, then);
+}
+
+enum flow crud_action(struct request *r, change_gather *gathering, change_prepare *prepare, const char *action,
+                      change_then *then)
+{
+    return start(r, CHANGE_ACTION, gathering, prepare, action, then);
 }
 
 enum flow crud_change(struct request *r, change_prepare *prepare, const char *action)

@@ -82,6 +82,10 @@ enum flow crud_change(struct request *r, change_prepare *prepare, const char *ac
 typedef enum flow change_then(struct request *r, struct change *c);
 enum flow crud_commit(struct request *r, enum change_verb verb, change_prepare *prepare, const char *action,
                       change_then *then);
+/* An action that has to read more first, by a hook like the resource's `gather`. */
+typedef enum flow change_gather(struct request *r, struct change *c);
+enum flow crud_action(struct request *r, change_gather *gathering, change_prepare *prepare, const char *action,
+                      change_then *then);
 
 /* Reads a document of any kind and calls `then` on a live request, or answers 404. `id` need not be well formed. */
 typedef enum flow document_then(struct request *r, struct document *d, const struct json *parsed);

@@ -277,7 +277,7 @@ static void put_parameters(struct json_out *o, const struct operation *op)
         put_reference(o, "parameters", "IdempotencyKey");
     if (op->method != GET && codes.has[op->dialect->stale])
         put_reference(o, "parameters", "IfMatch");
-    if (op->method == GET && is_document(op))
+    if (op->method == GET && (is_document(op) || (op->route->flags & ROUTE_BYTES) != 0))
         put_reference(o, "parameters", "IfNoneMatch");
     json_close(o, ']');
 }
@@ -394,18 +394,9 @@ static const char *status_words(int status)
     return status == 201 ? "Created." : status == 204 ? "Done; there is no body." : "Done.";
 }
 
-static void put_success(struct json_out *o, const struct operation *op)
+static void put_answer(struct json_out *o, const struct operation *op, int n, const char *const *headers)
 {
     char status[8];
-    int n = status_of(op);
-    static const char *const etag[] = {"ETag", NULL},
-                             *const created[] = {"ETag", "Location", "Idempotency-Replayed", NULL},
-                             *const replayed[] = {"Idempotency-Replayed", NULL},
-                             *const both[] = {"ETag", "Idempotency-Replayed", NULL};
-    const char *const *headers = op->route->handle == crud_create ? created
-                                 : op->method == POST             ? (is_document(op) ? both : replayed)
-                                 : is_document(op)                ? etag
-                                                                  : NULL;
     snprintf(status, sizeof status, "%d", n);
     open_key(o, status, '{');
     put_z(o, "description", status_words(n));
@@ -413,8 +404,25 @@ static void put_success(struct json_out *o, const struct operation *op)
     if (n != 204)
         put_content(o, op);
     json_close(o, '}');
-    if (op->method == GET && is_document(op))
-        put_raw(o, "304", "{\"description\":\"If-None-Match names the present revision.\"}");
+}
+
+static void put_success(struct json_out *o, const struct operation *op)
+{
+    int n = status_of(op);
+    bool bytes = (op->route->flags & ROUTE_BYTES) != 0, upload = (op->route->flags & ROUTE_BODY_STREAM) != 0;
+    static const char *const etag[] = {"ETag", NULL},
+                             *const created[] = {"ETag", "Location", "Idempotency-Replayed", NULL},
+                             *const replayed[] = {"Idempotency-Replayed", NULL},
+                             *const both[] = {"ETag", "Idempotency-Replayed", NULL};
+    const char *const *headers = op->route->handle == crud_create ? created
+                                 : op->method == POST             ? (is_document(op) ? both : replayed)
+                                 : is_document(op) || bytes       ? etag
+                                                                  : NULL;
+    if (upload && n != 200)
+        put_answer(o, op, 200, NULL); /* the same bytes were there already */
+    put_answer(o, op, n, headers);
+    if (op->method == GET && (is_document(op) || bytes))
+        put_raw(o, "304", "{\"description\":\"If-None-Match names what is there.\"}");
 }
 
 static void put_stream_success(struct json_out *o, const struct operation *op)

@@ -72,6 +72,7 @@ struct request {
     struct faults *faults;             /* for validationErrors */
     void *state;                       /* the handler's own, in the arena */
     void (*on_end)(struct request *r); /* see request_on_end */
+    void *kept;                        /* its own */
 
     int status; /* of the answer, once there is one */
     bool answered;
@@ -116,10 +117,11 @@ void request_fault(struct request *r, enum code c, const char *why);
 
 /* For handlers that hold more than memory of the arena and operations (an upload under way): called once, when the
  * request is over for whatever reason, or has met a fault from below, before its arena goes; nothing may be answered in
- * it. NULL takes it back. */
-static inline void request_on_end(struct request *r, void (*on_end)(struct request *r))
+ * it. `kept` is r->kept then. NULL takes it back. */
+static inline void request_on_end(struct request *r, void (*on_end)(struct request *r), void *kept)
 {
     r->on_end = on_end;
+    r->kept = kept;
 }
 
 /* Walks the steps from where the request stands. */

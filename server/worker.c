@@ -4,6 +4,7 @@
 #include "lib/must.h"
 #include "lib/timer.h"
 #include "server/audit.h"
+#include "server/blob_store.h"
 #include "server/credential.h"
 #include "server/engine/agents.h"
 #include "server/engine/drain.h"
@@ -123,6 +124,19 @@ static bool start_store(struct worker *w)
 static bool stop_store(struct worker *w)
 {
     store_close(w->store, stopped, w);
+    return false;
+}
+
+static bool start_blobs(struct worker *w)
+{
+    w->blobs = blob_store_open(w);
+    return w->blobs != NULL;
+}
+
+static bool stop_blobs(struct worker *w)
+{
+    blob_store_close(w->blobs, stopped, w);
+    w->blobs = NULL;
     return false;
 }
 
@@ -246,6 +260,7 @@ static const struct part {
 } parts[] = {
     // clang-format off
     {"store", start_store, stop_store},
+    {"blobs", start_blobs, stop_blobs},
     {"callers", start_callers, stop_callers},
     {"audit", start_audit, stop_audit},
     {"hub", start_hub, stop_hub},

@@ -16,9 +16,10 @@
 
 #include <pthread.h>
 
-struct drains; /* server/engine/drain.h */
-struct feeds;  /* server/feed.h */
-struct hub;    /* server/hub.h */
+struct blob_store; /* server/blob_store.h */
+struct drains;     /* server/engine/drain.h */
+struct feeds;      /* server/feed.h */
+struct hub;        /* server/hub.h */
 struct settings;
 struct settles; /* server/engine/environment_settle.h */
 
@@ -46,6 +47,7 @@ struct worker {
     unsigned index;
     struct loop loop;
     struct store *store;
+    struct blob_store *blobs;
     struct hub *hub;
     struct feeds *feeds;
     struct drains *drains;

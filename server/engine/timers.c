@@ -5,6 +5,7 @@
  * anywhere, so that instances do not beat in step. */
 #include "server/engine/drain_private.h"
 
+#include "server/blob_store.h"
 #include "server/engine/agents.h"
 #include "server/engine/target_settle.h"
 #include "server/engine/environment_settle.h"
@@ -75,6 +76,7 @@ static const struct settler {
 } settlers[] = {
     {TARGET_TIMER, target_settle},
     {ENVIRONMENT_TIMER, environment_settle},
+    {"blob", blob_settle},
 };
 
 static void settle(struct drains *ds, unsigned partition, struct str kind, struct str tenant, struct str id)

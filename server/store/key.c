@@ -189,3 +189,23 @@ struct str key_target_facts(struct arena *a, struct space s)
 {
     return of_tenant(a, s, "ts", S(""));
 }
+
+struct str key_blob(struct arena *a, struct space s, struct str digits)
+{
+    return digits.n ? of_tenant(a, s, "bm", digits) : STR_NONE;
+}
+
+struct str key_blob_bytes(struct arena *a, struct space s, struct str blob_id)
+{
+    return blob_id.n ? of_tenant(a, s, "bc", blob_id) : STR_NONE;
+}
+
+struct str key_blob_usage(struct arena *a, struct space s)
+{
+    return of_tenant(a, s, "bu", S(""));
+}
+
+struct str key_artifacts(struct arena *a, struct space s, const char *kind, struct str run)
+{
+    return run.n ? in_space(a, s, "ra", kind, run) : STR_NONE;
+}

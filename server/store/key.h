@@ -25,6 +25,10 @@
  *     {p07}:le:<tenant>:<run>                        HASH    lease: token owner until
  *     {p07}:dirty  {p07}:t  {p07}:q  {p07}:gl        ZSET    runs with an inbox, timers, work, liveness
  *     {p07}:w:<tenant>                               ZSET    steps that wait for an agent
+ *     {p07}:bm:<tenant>:<digest>                     HASH    a blob (server/blob_store.h): id, size, r:<kind>:<id> of who refers to it
+ *     {p07}:bc:<tenant>:<blob id>                    HASH    its bytes, where no folder keeps them: number -> piece
+ *     {p07}:bu:<tenant>                              HASH    what the tenant's blobs take: bytes
+ *     {p07}:ra:<tenant>:<kind>:<id>                  HASH    artifacts of a run's steps: "<node>/<name>" -> record
  *     {p07}:g:<tenant>  {p07}:gt:<tenant>:<agent>    HASH    roster; open tasks of an agent
  *     {p07}:er:<tenant>                              HASH    environment -> what is deployed there
  *     {p07}:pd:<tenant>                              HASH    environment -> "promotion:<id>" or "rollback:<id>" that holds it
@@ -73,6 +77,10 @@ struct str key_dirty(struct arena *a, unsigned partition);
 struct str key_timers(struct arena *a, unsigned partition);
 struct str key_queue(struct arena *a, unsigned partition);
 struct str key_liveness(struct arena *a, unsigned partition);
+struct str key_blob(struct arena *a, struct space s, struct str digits); /* the digest's 64, without "sha256:" */
+struct str key_blob_bytes(struct arena *a, struct space s, struct str blob_id);
+struct str key_blob_usage(struct arena *a, struct space s);
+struct str key_artifacts(struct arena *a, struct space s, const char *kind, struct str run);
 struct str key_waiting(struct arena *a, struct space s);
 struct str key_roster(struct arena *a, struct space s);
 struct str key_environment_releases(struct arena *a, struct space s);

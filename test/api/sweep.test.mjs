@@ -6,6 +6,7 @@
 //
 // SWEEP=<regular expression> sweeps only the paths that match.
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -54,7 +55,14 @@ const BODY = {
     const { id } = (await api.get('/environments', { query: { pageSize: '1' } })).data[0] ?? await make('/environments');
     return { releaseId: (await make('/releases', true)).id, targetEnvironmentId: id, reason: 'it is time' };
   },
-  '/components/{id}/versions': () => ({ tag: serial(), digest: `sha256:${'0'.repeat(64)}` }),
+  '/components/{id}/versions': () => ({ tag: serial(), digest: `sha256:${createHash('sha256').update(BYTES).digest('hex')}` }),
+};
+/** What a version's artifact is made of, so that there is one to read. */
+const BYTES = 'what is deployed';
+const THEN = {
+  '/components/{id}/versions': (at) => api.want(201, 'PUT', `${at}/artifact`, undefined, {
+    raw: BYTES, headers: { 'content-type': 'application/octet-stream' },
+  }),
 };
 /** Those that are not made by a POST to their collection. */
 const MAKE = {
@@ -92,10 +100,13 @@ async function keyWith(permission) {
   return keys.get(permission);
 }
 
+const routeOf = async (at) => (await s.server.openapi()).find(`/api/v1${at}`);
+const ownPath = (route) => route?.path.replace(/^\/api\/v1/, '');
+
 /** The body of a POST to `at`: /environments, /environments/<id>/freeze-windows. */
 async function bodyFor(at) {
-  const route = (await s.server.openapi()).find(`/api/v1${at}`);
-  const known = BODY[at] ?? BODY[route?.path.replace(/^\/api\/v1/, '')];
+  const route = await routeOf(at);
+  const known = BODY[at] ?? BODY[ownPath(route)];
   return known ? known() : minimal(document, bodySchema(route?.item.post ?? {}));
 }
 
@@ -103,6 +114,7 @@ async function bodyFor(at) {
 async function make(collection, fresh = false) {
   if (!fresh && made.has(collection)) return made.get(collection);
   const one = await (MAKE[collection]?.() ?? api.want(201, 'POST', collection, await bodyFor(collection)));
+  await THEN[ownPath(await routeOf(collection))]?.(`${collection}/${one.id}`);
   if (!fresh) made.set(collection, one);
   return one;
 }

@@ -40,6 +40,10 @@ static void names_of_keys(void **state)
         {key_waiting(a, at), "{p07}:w:T"},
         {key_roster(a, at), "{p07}:g:T"},
         {key_tasks(a, at, S("A")), "{p07}:gt:T:A"},
+        {key_blob(a, at, S("e3b0")), "{p07}:bm:T:e3b0"},
+        {key_blob_bytes(a, at, S("B")), "{p07}:bc:T:B"},
+        {key_blob_usage(a, at), "{p07}:bu:T"},
+        {key_artifacts(a, at, "run", S("R")), "{p07}:ra:T:run:R"},
     };
 
     (void)state;

@@ -229,8 +229,9 @@ static void pieces_can_be_handed_on_instead(void **state)
     f->upload = blob_upload_start(f->blobs, &w, &events, f);
     memset(bytes, 'a', BLOB_PIECE);
     memset(bytes + BLOB_PIECE, 'b', BLOB_PIECE);
-    assert_int_equal(blob_upload_add(f->upload, (struct str){bytes, BLOB_PIECE}), BLOB_OK);
-    assert_int_equal(blob_upload_add(f->upload, (struct str){bytes + BLOB_PIECE, BLOB_PIECE}), BLOB_WAIT);
+    assert_int_equal(blob_upload_add(f->upload, (struct str){bytes, BLOB_PIECE - 1}), BLOB_OK);
+    assert_int_equal(blob_upload_add(f->upload, (struct str){bytes + BLOB_PIECE - 1, 2}), BLOB_OK); /* cut at a piece */
+    assert_int_equal(blob_upload_add(f->upload, (struct str){bytes + BLOB_PIECE + 1, BLOB_PIECE - 1}), BLOB_WAIT);
     while (f->pieces == 0)
         loop_turn(&f->loop, true);
     loop_turn(&f->loop, false);

@@ -2,7 +2,7 @@
 
 #include "lib/clock.h"
 #include "lib/semver.h"
-#include "server/crud.h"
+#include "server/api/orchestrator/version_artifact.h"
 
 // clang-format off
 #define DIGEST "^sha256:[0-9a-f]{64}$"
@@ -45,6 +45,11 @@ static const struct route routes[] = {
     {GET, "/components/{id}/versions", crud_list, "component:read", "listVersions", "List a component's versions, the newest first.",
      ROUTE_LIST},
     {GET, "/components/{id}/versions/{versionId}", crud_get, "component:read", "getVersion", "Read a version."},
+    {PUT, "/components/{id}/versions/{versionId}/artifact", version_artifact_put, "component:update", "uploadVersionArtifact",
+     "Upload the bytes of a version; their SHA-256 is its digest, or they are refused. The same bytes again are fine.",
+     ROUTE_BODY_STREAM, .status = 201, .data = artifact_fields, .codes = {REL_DIGEST_MISMATCH, RES_QUOTA_EXCEEDED}},
+    {GET, "/components/{id}/versions/{versionId}/artifact", version_artifact_get, "artifact:read", "downloadVersionArtifact",
+     "Download the bytes of a version. Their digest is the ETag.", ROUTE_ENVELOPE_NONE | ROUTE_BYTES, .media = "application/octet-stream"},
     ROUTE_END};
 // clang-format on
 
