@@ -105,6 +105,10 @@ $(BUILD)/bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/bench/*.c)) $(ARCHIV
 
 # --- tests; `make test` runs them all, one suite after another
 
+.PHONY: bare
+bare: ## Try scripts/setup on a bare Debian in a temporary folder: install, build, test (root, minutes)
+	$(Q)scripts/bare
+
 .PHONY: test unit store sim api scenario fuzz-smoke fuzz asan
 test: ## Install what is missing and run every test
 	$(Q)scripts/setup build test
