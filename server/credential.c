@@ -3,6 +3,7 @@
 #include "lib/clock.h"
 #include "lib/json.h"
 #include "lib/keyring.h"
+#include "server/audit.h"
 #include "server/auth.h"
 #include "server/settings.h"
 #include "server/store/commit.h"
@@ -187,6 +188,9 @@ static enum code commit_key(struct task *t, bool with_tenant)
                                .kind = "key", .id = str_z(k->id), .revision = 1, .schema = 1, .json = t->text});
     commit_field(&t->commit, "key", str_z(k->id), S("credential"), str_z(hex));
     add_record(t, &t->commit, hex);
+    audit_add_system(&t->commit, t->arena, k->first ? "start" : "slipway key",
+                     &(struct audit_entry){
+                         .action = "key.created", .resource = "key", .resource_id = str_z(k->id), .after = t->text});
     return store_commit(t->store, &t->commit, t->asker, committed, t);
 }
 
@@ -222,7 +226,8 @@ enum code credential_create(const struct settings *s, struct store *store, struc
 
 /* Revocation. */
 
-static enum code commit_revocation(struct task *t, struct str hex, struct str document, int64_t revision)
+static enum code commit_revocation(struct task *t, struct str hex, struct str before, struct str document,
+                                   int64_t revision)
 {
     struct str now = decimal(t->arena, clock_wall_ms());
     commit_begin(&t->commit, t->arena, t->space, COMMIT_ESSENTIAL);
@@ -236,6 +241,12 @@ static enum code commit_revocation(struct task *t, struct str hex, struct str do
     else
         commit_expire(&t->commit, record, t->settings->token_ttl_max);
     commit_revoked(&t->commit);
+    audit_add_system(&t->commit, t->arena, "slipway key",
+                     &(struct audit_entry){.action = document.p != NULL ? "key.revoked" : "token.revoked",
+                                           .resource = document.p != NULL ? "key" : "token",
+                                           .resource_id = t->id,
+                                           .before = before,
+                                           .after = document});
     t->text = document;
     return store_commit(t->store, &t->commit, t->asker, committed, t);
 }
@@ -259,11 +270,11 @@ static void key_read(void *arg, enum code c, const struct redis_value *v)
     struct str credential = redis_text(redis_at(v, 2));
     if (c == OK && credential.p == NULL) { /* no key: a token by its jti */
         auth_subject(t->settings, "jwt", t->id, hex);
-        c = commit_revocation(t, str_z(hex), STR_NONE, 0);
+        c = commit_revocation(t, str_z(hex), STR_NONE, STR_NONE, 0);
     } else if (c == OK) {
-        struct str document = with_revoked_at(t->arena, redis_text(redis_at(v, 0)));
+        struct str before = redis_text(redis_at(v, 0)), document = with_revoked_at(t->arena, before);
         c = document.p == NULL ? SYS_OVERLOADED
-                               : commit_revocation(t, credential, document, redis_int(redis_at(v, 1), 0));
+                               : commit_revocation(t, credential, before, document, redis_int(redis_at(v, 1), 0));
     }
     if (c != OK)
         t->then(t->arg, c, STR_NONE);
@@ -280,6 +291,22 @@ enum code credential_revoke(const struct settings *s, struct store *store, struc
     const struct store_command read =
         STORE_COMMAND(S("HMGET"), key_document(arena, t->space, "key", t->id), S("j"), S("r"), S("credential"));
     return store_read(store, &read, 1, asker, key_read, t);
+}
+
+/* Rotation. */
+
+enum code credential_rotated(const struct settings *s, struct store *store, struct arena *arena, struct str metadata,
+                             struct ops *asker, credential_then *then, void *arg)
+{
+    struct task *t = task_new(s, store, arena, asker, then, arg);
+    if (t == NULL)
+        return SYS_OVERLOADED;
+    tenant_id(str_z(first_tenant), t->key.tenant);
+    t->space = (struct space){partition_of(str_z(t->key.tenant)), str_z(t->key.tenant)};
+    commit_begin(&t->commit, arena, t->space, 0);
+    audit_add_system(&t->commit, arena, "slipway key",
+                     &(struct audit_entry){.action = "keyring.rotated", .resource = "keyring", .metadata = metadata});
+    return store_commit(store, &t->commit, asker, committed, t);
 }
 
 /* List. */

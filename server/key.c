@@ -61,6 +61,7 @@ struct call {
     struct credential key;
     char tenant[ID_UUID];
     const char *id; /* of revoke */
+    int status;     /* of rotate, while it is noted */
     struct tool *tool;
 };
 
@@ -269,13 +270,26 @@ static int key_jwt(struct call *c)
     return status;
 }
 
+static void rotated(void *arg, enum code c, struct str text)
+{
+    struct call *call = arg;
+    (void)text;
+    tool_end(call->tool, c == OK ? call->status : failed("the rotation is not in the audit trail", c));
+}
+
 static void resealed(void *arg, enum code c, const struct resealed *r)
 {
     struct call *call = arg;
+    struct arena *a = &call->tool->arena;
     if (c == OK)
         printf("keyring: sealing and signing with key %u; %zu of %zu documents with secrets sealed anew, %zu not\n",
                keyring_newest(call->settings.keyring, KEYRING_SEAL), r->sealed, r->seen, r->failed);
-    tool_end(call->tool, c == OK && r->failed == 0 ? 0 : failed("not all secrets are sealed anew; run it again", c));
+    call->status = c == OK && r->failed == 0 ? 0 : failed("not all secrets are sealed anew; run it again", c);
+    struct str metadata = arena_printf(a, "{\"failed\":%zu,\"key\":%u,\"sealed\":%zu,\"seen\":%zu}", r->failed,
+                                       keyring_newest(call->settings.keyring, KEYRING_SEAL), r->sealed, r->seen);
+    c = credential_rotated(&call->settings, call->tool->store, a, metadata, &call->tool->ops, rotated, call);
+    if (c != OK)
+        rotated(call, c, STR_NONE);
 }
 
 static void noted(void *arg, enum code c, struct str text)

@@ -99,3 +99,29 @@ test('wrong usage is refused before anything is opened', async () => {
     assert.match(stderr, want);
   }
 });
+
+test('making and revoking keys and tokens, and rotating, are entries of the audit trail', async () => {
+  const made = await json('create', '--role', 'viewer', '--name', 'watched');
+  await json('revoke', made.id);
+  const jti = '0192f7a0-0000-7000-8000-0000000000aa';
+  await json('revoke', jti);
+  assert.equal((await s.slipway('key', 'rotate')).code, 0);
+  const auditor = s.server.client(await s.makeKey('--role', 'auditor'));
+  const entries = async (query) => (await auditor.want(200, 'GET', '/audit-events', undefined, { query }));
+  const [created] = await entries({ action: 'key.created', resourceId: made.id });
+  assert.deepEqual([created.actorType, created.actorName, created.after.name], ['system', 'slipway key', 'watched']);
+  const [revoked] = await entries({ action: 'key.revoked', resourceId: made.id });
+  assert.equal(revoked.before.revokedAt, undefined);
+  assert.ok(revoked.after.revokedAt);
+  assert.equal((await entries({ action: 'token.revoked', resourceId: jti })).length, 1);
+  const [rotated] = await entries({ action: 'keyring.rotated' });
+  assert.equal(rotated.resource, 'keyring');
+  assert.ok(rotated.metadata.key >= 2);
+  assert.equal((await entries({ action: 'key.created', actorName: 'start' })).length, 1);
+  assert.ok(!JSON.stringify(await entries({ resource: 'key', pageSize: '100' })).includes(made.key));
+  const verified = await eventually(async () => {
+    const { data } = await auditor.get('/audit-events/verify');
+    return data.unsealed === undefined || data.unsealed.count === 0 || data.valid ? data : false;
+  }, 'the chain to be sealed');
+  assert.equal(verified.valid, true);
+});
