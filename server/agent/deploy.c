@@ -109,8 +109,6 @@ static bool read_payload(struct deploy *d)
     if (keep < 0 || keep > 1000)
         return work_fail(d->w, PROTOCOL_PAYLOAD, "payload.keep is not within 0 and 1000");
     d->keep = (unsigned)keep;
-    if (!command_variables(json_get(d->payload, "variables")))
-        return work_fail(d->w, PROTOCOL_PAYLOAD, "payload.variables is no object of texts with names for variables");
     bool none = d->name[0] == '\0';
     const char *fresh = arena_printf(a, "%s%s%s", d->root, none ? "" : "/releases/", d->name).p;
     const char *current = arena_printf(a, "%s%s", d->root, none ? "" : "/current").p;

@@ -15,7 +15,7 @@
  *   switches <root>/current, writes the sticker <root>/version.json, runs postDeploy (in <root>/current), and removes
  *   the oldest releases until `keep` beside the current one are left. `rollback` is the same towards another release;
  *   with release null it takes `current` and the sticker away. `unpacked` is false when the folder was there already.
- *   Hooks get the agent's clean environment, the variables, the task's credentials, and SLIPWAY_RELEASE,
+ *   Hooks get the agent's clean environment, the variables whose names can be those of variables, the task's credentials, and SLIPWAY_RELEASE,
  *   SLIPWAY_ENVIRONMENT, SLIPWAY_TARGET (names) and SLIPWAY_ROOT; each is the leader of a process group of its own,
  *   what is left of it gets TERM when the hook has ended. A hook that fails, and a cancel or time-out behind the
  *   switch, switch back and restore the old sticker.

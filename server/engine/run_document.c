@@ -81,7 +81,7 @@ static void put_run_error(struct json_out *o, const struct run *r)
 static void put_tree(struct json_out *o, const char *name, const struct json *j)
 {
     json_key(o, str_z(name));
-    if (j == NULL)
+    if (j == NULL || json_is(j, JSON_NULL))
         json_put_raw(o, S("{}"));
     else
         json_put(o, j);
