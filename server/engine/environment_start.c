@@ -91,12 +91,14 @@ static void make_run(struct settle *s)
     s->start.keyring = settle_worker(s)->settings->keyring;
     s->start.now_ms = s->now_ms;
     s->start.context = context_of(s);
+    s->start.labels = json_new(a, JSON_OBJECT);
     s->start.triggered_by = member(s->starting->json, "requestedBy");
     s->start.trigger = S("promotion");
     s->start.documents[CONTEXT_ENVIRONMENT] = s->document;
     s->start.documents[CONTEXT_RELEASE] = s->release;
     s->start.documents[CONTEXT_PROMOTION] = s->starting->json;
-    if (s->start.inputs == NULL || s->start.context == NULL || !run_start_make(a, &s->start, &s->made))
+    if (s->start.inputs == NULL || s->start.context == NULL || s->start.labels == NULL ||
+        !run_start_make(a, &s->start, &s->made))
         settle_drop(s);
     else
         commit_start(s);

@@ -31,7 +31,7 @@ struct run_start {
     const struct template *t;   /* the same, parsed */
     const struct json *inputs;  /* complete: template_inputs */
     const struct json *context; /* {environmentId?, releaseId?, promotionId?} */
-    const struct json *labels;  /* NULL: none */
+    const struct json *labels;  /* an object */
     struct str triggered_by, trigger;
     const struct json *documents[RUN_CONTEXTS]; /* that the context names; NULL: it does not */
 };

@@ -203,11 +203,14 @@ enum flow promotion_gather(struct request *r, struct change *c)
 
 /* --- judging --- */
 
-static enum code refuse_other(struct request *r, enum code c, const char *state, const char *action, struct str id)
+/* `id`: the promotion that is in the way. */
+static enum code refuse_other(struct request *r, enum code c, const char *state, const char *const *actions,
+                              struct str id)
 {
-    r->details =
-        arena_printf(&r->arena, "{\"allowedActions\":[\"%s\"],\"currentState\":\"%s\",\"promotionId\":\"" STR_FMT "\"}",
-                     action, state, STR_ARG(id));
+    change_refuse_state(r, state, actions);
+    if (r->details.n > 1)
+        r->details = arena_printf(&r->arena, STR_FMT ",\"promotionId\":\"" STR_FMT "\"}", (int)r->details.n - 1,
+                                  r->details.p, STR_ARG(id));
     return request_refuse(r, c, "%s", code_text(c));
 }
 
@@ -246,14 +249,15 @@ static enum code check_active(struct request *r, const struct gathered *g)
 {
     bool again = json_bool(json_get(g->change->whole, "redeploy"), false);
 
+    static const char *const redeploy[] = {"redeploy", NULL};
+
     if (!again && g->here != NULL && str_eq(member(g->here, "id"), g->release_id))
-        return refuse_other(r, PROM_ALREADY_DEPLOYED, "deployed", "redeploy", member(g->here, "promotionId"));
+        return refuse_other(r, PROM_ALREADY_DEPLOYED, "deployed", redeploy, member(g->here, "promotionId"));
     if (g->active_id.n > 0 && !supersedes_active(g)) {
         enum promotion_status status = promotion_status(g->active.json);
-        const char *action = promotion_actions(status)[0];
         return refuse_other(r, PROM_CONFLICTING_ACTIVE,
                             status < PROMOTION_STATUSES ? promotion_statuses[status] : "unknown",
-                            action == NULL ? "wait" : action, g->active_id);
+                            promotion_actions(status), g->active_id);
     }
     return OK;
 }
