@@ -19,7 +19,7 @@ export class Mismatch extends Error {
 
 const show = (value) => (typeof value === 'string' ? value : JSON.stringify(value));
 
-function expect(what, seen, expected) {
+export function expect(what, seen, expected) {
   if (JSON.stringify(seen) !== JSON.stringify(expected)) throw new Mismatch(what, expected, seen);
   return seen;
 }

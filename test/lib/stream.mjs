@@ -111,6 +111,7 @@ export class WsStream extends Frames {
     this.socket.on('error', (error) => (this.error = error));
     this.socket.on('unexpected-response', (request, response) => {
       let text = '';
+      response.on('error', (error) => this.end({ error: error.code }));
       response.setEncoding('utf8').on('data', (chunk) => (text += chunk)).on('end', () => {
         let body;
         try {
