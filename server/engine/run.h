@@ -136,9 +136,9 @@ enum effect_type {
     EFFECT_WORK,      /* task, at: an instance is to carry the step out */
     EFFECT_WORK_OVER, /* task */
     EFFECT_TIMER,     /* at: the run's next tick; 0: none */
-    EFFECT_TELL, /* kind, run, id, text: an entry for the inbox of another run of the tenant, which is then drained */
+    EFFECT_TELL,      /* kind, run, id, text: an entry for the inbox of another run, which is drained then */
     EFFECT_STATUS,    /* a job has another public status */
-    EFFECT_FINISHED /* the run has ended */
+    EFFECT_FINISHED   /* the run has ended */
 };
 
 struct effect {

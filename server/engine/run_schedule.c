@@ -23,7 +23,7 @@ struct scope run_scope(const struct run *r, bool redact)
 static enum edge_state condition_holds(struct move *m, const struct expression *condition)
 {
     struct scope scope = run_scope(m->r, false);
-    struct expression_fault fault;
+    struct expression_fault fault = {0};
     struct value v;
 
     if (condition == NULL)
@@ -263,7 +263,7 @@ static void write_outputs(struct move *m)
     json_out_init(&o, &b);
     json_open(&o, '{');
     for (struct json_iter it = json_members(m->r->template->outputs); json_next(&it);) {
-        struct expression_fault fault_of;
+        struct expression_fault fault_of = {0};
         struct value v = {.type = JSON_NULL};
         const struct expression *e = expression_parse(m->fx->arena, json_str(it.value), &fault_of);
 

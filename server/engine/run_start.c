@@ -108,7 +108,7 @@ static void write_entry(struct buf *b, const struct run *r)
 void run_start_write(struct commit *c, struct arena *a, const struct run_start *s, const struct run_made *made)
 {
     struct str id = arena_str(a, str_z(made->id));
-    struct commit_index index;
+    struct commit_index index = {0};
 
     document_index(&index, a, &workflow_run_resource, made->document);
     commit_put(c, &(struct commit_document){.kind = RUN_KIND,

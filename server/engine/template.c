@@ -467,3 +467,10 @@ const struct template *template_parse(struct arena *a, const struct json *defini
     }
     return b.failed ? NULL : b.t;
 }
+
+const struct template *template_of(struct arena *a, const struct json *definition)
+{
+    const struct template *t = template_parse(a, definition, NULL);
+
+    return t;
+}

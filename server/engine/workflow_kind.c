@@ -4,11 +4,6 @@
 #include "server/engine/environment_settle.h"
 #include "server/engine/run_parts.h"
 
-static const struct template *parse(struct arena *a, const struct json *definition)
-{
-    return template_parse(a, definition, NULL);
-}
-
 static void wish(struct arena *a, const struct run *r, int step, const struct json *config, struct choose_wish *out)
 {
     (void)a;
@@ -38,7 +33,7 @@ static void settle_end_of(struct worker *w, struct space space, const struct run
 const struct run_kind workflow_kind = {
     .name = "run",
     .resource = &workflow_run_resource,
-    .parse = parse,
+    .parse = template_of,
     .schedule = workflow_schedule,
     .failed = workflow_failed,
     .frame_run = workflow_frame_run,
