@@ -70,7 +70,7 @@ bool run_start_make(struct arena *a, const struct run_start *s, struct run_made 
                                 .trigger = s->trigger,
                                 .inputs = s->inputs,
                                 .context = s->context,
-                                .labels = s->labels};
+                                .labels = s->labels != NULL ? s->labels : json_new(a, JSON_OBJECT)};
     struct buf b;
 
     id_uuid(s->now_ms, out->id);

@@ -27,7 +27,7 @@ static const struct field skipped_fields[] = {
 static const struct field fields[] = {
     {"id",               FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SEARCH},
     {"tenantId",         FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED},
-    {"environmentId",    FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER},
+    {"environmentId",    FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER | FIELD_SCOPE},
     {"environmentName",  FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED, .max = 63, .doc = "As it was called then."},
     {"releaseId",        FIELD_UUID,   FIELD_READONLY | FIELD_FILTER, .doc = "Absent when each target goes back to what it had before."},
     {"releaseName",      FIELD_STRING, FIELD_READONLY, .max = 128},

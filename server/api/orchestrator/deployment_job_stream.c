@@ -83,6 +83,7 @@ const struct resource deployment_job_stream_resource = {
     .kind = "deployment-job-stream",
     .plural = "deployment-job-streams",
     .tag = "DEPLOY",
+    .below = "job",
     .doc = "The live stream of a deployment job.",
     .fields = no_fields,
     .routes = routes,

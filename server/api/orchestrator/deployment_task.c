@@ -184,6 +184,7 @@ const struct resource deployment_task_resource = {
     .kind = "deployment-task",
     .plural = "tasks",
     .tag = "DEPLOY",
+    .below = "job",
     .doc = "What an agent does on one target for one job.",
     .fields = fields,
     .routes = routes,
