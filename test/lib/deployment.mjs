@@ -50,12 +50,14 @@ export class HostAgent extends FakeAgent {
     await this.connect();
     this.tasks = [];
     let read = 0;
-    this.stream.waiting.add(() => {
+    const look = () => {
       for (; read < this.stream.frames.length; read++) {
         const frame = this.stream.frames[read];
         if (frame.type === 'task_assigned' && !this.tasks.some((t) => t.id === frame.task.id)) this.carryOut(frame.task, play).catch((error) => (this.fault ??= error));
       }
-    });
+    };
+    this.stream.waiting.add(look);
+    look(); // at those that were there already
     return this;
   }
 
