@@ -109,7 +109,7 @@ $(BUILD)/bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/bench/*.c)) $(ARCHIV
 bare: ## Try scripts/setup on a bare Debian in a temporary folder: install, build, test (root, minutes)
 	$(Q)scripts/bare
 
-.PHONY: test unit store sim api scenario fuzz-smoke fuzz asan
+.PHONY: test unit store sim api leaks scenario fuzz-smoke fuzz asan
 test: ## Install what is missing and run every test
 	$(Q)scripts/setup build test
 	+$(Q)scripts/suites unit store sim api scenario fuzz-smoke
@@ -126,13 +126,16 @@ sim: $(filter $(BUILD)/test/sim/%,$(PROGRAMS)) ## The run engine under a fake cl
 api: all ## The HTTP contract, by a real server
 	$(Q)scripts/suite $@ $(sort $(wildcard test/api/*.test.mjs))
 
+leaks: all ## Agents, tasks and watchers from start to orderly end; what make asan looks for leaks in
+	$(Q)scripts/suite $@ test/scenario/agent_deploy.test.mjs test/scenario/watch.test.mjs
+
 scenario: all ## The real processes: kills, restarts, streams, the whole story
 	$(Q)LIMIT=540 scripts/suite $@ $(sort $(wildcard test/scenario/*.test.mjs))
 
 asan: ## The quick suites under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(Q)scripts/setup build test
 	+$(Q)export BUILD=build/asan OPT="-O1 -g" FORTIFY= WERROR= SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"; \
-	  scripts/suites unit store api
+	  scripts/suites unit store api leaks
 
 FUZZ := OPT="-O1 -g -w -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION" FORTIFY= WERROR= BUILD=build/fuzz CC="$(FUZZ_CC)" \
         SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"

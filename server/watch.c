@@ -2,6 +2,7 @@
  * it comes back behind the last event it saw. */
 #include "server/commands.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -358,8 +359,23 @@ static bool read_key(struct watch *w, char text[KEY_MAX])
     return w->key.n > 0;
 }
 
+/* As a program that a signal ends, but with nothing left behind. A second one does not wait for the server. */
+static void on_signal(void *arg, int signum)
+{
+    struct watch *w = arg;
+    if (w->result >= 0)
+        _exit(128 + signum);
+    w->result = 128 + signum;
+    w->ended = true;
+    timer_stop(&w->again);
+    ops_detach(&w->ops);
+    if (w->ws != NULL)
+        client_ws_close(w->ws, 1000, "the watcher leaves");
+}
+
 static int follow(struct watch *w)
 {
+    struct signal_watch term, interrupt;
     if (loop_init(&w->loop) != 0) {
         fprintf(stderr, "slipway watch: out of memory\n");
         return EXIT_REFUSED;
@@ -370,8 +386,12 @@ static int follow(struct watch *w)
     w->result = -1;
     w->colour = isatty(STDOUT_FILENO) && getenv("NO_COLOR") == NULL;
     signal_ignore_pipe();
+    signal_open(&term, &w->loop, SIGTERM, on_signal, w);
+    signal_open(&interrupt, &w->loop, SIGINT, on_signal, w);
     connect_again(w);
     loop_run(&w->loop); /* runs dry when the stream has ended */
+    signal_close(&term, NULL, NULL);
+    signal_close(&interrupt, NULL, NULL);
     loop_fini(&w->loop);
     return w->result < 0 ? EXIT_REFUSED : w->result;
 }

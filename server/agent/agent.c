@@ -20,6 +20,7 @@ enum {
     QUEUE_MOST = 512 * 1024,  /* bytes under way to the server before tasks have to wait */
     RENEW_BEFORE_MS = 600000, /* of the token's end; at most a fifth of its life */
     RENEW_AGAIN_MS = 30000,
+    GONE_MS = 2000, /* to say that we leave when there is no stream */
     GOING_AWAY = 1001,
     REPLACED = 4409
 };
@@ -83,6 +84,39 @@ static void say_beat(struct agent *a)
     buf_free(&b);
 }
 
+static void told(void *arg, const struct client_answer *answer)
+{
+    (void)arg;
+    (void)answer; /* the server finds out by itself in the end */
+}
+
+/* There is no stream to say it on. */
+static void say_gone(struct agent *a)
+{
+    char path[64 + IDENTITY_AGENT], bearer[IDENTITY_TOKEN + 8];
+    struct buf b = {0};
+    struct json_out o;
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    json_key(&o, S("runningTaskIds"));
+    tasks_write_ids(&a->tasks, &o);
+    json_key(&o, S("status"));
+    json_put_z(&o, "offline");
+    json_close(&o, '}');
+    snprintf(path, sizeof path, "/api/v1/agents/%s/heartbeat", a->identity.agent);
+    snprintf(bearer, sizeof bearer, "Bearer %s", a->identity.token);
+    const struct client_header headers[] = {{"Authorization", str_z(bearer)}, {0}};
+    const struct client_request request = {.url = &a->settings->url,
+                                           .method = "POST",
+                                           .path = str_z(path),
+                                           .headers = headers,
+                                           .body = buf_view(&b),
+                                           .deadline_ms = GONE_MS};
+    if (!b.failed)
+        client_call(&a->loop, &request, NULL, told, NULL);
+    buf_free(&b);
+}
+
 static void finish(struct agent *a)
 {
     if (a->over)
@@ -97,6 +131,8 @@ static void finish(struct agent *a)
     tasks_link(&a->tasks, NULL, NULL);
     if (a->ws != NULL && a->synced)
         say_beat(a);
+    else if (a->identity.agent[0] != '\0' && a->status == AGENT_LEFT)
+        say_gone(a);
     if (a->ws != NULL)
         client_ws_close(a->ws, GOING_AWAY, "the agent leaves");
     log_info("agent.leaves", "tasks=%zu", a->tasks.running);

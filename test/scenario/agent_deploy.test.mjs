@@ -94,7 +94,12 @@ before(async () => {
 });
 after(async () => {
   artifacts?.close();
-  await s?.stop();
+  try { // in order, so that a sanitizer says what they leave behind
+    for (const agent of s?.agents ?? []) assert.deepEqual(await agent.stop(), { code: 0, signal: null });
+    assert.deepEqual(await s?.server.stop(), { code: 0, signal: null });
+  } finally {
+    await s?.stop();
+  }
 });
 
 describe('a deployment on a real agent', { concurrency: true }, () => {

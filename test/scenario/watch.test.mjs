@@ -60,6 +60,17 @@ test('--json prints the messages, --since leaves out what was seen', async () =>
   assert.deepEqual(messages(late.stdout).map((m) => m.type), ['ready', 'synced', 'end']);
 });
 
+test('ends in order when it is interrupted', async () => {
+  const gate = new Gate(s.nest);
+  const r = await run(s.api, [script('hold', `echo before; ${gate.shell}`)]);
+  const watching = s.nest.start('interrupted', SLIPWAY, args(r.id));
+  await eventually(() => watching.text().includes('| before'), 'the first line to be shown');
+  watching.signal('SIGINT');
+  assert.deepEqual(await watching.ended(), { code: 130, signal: null });
+  gate.open();
+  await reaches(s.api, r, 'succeeded');
+});
+
 test('goes on behind what it saw when the server was killed and came back', async () => {
   const gate = new Gate(s.nest);
   const r = await run(s.api, [script('hold', `echo before; ${gate.shell}; echo behind`)]);
