@@ -379,11 +379,14 @@ static void put_content(struct json_out *o, const struct operation *op)
             put_envelope(o, op);
         json_close(o, '}');
     }
-    if (r->media != NULL || (raw && r->data == NULL)) {
-        open_key(o, r->media != NULL ? r->media : "text/plain", '{');
-        put_raw(o, "schema",
-                r->media != NULL && strcmp(r->media, "application/json") == 0 ? "{\"type\":\"object\"}"
-                                                                              : "{\"type\":\"string\"}");
+    for (struct str rest = str_z(r->media != NULL         ? r->media
+                                 : raw && r->data == NULL ? "text/plain"
+                                                          : ""),
+                    media;
+         (media = str_cut(&rest, ' ')).n > 0;) {
+        json_key(o, media);
+        json_open(o, '{');
+        put_raw(o, "schema", str_eqz(media, "application/json") ? "{\"type\":\"object\"}" : "{\"type\":\"string\"}");
         json_close(o, '}');
     }
     json_close(o, '}');

@@ -54,7 +54,7 @@ struct route {
     const struct field *headers; /* of its own, for the documents: the handler reads and checks them */
     const char *action;          /* audit action, "environment.created"; NULL: <kind>.<verb> */
     enum code codes[8];          /* beyond what follows from the rows; ends with OK */
-    const char *media; /* type of answers outside the envelope: instead of it (ROUTE_ENVELOPE_NONE) or beside it */
+    const char *media; /* type of answers outside the envelope: instead of it (ROUTE_ENVELOPE_NONE) or beside it; several with spaces between */
 };
 
 struct change;   /* server/crud.h */

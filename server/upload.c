@@ -102,7 +102,7 @@ static void usage_read(void *arg, enum code c, const struct redis_value *v)
 }
 
 enum flow upload_start(struct request *r, struct str digest, bool keep, bool replace,
-                       enum flow (*whole)(struct upload *u), const void *arg)
+                       enum flow (*whole)(struct upload *u), void *arg)
 {
     struct upload *u = arena_new(&r->arena, struct upload);
 

@@ -22,14 +22,14 @@ struct upload {
     struct str wanted;       /* the digest */
     enum flow (*whole)(struct upload *u);
     enum flow (*ready)(struct upload *u); /* of upload_books */
-    const void *arg;
+    void *arg;
 };
 
 /* Takes the body: `whole` is called once it is there, with the wished digest, or else the request has been answered
  * (RES_BODY_TOO_LARGE, RES_REQUEST_TIMEOUT, REL_DIGEST_MISMATCH, RES_QUOTA_EXCEEDED, SYS_*). With a digest whose bytes are
  * known here `keep` false only compares. The upload lives in the request's arena and is r->kept from here on. */
 enum flow upload_start(struct request *r, struct str digest, bool keep, bool replace,
-                       enum flow (*whole)(struct upload *u), const void *arg);
+                       enum flow (*whole)(struct upload *u), void *arg);
 /* Reads u->books for u->made, then calls `ready`. */
 enum flow upload_books(struct upload *u, enum flow (*ready)(struct upload *u));
 /* The commit that refers to the content was made. */

@@ -24,6 +24,7 @@ void retention_write(struct drain *d, struct commit *c)
         }
     commit_remove(c, key_channel(&d->arena, d->place.space, channel));
     commit_remove(c, key_channel_seq(&d->arena, d->place.space, channel));
+    commit_remove(c, key_artifacts(&d->arena, d->place.space, kind, d->place.id)); /* the bytes: blob_settle */
     commit_remove(c, key_inbox(&d->arena, d->place.space, d->place.id));
     commit_remove(c, key_seen(&d->arena, d->place.space, d->place.id));
     commit_expire(c, key_lease(&d->arena, d->place.space, d->place.id), 60000); /* it is still ours */

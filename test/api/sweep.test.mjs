@@ -63,6 +63,14 @@ const THEN = {
   '/components/{id}/versions': (at) => api.want(201, 'PUT', `${at}/artifact`, undefined, {
     raw: BYTES, headers: { 'content-type': 'application/octet-stream' },
   }),
+  '/workflow-runs': async (at) => { // a file that its step left behind
+    const id = at.split('/').at(-1);
+    const [key] = await s.redis.keys(`*:d:*:${id}`);
+    await s.redis.command('HSET', key.replace(':d:', ':ra:'), `${NAMES.nodeId}/${NAMES.artifactId}`, JSON.stringify({
+      attempt: 1, contentHash: `sha256:${'0'.repeat(64)}`, contentType: 'application/yaml', createdAt: '2026-01-01T00:00:00.000Z',
+      id: '0190a5b0-0000-7000-8000-0000000000ab', name: NAMES.artifactId, size: 1, type: 'file',
+    }));
+  },
 };
 /** Those that are not made by a POST to their collection. */
 const MAKE = {
@@ -85,7 +93,7 @@ const MAKE = {
   '/version-stickers': async () => (await api.get('/version-stickers', { query: { targetId: (await make('/targets')).id } })).data[0],
 };
 /** Parameters that are no ids. */
-const NAMES = { nodeId: 'first', type: 'wait', taskId: '1-deploy' };
+const NAMES = { nodeId: 'first', type: 'wait', taskId: '1-deploy', artifactId: 'compose.lock.yml' };
 /** Parameters whose things are made elsewhere than where they stand. */
 const COLLECTIONS = { otherId: '/releases' };
 

@@ -78,22 +78,24 @@ static enum flow keep(struct upload *u)
     return crud_action(u->r, gather, prepare, "version.uploaded", committed);
 }
 
-/* The same bytes again: nothing to do. */
-static enum flow compared(struct upload *u)
-{
-    return put_artifact(u->r, 200, u->arg);
-}
-
 struct known { /* a version that has its artifact: are the bytes still there? */
     struct request *r;
     const struct json *version;
     struct str digest;
 };
 
+/* The same bytes again: nothing to do. */
+static enum flow compared(struct upload *u)
+{
+    const struct known *k = u->arg;
+
+    return put_artifact(u->r, 200, k->version);
+}
+
 static enum flow take_again(struct known *k, bool lost)
 {
     return lost ? upload_start(k->r, k->digest, true, true, keep, NULL)
-                : upload_start(k->r, k->digest, false, false, compared, k->version);
+                : upload_start(k->r, k->digest, false, false, compared, k);
 }
 
 static void looked(void *arg, enum code c, struct str bytes)

@@ -52,16 +52,6 @@ static const struct field fields[] = {
     {"blockedBy",   FIELD_LIST,   FIELD_READONLY | FIELD_REQUIRED, .item = FIELD_OBJECT, .fields = blocker_fields, .doc = "What stands between it and its going on."},
     {"attempts",    FIELD_LIST,   FIELD_READONLY | FIELD_REQUIRED, .item = FIELD_OBJECT, .fields = attempt_fields, .doc = "The last 50."},
     {0}};
-
-static const struct field artifact_fields[] = {
-    {"id",          FIELD_UUID,   FIELD_REQUIRED},
-    {"name",        FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED | FIELD_SEARCH | FIELD_SORT, .max = 255},
-    {"type",        FIELD_STRING, FIELD_REQUIRED, .max = 63},
-    {"contentType", FIELD_STRING, FIELD_REQUIRED, .max = 255},
-    {"size",        FIELD_INT,    FIELD_REQUIRED},
-    {"contentHash", FIELD_STRING, FIELD_REQUIRED, .max = 128},
-    {"createdAt",   FIELD_TIME,   FIELD_REQUIRED},
-    {0}};
 // clang-format on
 
 /* --- reading the run --- */
@@ -141,14 +131,6 @@ static enum flow put_step(struct request *r, const struct run *run)
     return b.failed ? reply_error(r, SYS_OVERLOADED) : reply_data(r, 200, buf_view(&b));
 }
 
-/* Steps make no artifacts yet; the list is that of a step that made none. */
-static enum flow put_artifacts(struct request *r, const struct run *run)
-{
-    if (template_find(run->template, r->params[1]) < 0)
-        return reply_error(r, RES_NOT_FOUND);
-    return shelf_reply(r, &workflow_artifact_resource, NULL, 0);
-}
-
 static enum flow list(struct request *r)
 {
     return with_run(r, put_steps);
@@ -156,10 +138,6 @@ static enum flow list(struct request *r)
 static enum flow get(struct request *r)
 {
     return with_run(r, put_step);
-}
-static enum flow artifacts(struct request *r)
-{
-    return with_run(r, put_artifacts);
 }
 static enum flow put_logs(struct request *r, const struct run *run)
 {
@@ -178,11 +156,6 @@ static const struct route routes[] = {
      "Read what a step printed: lines as JSON, or raw with `Accept: text/plain`. `seq` is the stream's `logSeq`.",
      .query = workflow_step_log_query, .data = workflow_step_log_fields, .codes = {RES_NOT_FOUND}, .media = "text/plain"},
     ROUTE_END};
-
-static const struct route artifact_routes[] = {
-    {GET, "/workflow-runs/{id}/steps/{nodeId}/artifacts", artifacts, "workflow:read", "listWorkflowStepArtifacts",
-     "List what a step left behind as files.", ROUTE_LIST, .codes = {RES_NOT_FOUND}},
-    ROUTE_END};
 // clang-format on
 
 const struct resource workflow_step_resource = {
@@ -194,15 +167,4 @@ const struct resource workflow_step_resource = {
     .fields = fields,
     .routes = routes,
     .sort = "position",
-};
-
-const struct resource workflow_artifact_resource = {
-    .kind = "workflow-artifact",
-    .below = RUN_KIND,
-    .plural = "artifacts",
-    .tag = "WORKFL",
-    .doc = "A file that a step left behind.",
-    .fields = artifact_fields,
-    .routes = artifact_routes,
-    .sort = "name",
 };
