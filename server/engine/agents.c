@@ -1,6 +1,7 @@
 #include "server/engine/agents.h"
 
 #include "lib/clock.h"
+#include "lib/id.h"
 #include "lib/log.h"
 #include "server/agent/protocol.h"
 #include "server/audit.h"
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TRIES = 5, OFFERS = 20 };
+enum { TRIES = 5, OFFERS = 20 /* runs told of one that may take something */ };
 
 const char *const agent_capabilities[] = {"script", "host", "docker", "compose", "ssh", "winrm", "ecs", "nomad", NULL};
 
@@ -96,23 +97,36 @@ struct offering {
     struct worker *worker;
     char tenant[40];
     unsigned partition;
+    struct str runs[OFFERS];
+    size_t told;
 };
 
+/* Told once each; the list has room for OFFERS. */
+static void offer_run(struct offering *o, struct str member)
+{
+    struct str run = str_cut(&member, ':');
+    const struct run_kind *kind = run_kind_of_node(member);
+    for (size_t i = 0; i < o->told; i++)
+        if (str_eq(o->runs[i], run))
+            return;
+    if (kind == NULL)
+        return;
+    o->runs[o->told++] = run;
+    drain_append(o->worker, kind, (struct space){o->partition, str_z(o->tenant)}, run, STR_NONE,
+                 &(struct run_event){.type = EVENT_OFFER}, NULL, NULL, NULL); /* refused: the run asks again itself */
+}
+
+/* Half of them those that have waited longest. They may wait for an agent that never comes, so the others are taken from
+ * anywhere. */
 static void offer(void *arg, enum code c, const struct redis_value *v)
 {
     struct offering *o = arg;
-    struct str last = STR_NONE;
-    for (size_t i = 0; c == OK && i < v->count; i++) {
-        struct str member = redis_text(redis_at(v, i));
-        struct str run = str_cut(&member, ':');
-        const struct run_kind *kind = run_kind_of_node(member);
-        if (str_eq(run, last) || kind == NULL)
-            continue;
-        last = run;
-        drain_append(o->worker, kind, (struct space){o->partition, str_z(o->tenant)}, run, STR_NONE,
-                     &(struct run_event){.type = EVENT_OFFER}, NULL, NULL,
-                     NULL); /* refused: the run asks again itself */
-    }
+    size_t n = c == OK ? v->count : 0, i = 0;
+    for (; i < n && o->told < OFFERS / 2; i++)
+        offer_run(o, redis_text(redis_at(v, i)));
+    size_t from = i < n ? i + random_below((uint32_t)(n - i)) : i;
+    for (size_t k = 0; i + k < n && o->told < OFFERS; k++)
+        offer_run(o, redis_text(redis_at(v, i + (from - i + k) % (n - i))));
     free(o);
 }
 
@@ -128,8 +142,7 @@ void agents_offer(struct worker *w, struct space space)
     o->partition = space.partition;
     memcpy(o->tenant, space.tenant.p, space.tenant.n);
     arena_init(&scratch, 0);
-    const struct store_command read = STORE_COMMAND(S("ZRANGE"), key_waiting(&scratch, space), S("0"), S("19"));
-    _Static_assert(OFFERS == 20, "as many as are read");
+    const struct store_command read = STORE_COMMAND(S("ZRANGE"), key_waiting(&scratch, space), S("0"), S("999"));
     if (store_read(w->store, &read, 1, &w->ops, offer, o) != OK)
         free(o);
     arena_fini(&scratch);

@@ -75,3 +75,24 @@ test('the instance that made a deployment dies: the other one brings it to its e
   assert.equal(all.filter((e) => e.type === 'batch_completed').length, 6);
   await first.start();
 });
+
+test('a job is kept for run-keep after its end, then nothing of it is left', async () => {
+  const brief = await start({ name: 'job-retention', env: { SLIPWAY_RUN_KEEP: '1s' } });
+  try {
+    const { api } = brief;
+    const zone = unique('zone');
+    const environment = await api.want(201, 'POST', '/environments', { name: unique('env'), config: { agentLabels: [`zone=${zone}`] } });
+    await api.want(201, 'POST', '/targets', { environmentId: environment.id, name: 'one', type: 'host', connection: { path: '/srv/one' } });
+    const agent = await new HostAgent(brief).serve({ zone }, () => ({ lines: ['a line'] }));
+    const promotion = await promote(api, await makeRelease(api), environment);
+    await deployed(promotion, api);
+    const [job] = agent.tasks.map((t) => t.id.split(':')[0]);
+    await eventually(async () => (await api.get(`/deployment-jobs/${job}`)).status === 404, 'the job to be removed');
+    assert.deepEqual((await brief.redis.keys(`*${job}*`)).filter((key) => !/:le:|:deploymentJobId=/.test(key)), []);
+    for (const key of ['dirty', 't', 'q'])
+      for (const set of await brief.redis.keys(`{p??}:${key}`))
+        assert.deepEqual((await brief.redis.command('ZRANGE', set, '0', '-1')).filter((member) => member.includes(job)), []);
+  } finally {
+    await brief.stop();
+  }
+});
