@@ -338,7 +338,7 @@ static void answered(void *arg, const struct fetch_answer *answer)
     if (!e->success) {
         e->error_type = answer->fault == FETCH_NONE ? S("http_status") : str_z(fetch_fault_name(answer->fault));
         e->message = answer->fault == FETCH_NONE ? arena_printf(&w->arena, "the answer's status is %d", answer->status)
-                                                 : arena_str(&w->arena, str_z(answer->message));
+                                                 : arena_str(&w->arena, masked(w, str_z(answer->message)));
         e->retriable = answer->fault != FETCH_URL && answer->fault != FETCH_REFUSED;
     }
     append_result(w);

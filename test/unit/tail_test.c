@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -137,6 +138,27 @@ static void a_filter_hides_events_but_not_their_numbers(void **state)
     buf_free(&out);
 }
 
+static void open_it(struct worker *w, struct str tenant, struct str event, struct buf *out)
+{
+    assert_null(w);
+    buf_printf(out, "%zu bytes for " STR_FMT, event.n, STR_ARG(tenant));
+}
+
+static void events_are_opened_on_their_way_out(void **state)
+{
+    (void)state;
+    struct encode how = {.encoding = ENCODE_JSON, .last = "workflow_completed", .open = open_it, .tenant = S("T")};
+    struct buf out = {0};
+    bool ended = false;
+    int64_t seq = 0;
+    assert_true(events_encode(S(E(1) "\n" LAST(2)), &how, &seq, &out, &ended));
+    char want[128];
+    snprintf(want, sizeof want, "%zu bytes for T\n%zu bytes for T\n", sizeof(E(1)) - 1, sizeof(LAST(2)) - 1);
+    assert_true(str_eqz(buf_view(&out), want));
+    assert_true(ended);
+    buf_free(&out);
+}
+
 static void each_encoding_has_its_form(void **state)
 {
     (void)state;
@@ -164,6 +186,7 @@ int main(void)
         cmocka_unit_test(encoding_stops_where_it_is_told_and_goes_on_from_there),
         cmocka_unit_test(a_slice_ends_with_the_piece_that_fills_it),
         cmocka_unit_test(a_filter_hides_events_but_not_their_numbers),
+        cmocka_unit_test(events_are_opened_on_their_way_out),
         cmocka_unit_test(each_encoding_has_its_form),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
