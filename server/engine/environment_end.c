@@ -130,7 +130,7 @@ static void promote_on(struct settle *s, const struct json *target)
     const struct promotion_names names = {STR_NONE, member(target, "id"), member(s->held.json, "releaseId")};
     struct promotion_names its = names;
     struct overlays *set = arena_new(a, struct overlays);
-    struct commit_index index;
+    struct commit_index index = {0};
     char id[ID_UUID];
 
     id_uuid(s->now_ms, id);

@@ -1,6 +1,7 @@
-#include "server/engine/environment_private.h"
+#include "server/engine/environment_settle.h"
 
 #include "server/engine/drain.h"
+#include "server/engine/environment_private.h"
 #include "server/worker.h"
 
 #include <stdio.h>

@@ -179,7 +179,7 @@ void promotion_write(struct commit *c, struct promotion_change *p, enum promotio
 {
     enum promotion_status from = promotion_status(p->old);
     const struct promotion_names names = promotion_names(p->old);
-    struct commit_index index;
+    struct commit_index index = {0};
     struct str json;
     const struct json *parsed;
 
