@@ -42,6 +42,24 @@ describe('registration tokens', () => {
     assert.equal(answer.status, 401);
   });
 
+  test('that are taken back register nobody; agents that came with them stay', async () => {
+    const [one, two] = [await api.want(201, 'POST', '/admin/agent-tokens', {}), await api.want(201, 'POST', '/admin/agent-tokens', {})];
+    const made = await register(s.server.client(), two.token);
+    assert.equal(made.status, 201, made.text);
+    for (const { id } of [one, two]) await api.want(204, 'DELETE', `/admin/agent-tokens/${id}`);
+    for (const { token } of [one, two]) {
+      const refused = await register(s.server.client(), token);
+      assert.deepEqual([refused.status, refused.code], [401, 'AUTH_TOKEN_INVALID']);
+    }
+    assert.equal((await api.get(`/agents/${made.data.agentId}`)).status, 200);
+    for (const id of [one.id, unknown, 'nonsense'])
+      assert.equal((await api.delete(`/admin/agent-tokens/${id}`)).status, 404);
+    const elsewhere = s.server.client(await s.makeKey('--tenant', 'elsewhere', '--role', 'admin'));
+    const three = await api.want(201, 'POST', '/admin/agent-tokens', {});
+    assert.equal((await elsewhere.delete(`/admin/agent-tokens/${three.id}`)).status, 404);
+    assert.equal((await register(s.server.client(), three.token)).status, 201);
+  });
+
   test('with an Idempotency-Key are made once', async () => {
     const headers = { 'idempotency-key': unique('key') };
     const [one, two] = [await api.post('/admin/agent-tokens', {}, { headers }), await api.post('/admin/agent-tokens', {}, { headers })];

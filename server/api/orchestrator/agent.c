@@ -197,6 +197,7 @@ static enum code register_prepare(struct request *r, struct change *c)
     const struct json *whole = whole_of(r, c);
     if (whole == NULL)
         return SYS_OVERLOADED;
+    commit_expect_exists(c->commit, AUTH_TOKEN_INVALID, "token", record);
     commit_expect_field(c->commit, AGT_TOKEN_USED, "token", record, S("used"), STR_NONE);
     commit_hset(c->commit, record, S("used"), c->id);
     add_roster(r, c, whole);

@@ -12,6 +12,8 @@
 
 #include <string.h>
 
+#define TOKEN_KIND "agent-token"
+
 static const char registration_prefix[] = "reg", refresh_prefix[] = "agt";
 enum { KEEP_EXPIRED_MS = 24 * 60 * 60 * 1000 }; /* a token that is over is known as such for a day */
 
@@ -265,11 +267,14 @@ static const struct field fields[] = {
     {0}};
 
 static enum flow token_create(struct request *r);
+static enum flow token_delete(struct request *r);
 
 static const struct route routes[] = {
     {POST, "/admin/agent-tokens", token_create, "agent:register-token", "createAgentToken",
      "Make a registration token: one agent can register with it, within a day.", ROUTE_NO_BODY | ROUTE_SECRET,
      .status = 201, .body = fields, .data = fields},
+    {DELETE, "/admin/agent-tokens/{id}", token_delete, "agent:register-token", "deleteAgentToken",
+     "Take a registration token back: nobody can register with it any more. Agents that have stay.", .status = 204},
     ROUTE_END};
 // clang-format on
 
@@ -323,6 +328,9 @@ static void add_registration(struct request *r, struct commit *c, const char *id
     commit_hset(c, key, S("name"), name.n > 0 ? name : S("registration token"));
     commit_hset(c, key, S("expires"), decimal(r, expires_ms));
     commit_expire(c, key, r->worker->settings->agent_registration_ttl + KEEP_EXPIRED_MS);
+    struct str by_id = key_document(&r->arena, space_of(r), TOKEN_KIND, str_z(id));
+    commit_hset(c, by_id, S("hash"), arena_str(&r->arena, str_z(hex)));
+    commit_expire(c, by_id, r->worker->settings->agent_registration_ttl + KEEP_EXPIRED_MS);
 }
 
 static enum flow token_create(struct request *r)
@@ -341,7 +349,7 @@ static enum flow token_create(struct request *r)
     add_registration(r, &n->commit, id, name, secret, expires_ms);
     explicit_bzero(secret, sizeof secret);
     const struct audit_entry entry = {.action = "agent-token.created",
-                                      .resource = "agent-token",
+                                      .resource = TOKEN_KIND,
                                       .resource_id = str_z(id),
                                       .after = token_json(r, id, name, NULL, expires_ms)};
     audit_add(&n->commit, r, &entry);
@@ -350,8 +358,65 @@ static enum flow token_create(struct request *r)
     return c == OK ? WAIT : reply_error(r, c);
 }
 
+/* --- taking one back --- */
+
+struct deletion {
+    struct request *r;
+    struct str id;
+    struct commit commit;
+};
+
+static void deleted(void *arg, const struct commit_result *result)
+{
+    struct deletion *n = arg;
+    if (result->code != OK)
+        reply_error(n->r, result->code);
+    else
+        reply_empty(n->r, 204);
+}
+
+static enum code delete_commit(struct deletion *n, struct str hash)
+{
+    struct request *r = n->r;
+    struct str by_id = key_document(&r->arena, space_of(r), TOKEN_KIND, n->id);
+    commit_begin(&n->commit, &r->arena, space_of(r), COMMIT_ESSENTIAL);
+    commit_expect_exists(&n->commit, RES_NOT_FOUND, "token", by_id);
+    commit_remove(&n->commit, by_id);
+    commit_remove(&n->commit, key_credential(&r->arena, r->caller.partition, hash));
+    const struct audit_entry entry = {.action = "agent-token.deleted", .resource = TOKEN_KIND, .resource_id = n->id};
+    audit_add(&n->commit, r, &entry);
+    return store_commit(r->worker->store, &n->commit, &r->ops, deleted, n);
+}
+
+static void hash_read(void *arg, enum code c, const struct redis_value *v)
+{
+    struct deletion *n = arg;
+    struct str hash = c == OK ? redis_text(v) : STR_NONE;
+    if (c == OK && hash.n == 0)
+        c = RES_NOT_FOUND;
+    if (c == OK)
+        c = delete_commit(n, arena_str(&n->r->arena, hash));
+    if (c != OK)
+        reply_error(n->r, c);
+}
+
+static enum flow token_delete(struct request *r)
+{
+    char id[ID_UUID];
+    struct deletion *n = arena_new(&r->arena, struct deletion);
+    if (!id_is_uuid(r->params[0], id))
+        return reply_error(r, RES_NOT_FOUND);
+    if (n == NULL)
+        return reply_error(r, SYS_OVERLOADED);
+    *n = (struct deletion){.r = r, .id = arena_str(&r->arena, str_z(id))};
+    const struct store_command read =
+        STORE_COMMAND(S("HGET"), key_document(&r->arena, space_of(r), TOKEN_KIND, n->id), S("hash"));
+    enum code c = store_read(r->worker->store, &read, 1, &r->ops, hash_read, n);
+    return c == OK ? WAIT : reply_error(r, c);
+}
+
 const struct resource agent_token_resource = {
-    .kind = "agent-token",
+    .kind = TOKEN_KIND,
     .plural = "agent-tokens",
     .tag = "ENVMGR",
     .doc = "One-time tokens with which agents register.",

@@ -1,6 +1,7 @@
 /* Tokens of agents. All are stored as the hash of the secret under the pepper (key_credential), like API keys:
  *
  *   reg_…  registration: kind "registration"; tenant, id, expires, and `used` (the agent's id) once it is
+ *          its document (of its id) has the hash alone, so that it can be taken back
  *   agt_…  refresh: kind "refresh"; tenant, id (of the agent), expires, and the hashes of its neighbours: `next`, given out
  *          against this one and not used yet, and `prev`, against which this one was given out
  *
