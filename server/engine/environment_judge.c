@@ -52,10 +52,10 @@ struct settle_outcome settle_outcome(struct arena *a, const struct json *run, co
     if (str_eqz(status, "cancelled"))
         return (struct settle_outcome){PROMOTION_FAILED, "WF_CANCELLED",
                                        S("its workflow run was cancelled while it was deploying")};
+    if (job != NULL && !str_eqz(member(job, "status"), "succeeded")) /* the job knows better why */
+        return failed(a, job, "DEPLOY_TARGET_FAILED", "its deployment failed");
     if (!str_eqz(status, "succeeded"))
         return failed(a, run, "WF_STEP_FAILED", "its workflow run failed");
-    if (job != NULL && !str_eqz(member(job, "status"), "succeeded"))
-        return failed(a, job, "DEPLOY_TARGET_FAILED", "its deployment failed");
     return (struct settle_outcome){PROMOTION_DEPLOYED, NULL, STR_NONE};
 }
 

@@ -252,7 +252,26 @@ describe('a promotion', () => {
     await api.want(200, 'PUT', `/components/${(await p.component()).id}`, { deploymentTemplate: theirs.name });
     assert.equal(await nameOf(await p.skip(await p.release(), bare)), theirs.name);
     await api.want(200, 'PUT', `/components/${(await p.component()).id}`, { deploymentTemplate: null });
-    assert.equal(await nameOf(await p.skip(await p.release(), bare)), 'default-deploy');
+    const made = await p.skip(await p.release(), bare);
+    assert.equal(await nameOf(made), 'default-deploy');
+    const { error } = await get(made);
+    assert.equal(error.code, 'WF_STEP_FAILED');
+    assert.match(error.message, /artifactUrl/, 'it deploys, and there is nothing to be fetched');
+  });
+
+  test('is the only way to deploy: a run by hand needs one that was let through, and deploys that', async () => {
+    const template = await makeTemplate(api, [{ id: 'deploy', type: 'deploy', config: {} }]);
+    const e = await p.environment('slow'), r = await p.release(), other = await p.release();
+    const run = (context) => api.post('/workflow-runs', { templateId: template.id, context });
+    const context = { environmentId: e.id, releaseId: r.id };
+    for (const x of [{}, context]) assert.deepEqual(refused(await run(x)), [422, 'PROM_REQUIRED']);
+    const one = await p.until(await p.skip(r, e), 'deploying');
+    context.promotionId = one.id;
+    assert.deepEqual(refused(await run({ ...context, releaseId: other.id })), [422, 'PROM_REQUIRED']);
+    assert.equal((await run(context)).status, 201);
+    await cancelRun(one);
+    await p.until(one, 'failed');
+    assert.deepEqual(refused(await run(context)), [422, 'PROM_REQUIRED']);
   });
 
   test('gives its workflow the inputs it was asked with, which it never shows', async () => {

@@ -167,7 +167,7 @@ static void the_outcome_is_that_of_run_and_job(void **state)
         {"failed", NULL, PROMOTION_FAILED, "WF_STEP_FAILED"},
         {"failed", "succeeded", PROMOTION_FAILED, "WF_STEP_FAILED"},
         {"failed", "rolled_back", PROMOTION_ROLLED_BACK, "DEPLOY_TARGET_FAILED"},
-        {"failed", "rollback_failed", PROMOTION_FAILED, "WF_STEP_FAILED"},
+        {"failed", "rollback_failed", PROMOTION_FAILED, "DEPLOY_TARGET_FAILED"},
         {"cancelled", NULL, PROMOTION_FAILED, "WF_CANCELLED"},
         {"cancelled", "cancelled", PROMOTION_FAILED, "WF_CANCELLED"},
         {"cancelled", "rolled_back", PROMOTION_ROLLED_BACK, "DEPLOY_TARGET_FAILED"},
