@@ -63,6 +63,8 @@
     X(DEPLOY_NO_TARGET, 422, "there is no target to deploy to")                                                             \
     X(DEPLOY_TOO_MANY_TARGETS, 422, "a job cannot have that many targets")                                                  \
     X(DEPLOY_ARTIFACT_MISSING, 422, "a version has neither a URL nor an uploaded artifact")                                 \
+    X(DEPLOY_ROLLBACK_NOT_POSSIBLE, 422, "this cannot be rolled back, or not in this way")                                   \
+    X(ENV_FREEZE_ACTIVE, 422, "a freeze window of the environment blocks rollbacks, too")                                   \
     X(DEPLOY_NO_PREVIOUS_RELEASE, 422, "nothing was deployed there before")                                                 \
     X(SYS_INTERNAL, 500, "an unexpected fault; the request id finds it in the log")                                         \
     X(SYS_NOT_IMPLEMENTED, 501, "the transfer coding is not implemented")                                                   \

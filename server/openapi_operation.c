@@ -417,15 +417,27 @@ static void put_success(struct json_out *o, const struct operation *op)
                              *const created[] = {"ETag", "Location", "Idempotency-Replayed", NULL},
                              *const replayed[] = {"Idempotency-Replayed", NULL},
                              *const both[] = {"ETag", "Idempotency-Replayed", NULL};
-    const char *const *headers = op->route->handle == crud_create ? created
-                                 : op->method == POST             ? (is_document(op) ? both : replayed)
-                                 : is_document(op) || bytes       ? etag
-                                                                  : NULL;
+    const char *const *headers = op->method == POST         ? (!is_document(op) ? replayed
+                                                               : n == 201       ? created
+                                                                                : both)
+                                 : is_document(op) || bytes ? etag
+                                                            : NULL;
     if (upload && n != 200)
         put_answer(o, op, 200, NULL); /* the same bytes were there already */
     put_answer(o, op, n, headers);
     if (op->method == GET && (is_document(op) || bytes))
         put_raw(o, "304", "{\"description\":\"If-None-Match names what is there.\"}");
+}
+
+static void put_other_success(struct json_out *o, const struct operation *op)
+{
+    struct route route = *op->route;
+    struct operation other = *op;
+
+    route.status = route.other_status;
+    route.data = route.other_data;
+    other.route = &route;
+    put_success(o, &other);
 }
 
 static void put_stream_success(struct json_out *o, const struct operation *op)
@@ -520,6 +532,8 @@ static void put_responses(struct json_out *o, const struct operation *op)
         put_stream_success(o, op);
     else
         put_success(o, op);
+    if (op->route->other_status != 0)
+        put_other_success(o, op);
     for (int status = 400; status < 600; status++)
         for (size_t c = 0; c < CODES; c++)
             if (codes.has[c] && code_status((enum code)c) == status) {

@@ -53,8 +53,11 @@ struct route {
     const struct field *data;    /* fields of `data`, when not the resource's */
     const struct field *headers; /* of its own, for the documents: the handler reads and checks them */
     const char *action;          /* audit action, "environment.created"; NULL: <kind>.<verb> */
-    enum code codes[8];          /* beyond what follows from the rows; ends with OK */
-    const char *media; /* type of answers outside the envelope: instead of it (ROUTE_ENVELOPE_NONE) or beside it; several with spaces between */
+    enum code codes[12];         /* beyond what follows from the rows; ends with OK */
+    const char *
+        media; /* type of answers outside the envelope: instead of it (ROUTE_ENVELOPE_NONE) or beside it; several with spaces between */
+    int other_status; /* another success, with other data: of a dry run. 0: none */
+    const struct field *other_data;
 };
 
 struct change;   /* server/crud.h */

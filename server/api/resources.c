@@ -19,6 +19,7 @@ const struct resource *const resources[] = {
     &deployment_artifact_resource,
     &deployment_job_stream_resource,
     &promotion_resource,
+    &rollback_resource,
     &workflow_template_resource,
     &step_type_resource,
     &workflow_run_resource,

@@ -44,7 +44,6 @@ struct settle {
     size_t n_pending, n_approved;
     struct freeze_set freezes;
     const struct json *run, *job; /* of `held` */
-    bool rollback_asked;
 
     /* Starting. */
     const struct promoted *starting;

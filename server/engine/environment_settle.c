@@ -2,6 +2,7 @@
 
 #include "server/engine/drain.h"
 #include "server/engine/environment_private.h"
+#include "server/engine/rollback_settle.h"
 #include "server/worker.h"
 
 #include <stdio.h>
@@ -56,7 +57,7 @@ static void begin(void *arg)
     struct settle *s = arg;
 
     arena_reset(&s->arena);
-    s->again = s->rollback_asked = false;
+    s->again = false;
     s->n_pending = s->n_approved = s->n_woken = s->n_followers = 0;
     s->held = (struct promoted){0};
     s->run = s->job = NULL;
@@ -421,6 +422,27 @@ static void load(struct settle *s)
         settle_drop(s);
 }
 
+/* A rollback that holds the environment ends by itself, when its job has. */
+static void asked_rollback(void *arg, enum code c, bool freed)
+{
+    struct settle *s = arg;
+
+    if (c != OK)
+        settle_drop(s);
+    else if (freed)
+        begin(s);
+    else
+        load(s);
+}
+
+static enum code ask_rollback(struct settle *s)
+{
+    struct str id = s->holder;
+
+    str_cut(&id, ':');
+    return rollback_settle(settle_worker(s), s->space, s->id, id, &s->ops, asked_rollback, s);
+}
+
 /* --- look --- */
 
 static size_t ids(struct settle *s, const struct redis_value *v, struct promoted *out, size_t most)
@@ -455,8 +477,10 @@ static void looked(void *arg, enum code c, const struct redis_value *v)
         s->held.id = str_slice(s->holder, sizeof(PROMOTION_KIND), s->holder.n);
     if (s->document == NULL)
         rest(s, 0);
-    else
+    else if (!str_starts(s->holder, S("rollback:")))
         load(s);
+    else if (ask_rollback(s) != OK)
+        settle_drop(s);
 }
 
 /* Whoever sets the timer from now on wants it to be looked at again: what we put it off to is a score of our own. */

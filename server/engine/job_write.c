@@ -134,12 +134,30 @@ void job_commit(struct commit *c, struct arena *a, const struct run *r, const st
         commit_timer(c, ENVIRONMENT_TIMER, json_str(json_path(plan, S("environment.id"))), now_ms);
 }
 
-/* Its promotion learns of it, and of its end; so does the rollback that it carries out. */
+/* Targets that a task of this job has just ended on; looking at others as well would do no harm. */
+static void settle_targets(struct worker *w, struct space space, const struct run *r)
+{
+    const struct job *job = job_of(r);
+
+    for (int k = 0; k < job->n_targets; k++)
+        for (int type = 0; type < JOB_TASK_TYPES; type++) {
+            const struct step *s = job_step(r, &job->targets[k], (enum job_task_type)type);
+
+            if (s != NULL && s->dirty && s->attempt > 0 && step_status_ended(s->status)) {
+                target_settle(w, space, job->targets[k].id);
+                break;
+            }
+        }
+}
+
+/* Its promotion learns of it, and of its end; so does the rollback that it carries out; its targets are what it made of
+ * them. */
 void job_committed(struct worker *w, struct space space, const struct run *r, const struct effects *fx, bool finished)
 {
     const struct json *plan = job_of(r)->plan;
     bool told = finished;
 
+    settle_targets(w, space, r);
     for (size_t i = 0; i < fx->n; i++)
         told = told || fx->list[i].type == EFFECT_STATUS;
     if (told && (json_get(plan, "promotionId") != NULL || json_get(plan, "rollbackId") != NULL))

@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { jobOf, makeEstate, makeRelease, promote, runOf } from '../lib/deployment.mjs';
+import { HostAgent, jobOf, makeEstate, makeRelease, promote, runOf } from '../lib/deployment.mjs';
 import { ROOT } from '../lib/process.mjs';
 import { broken, brokenParameter, minimal, required, resolve } from '../lib/schema.mjs';
 import { start } from '../lib/slipway.mjs';
@@ -51,6 +51,7 @@ const BODY = {
     return { name: serial(), components: [{ componentId: id, tag: body.tag }] };
   },
   '/releases/{id}/deprecate': () => ({ reason: 'superseded' }),
+  '/rollbacks': async () => ({ environmentId: (await make('/environments')).id, reason: 'a test' }),
   '/promotions': async () => { // into the first environment: nothing comes before that
     const { id } = (await api.get('/environments', { query: { pageSize: '1' } })).data[0] ?? await make('/environments');
     return { releaseId: (await make('/releases', true)).id, targetEnvironmentId: id, reason: 'it is time' };
@@ -85,6 +86,15 @@ const MAKE = {
     await deployedTo(s, one, { release: null, previous: null, deployedAt: at, sticker: { version: '1.0' }, contentHash: `sha256:${'0'.repeat(64)}` });
     await eventually(async () => (await api.get('/version-stickers', { query: { targetId: one.id } })).data.length === 1, 'the target to be settled');
     return one;
+  },
+  '/rollbacks': async () => { // back from the second release to the first
+    const { environment, labels } = await makeEstate(api, 1);
+    await new HostAgent(s).serve(labels);
+    for (const release of [await makeRelease(api), await makeRelease(api)]) {
+      const { id } = await promote(api, release, environment);
+      await eventually(async () => (await api.want(200, 'GET', `/promotions/${id}`)).status === 'deployed', 'the release to be deployed');
+    }
+    return api.want(201, 'POST', '/rollbacks', { environmentId: environment.id, reason: 'a test' });
   },
   '/deployment-jobs': async () => { // of a target that no agent serves: it waits
     const { environment } = await makeEstate(api, 1);

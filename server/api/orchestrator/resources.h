@@ -16,6 +16,7 @@ extern const struct resource environment_resource;
 extern const struct resource freeze_window_resource;
 extern const struct resource promotion_resource;
 extern const struct resource release_resource;
+extern const struct resource rollback_resource;
 extern const struct resource step_type_resource;
 extern const struct resource stream_ticket_resource;
 extern const struct resource target_resource;

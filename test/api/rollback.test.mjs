@@ -1,0 +1,324 @@
+// Rollbacks: what is taken back, what is refused, and who is told. Agents are played by the test.
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { HostAgent, jobOf, jobReaches, makeEstate, makeRelease, promote, runOf } from '../lib/deployment.mjs';
+import { start } from '../lib/slipway.mjs';
+import { spaceOf } from '../lib/target.mjs';
+import { eventually } from '../lib/wait.mjs';
+
+let s, api;
+before(async () => {
+  s = await start({ name: 'rollback', instances: 2 });
+  api = s.api;
+});
+after(() => s?.stop());
+
+const get = (at) => api.want(200, 'GET', at);
+const reaches = (at, ...states) => eventually(async () => {
+  const now = await get(at);
+  return [states.includes(now.status), now];
+}, `${at} to be ${states}`);
+const current = async (environment) => (await get(`/environments/${environment.id}?includeState=true`)).currentRelease;
+const begin = (body, client = api) => client.post('/rollbacks', { reason: 'it is broken', ...body });
+const ended = (rollback) => reaches(`/rollbacks/${rollback.id}`, 'succeeded', 'failed');
+
+/** An environment of `n` targets; `play` says what its agent does with a task. */
+async function estate(n = 1, play) {
+  const made = await makeEstate(api, n);
+  made.agent = await new HostAgent(s).serve(made.labels, play);
+  made.deploy = async (release, more) => {
+    const promotion = await promote(api, release, made.environment, more);
+    await reaches(`/promotions/${promotion.id}`, 'deployed', 'failed', 'rolled_back');
+    const now = await get(`/promotions/${promotion.id}`);
+    return { ...now, job: { id: now.deploymentJobId } };
+  };
+  return made;
+}
+
+/** Two releases, one after the other. */
+async function twice(n, play) {
+  const made = await estate(n, play);
+  const one = await makeRelease(api), two = await makeRelease(api, one);
+  return { ...made, one, two, first: await made.deploy(one), second: await made.deploy(two) };
+}
+
+async function settled(target, release) {
+  return eventually(async () => {
+    const now = await get(`/targets/${target.id}`);
+    return [(now.currentRelease?.id ?? null) === (release?.id ?? null), now];
+  }, `target ${target.name} to have ${release?.name}`);
+}
+
+describe('what is taken back', () => {
+  test('W7: a rollback goes back at once: no approval, no freeze, no pause is waited for', async () => {
+    const { environment, targets, one, two, second, agent } = await twice(2);
+    await api.want(200, 'PUT', `/environments/${environment.id}`, { requiredApprovals: 2 });
+    const [from, to] = [-60_000, 3600_000].map((ms) => new Date(Date.now() + ms).toISOString());
+    await api.want(201, 'POST', `/environments/${environment.id}/freeze-windows`, { start: from, end: to, reason: 'holidays' });
+    const { status, data: made } = await begin({ deploymentJobId: second.job.id });
+    assert.equal(status, 201);
+    assert.deepEqual([made.status, made.strategy, made.environmentId, made.releaseId, made.toReleaseId, made.deploymentJobId],
+      ['running', 'redeploy_previous', environment.id, two.id, one.id, second.job.id]);
+    assert.deepEqual(made.plan.steps.map((x) => [x.order, x.targetName, x.fromRelease.id, x.toRelease.id]), [[1, 'a', two.id, one.id], [2, 'b', two.id, one.id]]);
+    assert.deepEqual([made.plan.partial, made.plan.warnings], [false, []]);
+    const done = await ended(made);
+    assert.equal(done.status, 'succeeded', JSON.stringify(done.error));
+    assert.ok(done.finishedAt >= done.createdAt);
+    for (const target of targets) await settled(target, one);
+    assert.equal(agent.tasks.at(-1).payload.release.id, one.id);
+    assert.equal((await current(environment)).id, one.id);
+  });
+
+  test('W20: history tells a rollback from a deployment, with its reason', async () => {
+    const { environment, second, two, one } = await twice(1);
+    const { data: made } = await begin({ environmentId: environment.id, reason: 'checkout fails' });
+    await ended(made);
+    const old = await jobReaches(api, second.job, 'rolled_back');
+    assert.equal(old.rolledBackBy, made.id);
+    const job = await get(`/deployment-jobs/${made.newDeploymentJobId}`);
+    assert.deepEqual([job.rollbackOf, job.rollbackId, job.promotionId ?? null], [second.job.id, made.id, null]);
+    await reaches(`/promotions/${second.id}`, 'rolled_back');
+    assert.equal((await get(`/rollbacks/${made.id}`)).reason, 'checkout fails');
+    const { data: events } = await api.get('/audit-events', { query: { environmentId: environment.id, pageSize: '100', sort: 'sequence' } });
+    const actions = events.map((e) => e.action);
+    for (const action of ['deployment.rollback_started', 'deployment.rolled_back', 'promotion.rolled_back'])
+      assert.equal(actions.filter((a) => a === action).length, 1, `${action} in ${actions}`);
+    assert.equal(events.find((e) => e.action === 'deployment.rollback_started').after.reason, 'checkout fails');
+    for (const query of [{ environmentId: environment.id }, { releaseId: two.id }, { toReleaseId: one.id }, { status: 'succeeded', deploymentJobId: second.job.id }])
+      assert.deepEqual((await api.get('/rollbacks', { query })).data.map((r) => r.id), [made.id], JSON.stringify(query));
+    assert.deepEqual((await api.get('/rollbacks', { query: { environmentId: environment.id, status: 'failed' } })).data, []);
+  });
+
+  test('a rollback can be taken back as well, and the next promotion goes its way', async () => {
+    const { environment, targets, one, two, deploy } = await twice(1);
+    await ended((await begin({ environmentId: environment.id })).data);
+    await settled(targets[0], one);
+    const again = (await begin({ environmentId: environment.id })).data;
+    assert.equal(again.toReleaseId, two.id);
+    assert.equal((await ended(again)).status, 'succeeded');
+    await settled(targets[0], two);
+    const three = await makeRelease(api, one);
+    assert.equal((await deploy(three)).status, 'deployed');
+    await settled(targets[0], three);
+  });
+
+  test('what failed goes back where it was touched', async () => {
+    let bad;
+    const { environment, targets, one, deploy } = await (async () => {
+      const made = await estate(2, (task) => (bad && task.payload.release?.id === bad.id && task.payload.target.name === 'b'
+        ? { success: false, error: 'no room', errorType: 'unpack_failed', retriable: false, outputs: undefined } : {}));
+      const first = await makeRelease(api);
+      await made.deploy(first);
+      return { ...made, one: first };
+    })();
+    bad = await makeRelease(api, one);
+    const failed = await deploy(bad, { strategy: { type: 'all-at-once', config: { failureBehavior: 'continue' } } });
+    assert.equal(failed.status, 'failed');
+    await settled(targets[0], bad);
+    const { status, data: made, text } = await begin({ deploymentJobId: failed.job.id });
+    assert.equal(status, 201, text);
+    assert.deepEqual(made.plan.affectedTargets.map((t) => t.name), ['a']);
+    assert.match(made.plan.warnings.join(), /b is left out/);
+    assert.equal((await ended(made)).status, 'succeeded');
+    await settled(targets[0], one);
+    await jobReaches(api, failed.job, 'rolled_back');
+    await reaches(`/promotions/${failed.id}`, 'rolled_back');
+    assert.equal((await current(environment)).id, one.id);
+  });
+
+  test('a rollback that fails says so, frees the environment, and can be tried again', async () => {
+    let broken = false;
+    const { environment, targets, one, second } = await twice(1, () =>
+      (broken ? { success: false, error: 'the disk is full', errorType: 'target_unusable', retriable: false, outputs: undefined } : {}));
+    broken = true;
+    const { data: made } = await begin({ deploymentJobId: second.job.id });
+    const done = await ended(made);
+    assert.equal(done.status, 'failed');
+    assert.ok(done.error.code && done.error.message);
+    assert.equal((await jobReaches(api, second.job, 'rollback_failed')).rolledBackBy, made.id);
+    assert.equal((await get(`/promotions/${second.id}`)).status, 'deployed');
+    broken = false;
+    const again = await begin({ deploymentJobId: second.job.id });
+    assert.equal(again.status, 201, again.text);
+    assert.equal((await ended(again.data)).status, 'succeeded');
+    await jobReaches(api, second.job, 'rolled_back');
+    await settled(targets[0], one);
+    assert.equal((await current(environment)).id, one.id);
+  });
+
+  test('targets that are chosen: only they, and what is said of the whole stays', async () => {
+    const { environment, targets, one, two, second } = await twice(2);
+    const { data: made } = await begin({ deploymentJobId: second.job.id, targetIds: [targets[1].id] });
+    assert.deepEqual([made.plan.partial, made.plan.affectedTargets.map((t) => t.name)], [true, ['b']]);
+    assert.equal((await ended(made)).status, 'succeeded');
+    await settled(targets[1], one);
+    await settled(targets[0], two);
+    assert.equal((await get(`/deployment-jobs/${second.job.id}`)).status, 'succeeded');
+    assert.equal((await get(`/promotions/${second.id}`)).status, 'deployed');
+    assert.equal((await current(environment)).id, two.id);
+  });
+
+  test('to an earlier release: one that was there once, and no other', async () => {
+    const { environment, targets, one, two, deploy } = await twice(1);
+    const three = await makeRelease(api, one), never = await makeRelease(api, one);
+    await deploy(three);
+    await settled(targets[0], three);
+    const refused = await begin({ environmentId: environment.id, toReleaseId: never.id });
+    assert.deepEqual([refused.status, refused.code], [422, 'DEPLOY_ROLLBACK_NOT_POSSIBLE']);
+    const { status, data: made, text } = await begin({ environmentId: environment.id, toReleaseId: one.id });
+    assert.equal(status, 201, text);
+    assert.deepEqual([made.releaseId, made.toReleaseId], [three.id, one.id]);
+    assert.equal((await ended(made)).status, 'succeeded');
+    await settled(targets[0], one);
+    assert.deepEqual([(await current(environment)).id, two.id !== one.id], [one.id, true]);
+  });
+});
+
+describe('what is only said', () => {
+  for (const [what, body] of [['dryRun', { dryRun: true }], ['the strategy manual', { strategy: 'manual' }]])
+    test(`${what}: the plan, and nothing is done`, async () => {
+      const { environment, targets, two, one, second } = await twice(1);
+      const { status, data } = await begin({ deploymentJobId: second.job.id, ...body });
+      assert.equal(status, 200);
+      assert.deepEqual([data.plan.fromReleaseId, data.plan.toReleaseId, data.plan.steps.length], [two.id, one.id, 1]);
+      assert.deepEqual((await api.get('/rollbacks', { query: { environmentId: environment.id } })).data, []);
+      assert.equal((await get(`/deployment-jobs/${second.job.id}`)).status, 'succeeded');
+      await settled(targets[0], two);
+    });
+});
+
+describe('what is refused', () => {
+  test('a first deployment has nothing before it: 422', async () => {
+    const { environment, deploy } = await estate();
+    const first = await deploy(await makeRelease(api));
+    for (const body of [{ deploymentJobId: first.job.id }, { environmentId: environment.id }]) {
+      const answer = await begin(body);
+      assert.deepEqual([answer.status, answer.code], [422, 'DEPLOY_NO_PREVIOUS_RELEASE'], answer.text);
+    }
+    const { environment: empty } = await makeEstate(api, 1);
+    const answer = await begin({ environmentId: empty.id });
+    assert.deepEqual([answer.status, answer.code], [422, 'DEPLOY_NO_PREVIOUS_RELEASE']);
+  });
+
+  test('a release that is deprecated, unless it is allowed', async () => {
+    const { one, second } = await twice(1);
+    await api.want(200, 'POST', `/releases/${one.id}/deprecate`, { reason: 'a hole in it' });
+    const answer = await begin({ deploymentJobId: second.job.id });
+    assert.deepEqual([answer.status, answer.code], [422, 'REL_DEPRECATED']);
+    const allowed = await begin({ deploymentJobId: second.job.id, allowDeprecated: true });
+    assert.equal(allowed.status, 201, allowed.text);
+    assert.equal((await ended(allowed.data)).status, 'succeeded');
+  });
+
+  test('during a freeze that blocks rollbacks, too', async () => {
+    const { environment, second } = await twice(1);
+    const [from, to] = [-60_000, 3600_000].map((ms) => new Date(Date.now() + ms).toISOString());
+    const window = await api.want(201, 'POST', `/environments/${environment.id}/freeze-windows`, { start: from, end: to, reason: 'audit', blockRollbacks: true });
+    const answer = await begin({ deploymentJobId: second.job.id });
+    assert.deepEqual([answer.status, answer.code, answer.error.details.windowIds], [422, 'ENV_FREEZE_ACTIVE', [window.id]]);
+    await api.want(204, 'DELETE', `/environments/${environment.id}/freeze-windows/${window.id}`);
+    assert.equal((await begin({ deploymentJobId: second.job.id })).status, 201);
+  });
+
+  test('what cannot be done honestly: snapshots, single components, unknown names, both or neither', async () => {
+    const { environment, second } = await twice(1);
+    for (const [body, status, code] of [
+      [{ deploymentJobId: second.job.id, strategy: 'restore_snapshot' }, 422, 'DEPLOY_ROLLBACK_NOT_POSSIBLE'],
+      [{ deploymentJobId: second.job.id, componentNames: ['api'] }, 422, 'DEPLOY_ROLLBACK_NOT_POSSIBLE'],
+      [{ deploymentJobId: crypto.randomUUID() }, 422, 'RES_REFERENCE_UNKNOWN'],
+      [{ environmentId: crypto.randomUUID() }, 422, 'RES_REFERENCE_UNKNOWN'],
+      [{ deploymentJobId: second.job.id, targetIds: [crypto.randomUUID()] }, 422, 'RES_REFERENCE_UNKNOWN'],
+      [{ deploymentJobId: second.job.id, environmentId: environment.id }, 400, 'VAL_FAILED'],
+      [{}, 400, 'VAL_FAILED'],
+      [{ deploymentJobId: second.job.id, reason: '' }, 400, 'VAL_FAILED'],
+    ]) {
+      const answer = await begin(body);
+      assert.deepEqual([answer.status, answer.code], [status, code], `${JSON.stringify(body)} ${answer.text}`);
+    }
+    assert.deepEqual((await api.get('/rollbacks', { query: { environmentId: environment.id } })).data, []);
+  });
+
+  test('of an older job, what another has done since', async () => {
+    const { first, second } = await twice(1);
+    const answer = await begin({ deploymentJobId: first.job.id });
+    assert.equal(answer.status, 422, answer.text);
+    assert.ok(['DEPLOY_NO_TARGET', 'DEPLOY_NO_PREVIOUS_RELEASE'].includes(answer.code));
+    assert.equal((await begin({ deploymentJobId: second.job.id, dryRun: true })).status, 200);
+  });
+
+  test('while a promotion or another rollback has the environment: 409', async () => {
+    let hold;
+    const { environment, one, second, deploy } = await twice(1, () => hold?.promise);
+    const held = {};
+    held.promise = new Promise((go) => (held.go = go));
+    hold = held;
+    const both = await Promise.all([1, 2, 3].map((i) => begin({ deploymentJobId: second.job.id }, s.servers[i % 2].client(s.key))));
+    assert.deepEqual(both.map((a) => a.status).sort(), [201, 409, 409], both.map((a) => a.text).join('\n'));
+    const made = both.find((a) => a.status === 201).data;
+    const loser = await begin({ environmentId: environment.id });
+    assert.deepEqual([loser.status, loser.code, loser.error.details.currentState, loser.error.details.rollbackId], [409, 'RES_INVALID_STATE', 'rolling_back', made.id]);
+    const waiting = await promote(api, await makeRelease(api, one), environment);
+    await eventually(async () => (await get(`/promotions/${waiting.id}`)).blockers.some((b) => b.rollbackId === made.id), 'the promotion to wait for the rollback');
+    hold = undefined;
+    held.go({});
+    assert.equal((await ended(made)).status, 'succeeded');
+    await reaches(`/promotions/${waiting.id}`, 'deployed');
+
+    const next = {};
+    next.promise = new Promise((go) => (next.go = go));
+    hold = next;
+    const deploying = await promote(api, await makeRelease(api, one), environment);
+    await jobReaches(api, await jobOf(api, await runOf(api, deploying)), 'running');
+    const busy = await begin({ environmentId: environment.id });
+    assert.deepEqual([busy.status, busy.code, busy.error.details.currentState, busy.error.details.promotionId], [409, 'RES_INVALID_STATE', 'deploying', deploying.id]);
+    hold = undefined;
+    next.go({});
+    await reaches(`/promotions/${deploying.id}`, 'deployed');
+    assert.equal((await deploy(await makeRelease(api, one))).status, 'deployed');
+  });
+});
+
+test('a job in each state: what a rollback of it meets', async () => {
+  const { environment, targets, second } = await twice(1);
+  const { partition, tenant } = await spaceOf(s, targets[0]);
+  const key = `${partition}:d:${tenant}:job:${second.job.id}`, stored = JSON.parse(await s.redis.command('HGET', key, 'j'));
+  for (const [status, code] of Object.entries({
+    pending: 409, running: 409, paused: 409, cancelling: 409, rolling_back: 409, rolled_back: 409,
+    succeeded: 200, failed: 200, cancelled: 200, rollback_failed: 200,
+  })) {
+    await s.redis.command('HSET', key, 'j', JSON.stringify({ ...stored, status }));
+    const answer = await begin({ deploymentJobId: second.job.id, dryRun: true });
+    assert.equal(answer.status, code, `${status}: ${answer.text}`);
+    if (code === 409) assert.deepEqual([answer.code, answer.error.details], ['RES_INVALID_STATE', { currentState: status, allowedActions: [] }]);
+  }
+  await s.redis.command('HSET', key, 'j', JSON.stringify(stored));
+  await api.want(200, 'GET', `/environments/${environment.id}`);
+});
+
+test('the same request with the same key begins one rollback', async () => {
+  const { environment, second } = await twice(1);
+  const headers = { 'idempotency-key': 'rollback-once' };
+  const body = { deploymentJobId: second.job.id, reason: 'once' };
+  const one = await api.post('/rollbacks', body, { headers });
+  assert.equal(one.status, 201, one.text);
+  const two = await api.post('/rollbacks', body, { headers });
+  assert.deepEqual([two.status, two.data.id, two.headers['idempotency-replayed']], [201, one.data.id, 'true']);
+  await ended(one.data);
+  assert.equal((await api.get('/rollbacks', { query: { environmentId: environment.id } })).data.length, 1);
+});
+
+test('who may: deployment:rollback, in that environment; another tenant finds nothing', async () => {
+  const { environment, second } = await twice(1);
+  const reader = api.as(await s.makeKey('--permissions', 'deployment:read'));
+  assert.equal((await begin({ deploymentJobId: second.job.id }, reader)).code, 'PERM_DENIED');
+  const elsewhere = api.as(await s.makeKey('--permissions', 'deployment:rollback@somewhere-else'));
+  for (const body of [{ deploymentJobId: second.job.id }, { environmentId: environment.id }])
+    assert.deepEqual([(await begin(body, elsewhere)).status], [403]);
+  const here = api.as(await s.makeKey('--permissions', `deployment:rollback@${environment.name}`));
+  const { status, data: made, text } = await begin({ deploymentJobId: second.job.id }, here);
+  assert.equal(status, 201, text);
+  const other = api.as(await s.makeKey('--tenant', 'another', '--role', 'admin'));
+  assert.equal((await other.get(`/rollbacks/${made.id}`)).status, 404);
+  assert.equal((await begin({ deploymentJobId: second.job.id }, other)).code, 'RES_REFERENCE_UNKNOWN');
+  assert.deepEqual((await other.get('/rollbacks')).data, []);
+});
