@@ -294,7 +294,7 @@ static enum flow get_asyncapi(struct request *r)
 
 static const struct route routes[] = {
     {GET, "/asyncapi.json", get_asyncapi, .id = "getAsyncApi", .doc = "The streams: AsyncAPI 3.1.",
-     .flags = ROUTE_PUBLIC | ROUTE_ENVELOPE_NONE},
+     .flags = ROUTE_PUBLIC | ROUTE_ENVELOPE_NONE, .media = "application/json"},
     ROUTE_END,
 };
 

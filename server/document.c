@@ -80,6 +80,35 @@ static bool stored(const struct field *row)
     return (row->flags & (FIELD_LIVE | FIELD_SECRET | FIELD_WRITEONLY)) == 0 && row->alias == NULL;
 }
 
+static bool has_secrets(const struct field *rows)
+{
+    for (const struct field *row = rows; row != NULL && row->name != NULL; row++)
+        if ((row->flags & FIELD_SECRET) != 0 || (row->type == FIELD_OBJECT && has_secrets(row->fields)))
+            return true;
+    return false;
+}
+
+/* An object's value without its secrets. */
+static void put_stored(struct json_out *o, const struct field *row, const struct json *v)
+{
+    if (row->type != FIELD_OBJECT || !json_is(v, JSON_OBJECT) || !has_secrets(row->fields)) {
+        json_put(o, v);
+        return;
+    }
+    const int *order = field_order(row->fields);
+    json_open(o, '{');
+    for (; order != NULL && *order >= 0; order++) {
+        const struct field *inner = &row->fields[*order];
+        const struct json *member = json_get(v, inner->name);
+        if (member == NULL || !stored(inner))
+            continue;
+        json_key(o, str_z(inner->name));
+        put_stored(o, inner, member);
+    }
+    json_close(o, '}');
+    o->b->failed = o->b->failed || order == NULL;
+}
+
 static void render_member(struct json_out *o, const struct field *row, const struct json *whole, const struct json *old,
                           const struct overlay *over)
 {
@@ -92,7 +121,7 @@ static void render_member(struct json_out *o, const struct field *row, const str
     if (over != NULL)
         json_put_raw(o, over->value);
     else
-        json_put(o, v);
+        put_stored(o, row, v);
 }
 
 struct str document_render(struct arena *a, const struct field *rows, const struct json *whole, const struct json *old,
@@ -241,11 +270,20 @@ struct json *document_unseal(struct arena *a, const struct keyring *k, struct sp
     return NULL;
 }
 
+/* What a patch says of secrets, those of objects in them as well: a tree of the same form with nothing else in it. */
 static struct json *secrets_of(struct arena *a, const struct field *rows, const struct json *from)
 {
     struct json *out = json_new(a, JSON_OBJECT);
     for (const struct field *row = rows; row->name != NULL; row++) {
-        struct json *v = (row->flags & FIELD_SECRET) != 0 ? json_get(from, row->name) : NULL;
+        bool nested = row->type == FIELD_OBJECT && has_secrets(row->fields);
+        struct json *v = (row->flags & FIELD_SECRET) != 0 || nested ? json_get(from, row->name) : NULL;
+        if (nested && json_is(v, JSON_OBJECT)) {
+            v = secrets_of(a, row->fields, v);
+            if (v == NULL)
+                return NULL;
+            if (json_count(v) == 0)
+                continue;
+        }
         if (v != NULL && !json_set(a, out, str_z(row->name), v))
             return NULL;
     }

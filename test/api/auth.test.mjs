@@ -64,19 +64,19 @@ test('the scheme is case-insensitive', async () => {
 test('inside the dialect 401 comes before 404 and 405; a known caller is told which', async () => {
   const anonymous = s.server.client();
   for (const [method, path] of [['GET', '/nothing'], ['DELETE', '/environments'], ['OPTIONS', '/environments'], ['GET', '/environments/x/y/z']])
-    refused(await anonymous.request(method, path, undefined, { judge: false }), 401, 'AUTH_TOKEN_MISSING', `${method} ${path}`);
-  refused(await s.api.request('GET', '/nothing', undefined, { judge: false }), 404, 'RES_ROUTE_NOT_FOUND', 'unknown path');
-  const wrong = await s.api.request('DELETE', '/environments', undefined, { judge: false });
+    refused(await anonymous.request(method, path), 401, 'AUTH_TOKEN_MISSING', `${method} ${path}`);
+  refused(await s.api.request('GET', '/nothing'), 404, 'RES_ROUTE_NOT_FOUND', 'unknown path');
+  const wrong = await s.api.request('DELETE', '/environments');
   refused(wrong, 405, 'RES_METHOD_NOT_ALLOWED', 'wrong method');
   assert.deepEqual(wrong.headers.allow.split(', ').sort(), ['GET', 'HEAD', 'OPTIONS', 'POST']);
-  const options = await s.api.request('OPTIONS', '/environments', undefined, { judge: false });
+  const options = await s.api.request('OPTIONS', '/environments');
   assert.equal(options.status, 204);
   assert.equal(options.headers.allow, wrong.headers.allow);
-  const head = await s.api.request('HEAD', '/environments', undefined, { judge: false });
+  const head = await s.api.request('HEAD', '/environments');
   assert.equal(head.status, 200);
   assert.equal(head.text, '');
   assert.ok(Number(head.headers['content-length']) > 0);
-  refused(await anonymous.request('GET', '/nothing', undefined, { absolute: true, judge: false }), 404, 'RES_ROUTE_NOT_FOUND', 'outside');
+  refused(await anonymous.request('GET', '/nothing', undefined, { absolute: true }), 404, 'RES_ROUTE_NOT_FOUND', 'outside');
 });
 
 test('a good access token lets in, with the rights of its roles and permissions', async () => {

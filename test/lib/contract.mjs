@@ -122,3 +122,45 @@ export function checkEnvelope(method, url, status, headers, body) {
   }
   if (wrong.length) throw new Broken(`${method} ${url} ${status} breaks the envelope: ${wrong.join('; ')}`, [], body);
 }
+
+/**
+ * Judges an answer of the service, however it was come by: {status, headers, type, body, text}. Throws when it breaks the
+ * envelope or what /openapi.json declares for the operation; where there is none, the envelope is what it is judged by.
+ */
+export async function judgeAnswer(server, method, url, { status, headers, text, type = mediaType(headers), body = parsed(type, text) }) {
+  const pathname = url.split('?')[0];
+  if (pathname.startsWith('/_test/')) return;
+  if (!headers['x-request-id']) throw new Broken(`${method} ${url} ${status} has no X-Request-ID`, [], text);
+  if (method === 'HEAD') {
+    if (text) throw new Broken(`HEAD ${url} has a body`, [], text);
+    return;
+  }
+  if (type === 'application/json' && pathname.startsWith('/api/')) checkEnvelope(method, url, status, headers, body);
+  const openapi = await server.openapi?.();
+  openapi?.check(method, url, status, type, type === 'application/json' ? body : type ? text : undefined);
+}
+
+export const mediaType = (headers) => (headers['content-type'] ?? '').split(';')[0].trim();
+
+function parsed(type, text) {
+  return type === 'application/json' && text ? JSON.parse(text) : undefined;
+}
+
+/** The request lines in what a client has sent, one after the other, as far as they can be told: {method, url}. */
+export class Asked {
+  text = '';
+  at = 0;
+
+  add(part) {
+    this.text += (typeof part === 'string' ? part : part.subarray(0, 65536).toString('latin1')).slice(0, 65536);
+  }
+
+  next() {
+    const line = /([A-Z]{3,7}) (\/[\x21-\x7e]*) HTTP\/1\.1\r\n/g;
+    line.lastIndex = this.at;
+    const found = line.exec(this.text);
+    if (!found) return undefined;
+    this.at = line.lastIndex;
+    return { method: found[1], url: found[2] };
+  }
+}

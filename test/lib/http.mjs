@@ -2,7 +2,7 @@
 // rules and by the served OpenAPI document. A broken contract fails the test that met it.
 import http from 'node:http';
 import net from 'node:net';
-import { checkEnvelope } from './contract.mjs';
+import { Asked, judgeAnswer } from './contract.mjs';
 import { PATIENCE, logTails, within } from './wait.mjs';
 
 export class Client {
@@ -38,11 +38,12 @@ export class Client {
   }
 
   /**
-   * options: headers, raw (body as it is), judge:false (malformed on purpose or not ours), query (object).
+   * options: headers, raw (body as it is), query (object), unjudged: a reason not to judge the answer (there is one: a
+   * server that is only just starting has no documents yet).
    * Answers {status, headers, text, body, data, error, code}.
    */
   async request(method, path, body, options = {}) {
-    const { headers = {}, raw, judge = true, query } = options;
+    const { headers = {}, raw, unjudged, query } = options;
     const search = query ? `?${new URLSearchParams(query)}` : '';
     const url = (path.startsWith('/api/') || path.startsWith('//') || options.absolute ? path.replace(/^\/\//, '/') : this.base + path) + search;
     const payload = raw !== undefined ? raw : body === undefined ? undefined : JSON.stringify(body);
@@ -54,7 +55,7 @@ export class Client {
 
     const answer = await within(this.exchange(method, url, sent, payload), `${method} ${url} to be answered`);
     this.server.exchanges?.push({ method, url, sent, payload, ...answer });
-    if (judge) await this.judge(method, url, answer);
+    if (!unjudged) await this.judge(method, url, answer);
     return answer;
   }
 
@@ -89,12 +90,26 @@ export class Client {
     });
   }
 
-  async judge(method, url, { status, headers, type, body, text }) {
-    if (!headers['x-request-id']) throw new Error(`${method} ${url} ${status} has no X-Request-ID`);
-    if (method === 'HEAD') return;
-    if (type === 'application/json' && url.startsWith('/api/')) checkEnvelope(method, url, status, headers, body);
-    const openapi = await this.server.openapi?.();
-    openapi?.check(method, url, status, type, type === 'application/json' ? body : type ? text : undefined);
+  judge(method, url, answer) {
+    return judgeAnswer(this.server, method, url, answer);
+  }
+}
+
+/** Judges the whole answers at the beginning of what came back. */
+async function judgeAll(server, asked, text) {
+  for (let at = 0; ;) {
+    const end = text.indexOf('\r\n\r\n', at);
+    const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(text.slice(at))?.[1]);
+    if (end < 0 || !status) return;
+    const headers = Object.fromEntries(text.slice(at, end).split('\r\n').slice(1).map((l) => [l.slice(0, l.indexOf(':')).toLowerCase(), l.slice(l.indexOf(':') + 1).trim()]));
+    at = end + 4;
+    if (status === 101) return;
+    if (status < 200) continue;
+    const request = asked.next();
+    const length = request?.method === 'HEAD' || status === 204 || status === 304 ? 0 : Number(headers['content-length'] ?? NaN);
+    if (!request || !(at + length <= text.length)) return;
+    await judgeAnswer(server, request.method, request.url, { status, headers, text: Buffer.from(text.slice(at, at + length), 'latin1').toString('utf8') });
+    at += length;
   }
 }
 
@@ -102,7 +117,9 @@ export class Client {
  * Writes bytes to the port as they are and reads until the peer closes or `until(text)` is true.
  * Answers {text, closed}. For what no HTTP client would send.
  */
-export async function raw({ host, port }, bytes, { until, patience } = {}) {
+export async function raw(server, bytes, { until, patience } = {}) {
+  const { host, port } = server;
+  const asked = new Asked();
   const socket = net.connect({ host, port, allowHalfOpen: true });
   let text = '';
   const done = new Promise((resolve, reject) => {
@@ -115,9 +132,14 @@ export async function raw({ host, port }, bytes, { until, patience } = {}) {
     socket.on('close', () => resolve({ text, closed: true }));
     socket.on('error', (error) => (error.code === 'ECONNRESET' || error.code === 'EPIPE' ? resolve({ text, closed: true }) : reject(error)));
   });
-  for (const part of Array.isArray(bytes) ? bytes : [bytes]) socket.write(part, 'latin1');
+  for (const part of Array.isArray(bytes) ? bytes : [bytes]) {
+    asked.add(part);
+    socket.write(part, 'latin1');
+  }
   try {
-    return await within(done, `the peer to answer or close; so far: ${JSON.stringify(text.slice(-500))}`, patience);
+    const answer = await within(done, `the peer to answer or close; so far: ${JSON.stringify(text.slice(-500))}`, patience);
+    await judgeAll(server, asked, answer.text);
+    return answer;
   } finally {
     socket.destroy();
   }

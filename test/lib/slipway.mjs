@@ -46,7 +46,7 @@ export class Server {
       return /:\d+$/.test(text.trim()) && text.trim();
     }, `the server to write ${listen}`);
     this.port = Number(address.slice(address.lastIndexOf(':') + 1));
-    await eventually(async () => (await this.client().request('GET', '/readyz', undefined, { absolute: true, judge: false })).status === 200,
+    await eventually(async () => (await this.client().request('GET', '/readyz', undefined, { absolute: true, unjudged: 'it may have no documents yet' })).status === 200,
       'the server to be ready');
     return this;
   }
@@ -179,8 +179,11 @@ class System {
   /** Ends everything that was started, in the order that needs no waiting, whatever state it is in. */
   async stop() {
     for (const stream of this.streams) stream.close();
+    await Promise.all(this.streams.map((stream) => stream.judged));
     for (const client of this.clients) client.close();
     await this.nest.remove();
+    const broken = this.streams.find((stream) => stream.fault?.name === 'Broken');
+    if (broken) throw broken.fault; // also when no test looked at it any more
   }
 }
 

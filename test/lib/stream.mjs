@@ -2,6 +2,7 @@
 // resumes. Every frame is judged by the served AsyncAPI document.
 import http from 'node:http';
 import WebSocket from 'ws';
+import { judgeAnswer } from './contract.mjs';
 import { Unmet, eventually, within } from './wait.mjs';
 
 class Frames {
@@ -76,14 +77,21 @@ class Frames {
     return this.closed;
   }
 
-  async judge(frame) {
-    try {
-      const asyncapi = await this.server.asyncapi?.();
-      asyncapi?.check(this.path, frame);
-    } catch (error) {
+  judge(frame) {
+    this.judging(async () => (await this.server.asyncapi?.())?.check(this.path, frame));
+  }
+
+  /** The HTTP answer in the stream's place. */
+  judgeRefusal({ status, headers, text }) {
+    this.judging(() => judgeAnswer(this.server, 'GET', this.path, { status, headers, text }));
+  }
+
+  /** What is found wrong ends the stream; what nobody waits for any more is told when the system stops. */
+  judging(fn) {
+    this.judged = (this.judged ?? Promise.resolve()).then(fn).catch((error) => {
       this.fault ??= error;
       this.end({ fault: error.message });
-    }
+    });
   }
 }
 
@@ -120,6 +128,7 @@ export class WsStream extends Frames {
           // left to the test
         }
         this.refused = { status: response.statusCode, headers: response.headers, text, body, code: body?.error?.code };
+        this.judgeRefusal(this.refused);
         this.end({ refused: response.statusCode });
         request.destroy();
       });
@@ -186,7 +195,10 @@ export class SseStream extends Frames {
       response.setEncoding('utf8');
       response.on('error', (error) => this.end({ error: error.code }));
       response.on('close', () => {
-        if (this.status !== 200) this.refused = { status: this.status, text, body: safeJson(text), code: safeJson(text)?.error?.code };
+        if (this.status !== 200) {
+          this.refused = { status: this.status, headers: response.headers, text, body: safeJson(text), code: safeJson(text)?.error?.code };
+          if (response.complete) this.judgeRefusal(this.refused);
+        }
         this.end({});
       });
       response.on('data', (chunk) => {

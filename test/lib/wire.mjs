@@ -1,14 +1,18 @@
 // A connection as bytes: sends what no HTTP or WebSocket library would, and reads what comes back piece by piece.
 import { createHash, randomBytes } from 'node:crypto';
 import net from 'node:net';
+import { Asked, judgeAnswer } from './contract.mjs';
 import { within } from './wait.mjs';
 
 const GONE = new Set(['ECONNRESET', 'EPIPE']);
 
 export class Wire {
   /** server: {host, port}. */
-  static async open({ host, port }) {
+  static async open(server) {
+    const { host, port } = server;
     const wire = new Wire();
+    wire.server = server;
+    wire.asked = new Asked();
     wire.socket = net.connect({ host, port, allowHalfOpen: true });
     wire.chunks = [];
     wire.size = 0;
@@ -40,7 +44,10 @@ export class Wire {
 
   /** Text is sent as Latin-1. */
   send(...parts) {
-    for (const part of parts) this.socket.write(typeof part === 'string' ? Buffer.from(part, 'latin1') : part);
+    for (const part of parts) {
+      if (!this.stream) this.asked.add(part);
+      this.socket.write(typeof part === 'string' ? Buffer.from(part, 'latin1') : part);
+    }
     return this;
   }
 
@@ -103,6 +110,9 @@ export class Wire {
     const length = head || status < 200 || status === 204 || status === 304 ? 0 : Number(headers['content-length'] ?? 0);
     const text = (await this.read(length)).toString('utf8');
     const body = headers['content-type'] === 'application/json' && text ? JSON.parse(text) : undefined;
+    const request = status === 101 || status >= 200 ? this.asked.next() : undefined;
+    if (status === 101) this.stream = request?.url.split('?')[0] ?? '/_test/echo';
+    else if (request) await judgeAnswer(this.server, request.method, request.url, { status, headers, text });
     return { status, headers, text, body };
   }
 
@@ -140,6 +150,8 @@ export class Wire {
       frame.code = payload.length >= 2 ? payload.readUInt16BE() : 1005;
       frame.reason = payload.subarray(2).toString('utf8');
     }
+    if (frame.opcode === 1 && frame.fin && !this.stream.startsWith('/_test/'))
+      (await this.server.asyncapi?.())?.check(this.stream, JSON.parse(payload.toString('utf8')));
     return frame;
   }
 }

@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { OpenApi } from '../lib/contract.mjs';
+import { Client } from '../lib/http.mjs';
 import { Nest, ROOT, run } from '../lib/process.mjs';
 import { eventually } from '../lib/wait.mjs';
 
@@ -28,6 +30,11 @@ async function up(name) {
   return { program, text, example, url };
 }
 
+const documents = new Map();
+const openapi = (url) => {
+  if (!documents.has(url)) documents.set(url, fetch(`${url}/openapi.json`).then(async (answer) => new OpenApi(await answer.json())));
+  return documents.get(url);
+};
 const keyIn = (text) => /^ {4}(slp_\w+)$/m.exec(text)?.[1];
 
 test('it prints the key once and an example that runs; the next start has the same data', async () => {
@@ -40,8 +47,13 @@ test('it prints the key once and an example that runs; the next start has the sa
   const started = answers.at(-1);
   assert.equal(started.success, true, pasted.stdout);
   const get = async (url, at) => {
-    const answer = await fetch(`${url}/api/v1${at}`, { headers: { authorization: `Bearer ${key}` } });
-    return { status: answer.status, body: await answer.json() };
+    const { hostname: host, port } = new URL(url);
+    const client = new Client({ host, port, openapi: () => openapi(url) }, key);
+    try {
+      return await client.get(at);
+    } finally {
+      client.close();
+    }
   };
   const reached = await eventually(async () => {
     const { body } = await get(first.url, `/workflow-runs/${started.data.id}`);

@@ -25,8 +25,14 @@ static bool upcast(struct arena *a, struct document *d)
 }
 
 // clang-format off
+static const struct field login[] = {
+    {"user",     FIELD_STRING},
+    {"password", FIELD_STRING, FIELD_SECRET},
+    {0}};
 static const struct field inner[] = {
-    {"zone", FIELD_STRING, FIELD_FILTER | FIELD_SORT, .max = 100},
+    {"zone",  FIELD_STRING, FIELD_FILTER | FIELD_SORT, .max = 100},
+    {"login", FIELD_OBJECT, .fields = login},
+    {"pin",   FIELD_STRING, FIELD_SECRET},
     {0}};
 static const struct field rows[] = {
     {"id",        FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED},
@@ -197,11 +203,35 @@ static void secrets_are_sealed_for_their_place_and_merged(void **state)
     assert_null(document_seal(&arena, k, space, &thing, S("i"), first, parse("{\"n\":2}"), &failed).p);
     assert_false(failed);
     assert_null(document_unseal(&arena, k, other, &thing, S("i"), second));
+
+    struct json *deep =
+        parse("{\"inner\":{\"login\":{\"password\":\"p\",\"user\":\"u\"},\"pin\":\"1\",\"zone\":\"z\"}}");
+    is(document_render(&arena, rows, deep, NULL, NULL),
+       "{\"inner\":{\"login\":{\"user\":\"u\"},\"zone\":\"z\"},\"owner\":null}");
+    struct str third = document_seal(&arena, k, space, &thing, S("i"), first, deep, &failed);
+    open = document_unseal(&arena, k, space, &thing, S("i"), third);
+    assert_true(str_eqz(json_str(json_get(json_get(json_get(open, "inner"), "login"), "password")), "p"));
+    assert_true(str_eqz(json_str(json_get(open, "key")), "k"));
+    third = document_seal(&arena, k, space, &thing, S("i"), third, parse("{\"inner\":{\"login\":null}}"), &failed);
+    open = json_get(document_unseal(&arena, k, space, &thing, S("i"), third), "inner");
+    assert_null(json_get(open, "login"));
+    assert_true(str_eqz(json_str(json_get(open, "pin")), "1"));
+    assert_null(
+        document_seal(&arena, k, space, &thing, S("i"), third, parse("{\"inner\":{\"zone\":\"y\"}}"), &failed).p);
+    assert_false(failed);
     assert_null(document_unseal(&arena, k, space, &thing, S("j"), second));
 
     keyring_free(k);
     unlink(file.p);
     rmdir(path);
+}
+
+static bool has_flag(const struct field *fields, unsigned flag)
+{
+    for (const struct field *row = fields; row->name != NULL; row++)
+        if ((row->flags & flag) != 0 || (row->fields != NULL && has_flag(row->fields, flag)))
+            return true;
+    return false;
 }
 
 static void check_rows(const struct resource *of, const struct field *fields, const char *prefix)
@@ -214,6 +244,8 @@ static void check_rows(const struct resource *of, const struct field *fields, co
             fail_msg("%s: %s%s has more values than facets are for", of->kind, prefix, row->name);
         if (row->flags & FIELD_SECRET && row->flags & FIELD_REQUIRED)
             fail_msg("%s: %s%s is secret and cannot be required", of->kind, prefix, row->name);
+        if (row->fields != NULL && row->type != FIELD_OBJECT && has_flag(row->fields, FIELD_SECRET))
+            fail_msg("%s: secrets of %s%s could not be told apart", of->kind, prefix, row->name);
         if ((row->type == FIELD_ENUM || row->item == FIELD_ENUM) && row->choices == NULL)
             fail_msg("%s: %s%s has no choices", of->kind, prefix, row->name);
         if (row->pattern != NULL && strstr(row->pattern, "[[:") != NULL)
