@@ -53,6 +53,18 @@ bool scope_granted(const struct caller *c, const char *permission)
     return next_place(&rest, permission, &where);
 }
 
+bool scope_may(const struct caller *c, const char *permission, struct str id, struct str name)
+{
+    char uuid[ID_UUID];
+    struct str rest = c->narrowed, where;
+    if (caller_may(c, permission))
+        return true;
+    while (next_place(&rest, permission, &where))
+        if (id_is_uuid(where, uuid) ? str_eqz(id, uuid) : str_eq(where, name))
+            return true;
+    return false;
+}
+
 static struct asked *asked_new(struct worker *w, struct arena *a, const struct caller *c, const char *permission)
 {
     struct asked *q = arena_new(a, struct asked);

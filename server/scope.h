@@ -22,6 +22,9 @@ enum {
     SCOPE_MOST = 100
 }; /* environments that one permission of a caller can be narrowed to; further ones grant nothing */
 
+/* The caller has the permission everywhere, or in the environment with this id and name: for handlers that ask for more than
+ * their route does. */
+bool scope_may(const struct caller *c, const char *permission, struct str id, struct str name);
 /* The caller has the permission in some environment. */
 bool scope_granted(const struct caller *c, const char *permission);
 /* The row that names the environment; NULL: none does. */

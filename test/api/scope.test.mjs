@@ -164,6 +164,28 @@ test('streams: by header, by query and by first message', async () => {
   for (const r of [mine, theirs]) await api.want(200, 'POST', `/workflow-runs/${r.id}/cancel`, {});
 });
 
+test('promotions: asking for one, seeing it, and what needs a further permission there', async () => {
+  const component = await api.want(201, 'POST', '/components', { name: unique('site'), imageRepository: 'example.org/site', displayName: 'Site' });
+  await api.want(201, 'POST', `/components/${component.id}/versions`, { tag: '1.0.0', digest: `sha256:${'a'.repeat(64)}`, artifactUrl: 'http://127.0.0.1:9/x.tar' });
+  const release = await api.want(201, 'POST', '/releases', { name: unique('r'), components: [{ componentId: component.id, tag: '1.0.0' }] });
+  await api.want(201, 'POST', `/environments/${dev.id}/freeze-windows`, { start: '2020-01-01T00:00:00Z', end: '2090-01-01T00:00:00Z', reason: 'closed' });
+  const key = await keyOf('promotion:*@dev', 'freeze:override@dev');
+  const ask = (environment, client, more = {}) => client.post('/promotions', { releaseId: release.id, targetEnvironmentId: environment.id, reason: 'try', ...more });
+  outside(await ask(prod, key), 'promotion:request');
+  const frozen = await ask(dev, key);
+  assert.equal(frozen.code, 'PROMOTION_BLOCKED', frozen.text);
+  const [window] = (await api.get(`/environments/${dev.id}/freeze-windows`, { query: { sort: '-createdAt' } })).data;
+  const freezeOverride = { windowIds: [window.id], reason: 'it must' };
+  assert.equal((await ask(dev, await keyOf('promotion:*@dev', 'freeze:override@prod'), { freezeOverride })).code, 'PROMOTION_BLOCKED');
+  const made = await ask(dev, key, { freezeOverride });
+  assert.equal(made.status, 201, made.text);
+  assert.deepEqual((await key.get('/promotions')).data.map((p) => p.id), [made.data.id]);
+  const elsewhere = await keyOf('promotion:*@prod');
+  outside(await elsewhere.get(`/promotions/${made.data.id}`), 'promotion:read');
+  outside(await elsewhere.post(`/promotions/${made.data.id}/cancel`), 'promotion:read');
+  assert.equal((await elsewhere.get('/promotions')).body.meta.pagination.totalItems, 0);
+});
+
 test('a refusal is an entry of the audit trail', async () => {
   const key = await keyOf('target:*@dev');
   const other = await api.want(201, 'POST', '/targets', target(prod));

@@ -261,6 +261,18 @@ static void check_rows(const struct resource *of, const struct field *fields, co
     }
 }
 
+/* Permissions can be narrowed to environments, so what belongs to one says so. The trail is read whole or not at all. */
+static void check_scope(const struct resource *of)
+{
+    for (const struct field *row = of->fields; row->name != NULL; row++) {
+        bool named = strcmp(row->name, "environmentId") == 0 || strcmp(row->name, "targetEnvironmentId") == 0;
+        if (named && (row->flags & FIELD_SCOPE) == 0 && strcmp(of->kind, "audit-event") != 0)
+            fail_msg("%s: %s lacks FIELD_SCOPE", of->kind, row->name);
+    }
+    if (of->below != NULL && resource_find(of->below) == NULL)
+        fail_msg("%s is below an unknown kind", of->kind);
+}
+
 /* What the compiler cannot see in the rows of every resource. */
 static void all_rows_are_sound(void **state)
 {
@@ -269,6 +281,8 @@ static void all_rows_are_sound(void **state)
         for (const struct resource *const *r = dialects[i]->resources; *r != NULL; r++) {
             if ((*r)->fields != NULL)
                 check_rows(*r, (*r)->fields, "");
+            if ((*r)->fields != NULL)
+                check_scope(*r);
             if ((*r)->parent != NULL) {
                 const struct field *row = field_find((*r)->fields, str_z((*r)->parent_field));
                 assert_non_null(row);

@@ -6,6 +6,7 @@
 #include "server/engine/environment_settle.h"
 #include "server/engine/promotion.h"
 #include "server/engine/strategy.h"
+#include "server/scope.h"
 #include "server/worker.h"
 
 static const char *const triggers[] = {"manual", "api", "auto", NULL};
@@ -131,7 +132,9 @@ static enum code cancel(struct request *r, struct change *c)
     const struct space space = {r->caller.partition, r->caller.tenant};
     const struct promotion_names names = promotion_names(c->old);
 
-    if (!str_eq(json_str(json_get(c->old, "requestedBy")), r->caller.id) && !caller_may(&r->caller, "promotion:cancel"))
+    if (!str_eq(json_str(json_get(c->old, "requestedBy")), r->caller.id) &&
+        !scope_may(&r->caller, "promotion:cancel", json_str(json_get(c->old, "targetEnvironmentId")),
+                   json_str(json_get(c->old, "targetEnvironmentName"))))
         return refuse_cancel(r);
     if (status > PROMOTION_APPROVED)
         return refuse_state(r, c->old);

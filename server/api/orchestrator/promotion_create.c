@@ -6,6 +6,7 @@
 #include "server/engine/freeze.h"
 #include "server/engine/promotion.h"
 #include "server/engine/strategy.h"
+#include "server/scope.h"
 #include "server/worker.h"
 
 enum { OLDER = 50, LINES = 3 }; /* promotions looked at by `supersede` */
@@ -272,7 +273,7 @@ static enum code check_order(struct request *r, const struct gathered *g)
                               "it is not deployed in " STR_FMT ", which comes before; skipOrderReason goes past it",
                               STR_ARG(member(g->source, "name")));
     }
-    if (caller_may(&r->caller, "promotion:skip-order"))
+    if (scope_may(&r->caller, "promotion:skip-order", g->environment_id, member(g->environment, "name")))
         return OK;
     r->details = S("{\"required\":\"promotion:skip-order\"}");
     return request_refuse(r, PERM_DENIED, "promotion:skip-order is needed to go past an environment");
@@ -291,7 +292,7 @@ static enum code check_freezes(struct request *r, const struct gathered *g)
     const struct json *override = json_get(g->change->whole, "freezeOverride"), *ids = json_get(override, "windowIds");
     const struct freeze_outlook outlook =
         freeze_judge(g->freezes.windows, g->freezes.count, override, g->change->now_ms);
-    bool permitted = caller_may(&r->caller, "freeze:override");
+    bool permitted = scope_may(&r->caller, "freeze:override", g->environment_id, member(g->environment, "name"));
     size_t blocked = outlook.blocking;
     struct json_out o;
     struct buf b;

@@ -11,7 +11,7 @@ static const struct field fields[] = {
     {"id",              FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SEARCH},
     {"tenantId",        FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED},
     {"targetId",        FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER, .doc = "Where it was written; the target may be gone."},
-    {"environmentId",   FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER},
+    {"environmentId",   FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER | FIELD_SCOPE},
     {"releaseId",       FIELD_UUID,   FIELD_READONLY | FIELD_FILTER, .doc = "The release it names."},
     {"deploymentJobId", FIELD_UUID,   FIELD_READONLY | FIELD_FILTER, .doc = "The job that wrote it."},
     {"content",         FIELD_OBJECT, FIELD_READONLY | FIELD_REQUIRED, .doc = "As written."},
