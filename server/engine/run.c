@@ -45,8 +45,13 @@ static void on_start(struct move *m, const struct run_event *e)
     m->r->template->kind->frame_run(m, MOMENT_STARTED);
 }
 
+/* By a person, or by a job for its step, if that still runs. */
 static void on_pause(struct move *m, const struct run_event *e)
 {
+    int i = e->node.n == 0 ? -1 : template_find(m->r->template, e->node);
+
+    if (e->node.n > 0 && (i < 0 || m->r->steps[i].status != STEP_RUNNING || m->r->steps[i].attempt != e->attempt))
+        return;
     if (run_action_verdict(m->r->status, ACTION_PAUSE) == VERDICT_ALLOWED)
         run_pause(m, e->by, e->reason);
 }

@@ -86,7 +86,7 @@ bool step_status_ended(enum step_status s);
 
 enum run_event_type {
     EVENT_START,            /* the run was created */
-    EVENT_PAUSE,            /* by, reason */
+    EVENT_PAUSE,            /* by, reason; node, attempt: only while that attempt of the step runs */
     EVENT_RESUME,           /* by */
     EVENT_CANCEL,           /* by, reason */
     EVENT_TICK,             /* something may be due */

@@ -351,6 +351,15 @@ void run_pause(struct move *m, struct str by, struct str reason)
     m->r->template->kind->frame_run(m, MOMENT_PAUSED);
 }
 
+/* Its time stands still while the run is paused. A job may be what paused it, and waits for the same person. */
+static bool stands_still(const struct run *r, int i)
+{
+    const struct step *s = &r->steps[i];
+
+    return s->status == STEP_WAITING || s->status == STEP_RETRYING || (s->status == STEP_READY && s->agent.n == 0) ||
+           (s->status == STEP_RUNNING && r->template->nodes[i].type->executor == BY_JOB && !s->cancelling);
+}
+
 void run_unpause(struct move *m)
 {
     int64_t stood = m->now - m->r->paused_ms;
@@ -367,10 +376,8 @@ void run_unpause(struct move *m)
         m->r->batch_due_ms += stood;
     for (int i = 0; i < m->r->template->n; i++) {
         struct step *s = &m->r->steps[i];
-        bool stands =
-            s->status == STEP_WAITING || s->status == STEP_RETRYING || (s->status == STEP_READY && s->agent.n == 0);
 
-        if (!stands)
+        if (!stands_still(m->r, i))
             continue;
         if (s->due_ms > 0)
             s->due_ms += stood;
@@ -397,10 +404,8 @@ static int64_t next_tick(const struct run *r)
     }
     for (int i = 0; i < r->template->n; i++) {
         const struct step *s = &r->steps[i];
-        bool stands =
-            s->status == STEP_WAITING || s->status == STEP_RETRYING || (s->status == STEP_READY && s->agent.n == 0);
 
-        if (step_status_ended(s->status) || (stands && r->paused))
+        if (step_status_ended(s->status) || (r->paused && stands_still(r, i)))
             continue;
         sooner(&next, s->cancel_ms);
         if (s->cancelling)

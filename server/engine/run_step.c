@@ -389,7 +389,7 @@ static void tick_running(struct move *m, int i)
 {
     struct step *s = &m->r->steps[i];
 
-    if (m->now < s->expires_ms)
+    if (m->now < s->expires_ms || (m->r->paused && node_of(m, i)->type->executor == BY_JOB))
         return;
     if (s->job.n > 0) { /* its own time is up, but what it began has to be brought to an end */
         s->expired = true;

@@ -228,6 +228,11 @@ static struct sim_job *make_job(struct sim *s, const struct run_event *e, struct
     if (dice_percent(&s->dice, 8)) { /* it wants to be looked at by somebody */
         struct run_event pause = {.type = EVENT_PAUSE, .by = id, .reason = S("a target failed")};
 
+        if (dice_percent(&s->dice, 80)) {
+            pause.node = e->node;
+            pause.attempt = e->attempt;
+        }
+
         s->coverage->jobs[JOB_PAUSED]++;
         job->paused = true;
         sim_plan(s, delay, PLAN_EVENT, &pause);

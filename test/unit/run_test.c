@@ -953,6 +953,40 @@ static void resuming_is_told_to_jobs_also_to_one_that_is_known_later(void **stat
     is_told(f, "job-1", EVENT_RESUME);
 }
 
+static void the_time_of_a_job_stands_still_while_the_run_is_paused(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "{'nodes':[" JOB_NODE "]}");
+    job_started(f, 1, "job-1");
+    send(f, (struct run_event){.type = EVENT_PAUSE, .by = S("job-1"), .node = S("d"), .attempt = 1});
+    is_run(f, RUN_PAUSED);
+    tick(f, 500000);
+    assert_null(effect(f, EFFECT_TELL));
+    send(f, (struct run_event){.type = EVENT_RESUME, .by = S("someone")});
+    tick(f, 90000);
+    is_step(f, "d", STEP_RUNNING);
+    assert_null(effect(f, EFFECT_TELL));
+    tick(f, 70000);
+    is_told(f, "job-1", EVENT_CANCEL);
+}
+
+static void a_job_whose_step_has_ended_pauses_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "{'nodes':[" JOB_NODE ",{'id':'a',$}]}");
+    job_started(f, 1, "job-1");
+    job_ended(f, 1, "deployment_failed");
+    send(f, (struct run_event){.type = EVENT_PAUSE, .by = S("job-1"), .node = S("d"), .attempt = 1});
+    is_run(f, RUN_RUNNING);
+    tick(f, 5000);
+    send(f, (struct run_event){.type = EVENT_PAUSE, .by = S("job-1"), .node = S("d"), .attempt = 1});
+    is_run(f, RUN_RUNNING);
+    send(f, (struct run_event){.type = EVENT_PAUSE, .by = S("job-2"), .node = S("d"), .attempt = 2});
+    is_run(f, RUN_PAUSED);
+}
+
 static void a_run_that_has_ended_can_be_told_that_it_is_undone(void **state)
 {
     struct fixture *f = *state;
@@ -1148,6 +1182,8 @@ int main(void)
         TEST(a_step_whose_time_is_up_stops_its_job_and_has_timed_out),
         TEST(a_job_that_comes_too_late_is_told_to_stop),
         TEST(resuming_is_told_to_jobs_also_to_one_that_is_known_later),
+        TEST(the_time_of_a_job_stands_still_while_the_run_is_paused),
+        TEST(a_job_whose_step_has_ended_pauses_nothing),
         TEST(a_run_that_has_ended_can_be_told_that_it_is_undone),
         TEST(kinds_are_found_by_name_and_by_node),
         TEST(secrets_are_masked_in_documents_and_travel_as_credentials),
