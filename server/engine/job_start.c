@@ -252,7 +252,8 @@ static void got_documents(void *arg, enum code c, const struct redis_value *v)
     components = json_get(p->parts.release, "components");
     for (size_t i = 0; i < json_count(components) && i < JOB_COMPONENTS_MAX; i++)
         p->parts.components[p->parts.n_components++].part = json_at(components, i);
-    if (p->parts.environment == NULL || (p->parts.release == NULL && !p->parts.request->to_previous))
+    if (p->parts.environment == NULL ||
+        (p->parts.release == NULL && !p->parts.request->to_previous && !p->parts.request->again))
         compile(p);
     else if (p->parts.n_components > 0)
         go_on(p, read_versions(p));
@@ -269,7 +270,7 @@ static struct str name_of(const struct preparing *p, const char *kind, struct st
 static enum code read_documents(struct preparing *p)
 {
     const struct job_request *q = p->parts.request;
-    struct str release = q->to_previous ? STR_NONE : q->release_id;
+    struct str release = q->to_previous || q->again ? STR_NONE : q->release_id;
     struct store_command commands[] = {
         STORE_COMMAND(S("HGET"), name_of(p, environment_resource.kind, q->environment_id), S("j")),
         STORE_COMMAND(S("HGET"), name_of(p, release_resource.kind, release), S("j")),

@@ -12,13 +12,13 @@
  *
  *     {strategy, config,                    strategy_normalise's type and config
  *      timeoutSeconds, createdBy, parent?: {run, node, attempt}, promotionId?, rollbackId?, rollbackOf?,
- *      release?: RELEASE,                   absent with to_previous: then every target has its own
+ *      release?: RELEASE,                   absent with to_previous and again: then every target has its own
  *      environment: {id, name, variables, agentLabels: ["name" or "name=value"]},
  *      hooks?: {preDeploy?: [argv], postDeploy?: [argv], timeoutSeconds},
  *      targets: [{id, name, agentId?, labels, path, keep,
- *                 release?: RELEASE|null,   with to_previous: what the target gets; null: back to nothing
- *                 previous: RELEASE|null,   what it has now, and goes back to when this job fails; where it has the very
- *                                           release already, what was there before
+ *                 release?: RELEASE|null,   what the target gets, when the plan has none; null: nothing
+ *                 previous: RELEASE|null,   what it has now, and goes back to when this job fails; where it has or gets
+ *                                           the very same, what was there before
  *                 skip?: "reason"}]}        in the order of deployment
  *
  * RELEASE: {id, name, createdAt, components: [{componentId, name, role, tag?, semver?, digest, versionId, artifactUrl}]};
@@ -39,10 +39,10 @@ enum { JOB_TARGETS_MAX = 1000 }; /* of one job; more are a refusal: DEPLOY_TOO_M
 struct job_request {
     struct space space;
     struct str environment_id;
-    struct str release_id;              /* STR_NONE only with to_previous */
-    bool to_previous;                   /* each target goes back to what it had before: `release` of the plan's
-                                               targets, null for those that had nothing */
-    struct str promotion_id;            /* STR_NONE: none. Its own strategy, if it has one, comes before `strategy` */
+    struct str release_id;   /* what all targets get; not looked at with one of the next two */
+    bool to_previous;        /* each gets what it had before; nothing, where it had nothing */
+    bool again;              /* each gets what it has: its sticker is written anew, and what is missing is put there */
+    struct str promotion_id; /* STR_NONE: none. Its own strategy, if it has one, comes before `strategy` */
     struct str parent_run, parent_node; /* the step that makes it; STR_NONE: none. At most one job for each attempt */
     int64_t parent_attempt;
     struct str rollback_id, rollback_of; /* the rollback that makes it, the job it takes back; STR_NONE */

@@ -19,6 +19,12 @@ static enum code refuse(enum code c, struct str sentence, struct str *why)
     return c;
 }
 
+/* All targets get the one release that the request names. */
+static bool is_common(const struct plan_parts *p)
+{
+    return !p->request->to_previous && !p->request->again;
+}
+
 /* --- the order of targets --- */
 
 struct ranked { /* a target with the value it is ordered by */
@@ -123,7 +129,7 @@ static void put_release(struct json_out *o, struct arena *a, const struct plan_p
 
 static enum code check_release(struct arena *a, const struct plan_parts *p, struct str *why)
 {
-    if (p->request->to_previous)
+    if (!is_common(p))
         return OK;
     if (p->release == NULL)
         return refuse(RES_REFERENCE_UNKNOWN,
@@ -147,6 +153,13 @@ static bool has(const struct json *facts, const char *name)
     return json_is(json_get(facts, name), JSON_OBJECT);
 }
 
+/* Another release than the present one was there before. */
+static bool has_previous(const struct json *facts)
+{
+    return has(facts, "previous") &&
+           !str_eq(json_str(json_path(facts, S("previous.id"))), json_str(json_path(facts, S("release.id"))));
+}
+
 static bool names(const struct json *list, struct str id)
 {
     for (size_t i = 0; i < json_count(list); i++)
@@ -162,22 +175,25 @@ static const char *skipped(const struct plan_parts *p, const struct plan_target 
 
     if (json_bool(json_get(t->document, "maintenance"), false))
         return "the target is in maintenance";
-    if (!q->to_previous)
+    if (is_common(p))
         return NULL;
     if (!has(t->facts, "release"))
         return "nothing is deployed there";
-    if (q->jobs != NULL && !names(q->jobs, member(t->facts, "jobId")))
+    if (q->to_previous && q->jobs != NULL && !names(q->jobs, member(t->facts, "jobId")))
         return "another job has been there since";
     return NULL;
 }
 
-/* What it has now; but where that is the very release once more, what was there before it. */
+/* What it has now; but where it gets the very same once more, what was there before. */
 static const struct json *previous_of(const struct plan_parts *p, const struct plan_target *t)
 {
     const struct json *now = json_get(t->facts, "release");
-    bool same = !p->request->to_previous && str_eq(member(now, "id"), member(p->release, "id"));
 
-    return same && has(t->facts, "previous") ? json_get(t->facts, "previous") : now;
+    if (p->request->again)
+        return json_get(t->facts, "previous");
+    if (is_common(p) && str_eq(member(now, "id"), member(p->release, "id")) && has_previous(t->facts))
+        return json_get(t->facts, "previous");
+    return now;
 }
 
 static void put_target(struct json_out *o, const struct plan_parts *p, const struct plan_target *t)
@@ -200,9 +216,9 @@ static void put_target(struct json_out *o, const struct plan_parts *p, const str
     }
     json_key(o, S("previous"));
     json_put(o, previous_of(p, t));
-    if (p->request->to_previous) {
+    if (!is_common(p)) {
         json_key(o, S("release"));
-        json_put(o, json_get(t->facts, "previous"));
+        json_put(o, json_get(t->facts, p->request->to_previous ? "previous" : "release"));
     }
     if (skip != NULL)
         put_member(o, "skip", str_z(skip));
@@ -217,7 +233,7 @@ static enum code check_targets(struct arena *a, const struct plan_parts *p, stru
         if (skipped(p, &p->targets[i]) != NULL)
             continue;
         wanted++;
-        previous += has(p->targets[i].facts, "previous");
+        previous += has_previous(p->targets[i].facts);
     }
     if (p->n_targets == 0)
         return refuse(DEPLOY_NO_TARGET,
@@ -289,7 +305,7 @@ static void put_plan(struct json_out *o, struct arena *a, const struct plan_part
     }
     put_parent(o, q);
     put_member(o, "promotionId", q->promotion_id);
-    if (!q->to_previous) {
+    if (is_common(p)) {
         json_key(o, S("release"));
         put_release(o, a, p);
     }
@@ -314,7 +330,8 @@ static enum code settle_strategy(struct arena *a, const struct plan_parts *p, st
     if (faults == NULL)
         return SYS_OVERLOADED;
     faults_init(faults, a);
-    if (json_is(json_get(p->promotion, "strategy"), JSON_OBJECT)) /* who promotes knows better than the template */
+    if (!p->request->again &&
+        json_is(json_get(p->promotion, "strategy"), JSON_OBJECT)) /* who promotes knows better than the template */
         wanted = json_get(p->promotion, "strategy");
     *out = strategy_normalise(a, wanted, json_get(p->environment, "config"), S("strategy"), faults);
     if (*out != NULL)

@@ -6,11 +6,13 @@
 #include "server/engine/job_step.h"
 
 #include "lib/id.h"
+#include "server/bitmap.h"
 #include "server/document.h"
 #include "server/engine/drain.h"
 #include "server/engine/job_start.h"
 #include "server/engine/kind.h"
 #include "server/engine/step_type.h"
+#include "server/store/page.h"
 #include "server/worker.h"
 
 enum { JOBS_MAX = 200 }; /* of one run, looked at by a rollback */
@@ -171,39 +173,95 @@ static struct json *strategy_of(struct making *m)
                : NULL;
 }
 
-static bool is_rollback(const struct making *m)
+static bool is_a(const struct making *m, const char *type)
 {
-    return str_eqz(str_z(m->step->type->key), "rollback");
+    return str_eqz(str_z(m->step->type->key), type);
+}
+
+/* What a sticker is written by: nobody's strategy, and nothing is taken back when it fails. */
+static struct json *quiet_strategy(struct arena *a)
+{
+    return json_parse(a,
+                      S("{\"type\":\"all-at-once\",\"config\":{\"failureBehavior\":\"continue\","
+                        "\"healthCheck\":{\"type\":\"none\"}}}"),
+                      NULL, NULL);
+}
+
+static bool to_previous(const struct making *m)
+{
+    return is_a(m, "rollback") && str_eqz(json_str(json_get(m->step->config, "to")), "previous");
+}
+
+/* --- going back to a release that is named: it must have been there, for this is no way around promotions --- */
+
+static uint64_t word(const struct bitmap *b, size_t i)
+{
+    return i < b->n ? b->words[i] : 0;
+}
+
+static void got_history(void *arg, enum code c, const struct page_result *result)
+{
+    struct making *m = arg;
+    struct bitmap sets[3];
+    bool there = false;
+
+    for (size_t i = 0; c == OK && i < ARRAY_LEN(sets); i++)
+        if (!bitmap_join(m->step->arena, redis_at(result->facets, i), &sets[i]))
+            c = SYS_OVERLOADED;
+    for (size_t i = 0; c == OK && i < sets[0].n; i++)
+        there = there || (sets[0].words[i] & word(&sets[1], i) & word(&sets[2], i)) != 0;
+    if (c != OK)
+        end(m, c, NULL);
+    else if (!there)
+        refuse(m, DEPLOY_NO_PREVIOUS_RELEASE, S("that release was never deployed in the environment; promote it"));
+    else
+        go_on(m, job_prepare(m->worker, m->step->arena, &m->request, m->asker, prepared, m));
+}
+
+static enum code look_back(struct making *m)
+{
+    struct arena *a = m->step->arena;
+    struct str *facets = arena_array(a, 3, sizeof *facets);
+    const struct page_query q = {
+        .space = m->step->space, .kind = JOB_KIND, .source = PAGE_NONE, .facets = facets, .facet_count = 3};
+
+    if (facets == NULL)
+        return SYS_OVERLOADED;
+    facets[0] = arena_printf(a, "environmentId=" STR_FMT, STR_ARG(m->request.environment_id));
+    facets[1] = arena_printf(a, "releaseId=" STR_FMT, STR_ARG(m->request.release_id));
+    facets[2] = S("status=succeeded");
+    return store_page(m->worker->store, a, &q, m->asker, got_history, m);
 }
 
 static enum code make(struct making *m, struct json *jobs)
 {
     const struct job_step *s = m->step;
     const struct json *config = s->config, *context = s->context;
-    struct str to = is_rollback(m) ? json_str(json_get(config, "to")) : STR_NONE;
+    bool again = is_a(m, "write-sticker"), back = to_previous(m);
 
-    m->request = (struct job_request){.space = s->space,
-                                      .environment_id = json_str(json_get(context, "environmentId")),
-                                      .release_id = json_str(json_get(context, "releaseId")),
-                                      .promotion_id = json_str(json_get(context, "promotionId")),
-                                      .parent_run = s->run,
-                                      .parent_node = s->node,
-                                      .parent_attempt = s->attempt,
-                                      .strategy = strategy_of(m),
-                                      .target_ids = json_get(config, "targets"),
-                                      .hooks = json_get(config, "hooks"),
-                                      .created_by = s->triggered_by};
+    m->request = (struct job_request){
+        .space = s->space,
+        .environment_id = json_str(json_get(context, "environmentId")),
+        .to_previous = back,
+        .again = again,
+        .release_id = json_str(is_a(m, "rollback") ? json_get(config, "to") : json_get(context, "releaseId")),
+        .promotion_id = json_str(json_get(context, "promotionId")),
+        .parent_run = s->run,
+        .parent_node = s->node,
+        .parent_attempt = s->attempt,
+        .strategy = again ? quiet_strategy(s->arena) : strategy_of(m),
+        .jobs = jobs,
+        .target_ids = json_get(config, "targets"),
+        .hooks = json_get(config, "hooks"),
+        .created_by = s->triggered_by};
     if (m->request.strategy == NULL)
         return SYS_OVERLOADED;
-    m->request.to_previous = str_eqz(to, "previous");
-    if (m->request.to_previous)
-        m->request.jobs = jobs;
-    else if (to.n > 0)
-        m->request.release_id = to;
-    if (m->request.environment_id.n == 0 || (m->request.release_id.n == 0 && !m->request.to_previous)) {
+    if (m->request.environment_id.n == 0 || (m->request.release_id.n == 0 && !back && !again)) {
         refuse(m, RES_REFERENCE_UNKNOWN, S("the run's context names no environmentId or no releaseId"));
         return OK;
     }
+    if (is_a(m, "rollback") && !back)
+        return look_back(m);
     return job_prepare(m->worker, s->arena, &m->request, m->asker, prepared, m);
 }
 
@@ -214,7 +272,12 @@ static bool is_deploy(const struct template *t, int node)
     return node >= 0 && str_eqz(str_z(t->nodes[node].type->key), "deploy");
 }
 
-/* Jobs that its deploy steps made: fields "job:<node>:<attempt>". */
+static bool is_back(const struct template *t, int node)
+{
+    return node < 0 || str_eqz(str_z(t->nodes[node].type->key), "rollback");
+}
+
+/* Jobs that brought something there, or wrote a sticker on it: fields "job:<node>:<attempt>". */
 static struct json *jobs_of(struct making *m, const struct template *t, const struct redis_value *hash)
 {
     struct json *jobs = json_new(m->step->arena, JSON_ARRAY);
@@ -222,7 +285,7 @@ static struct json *jobs_of(struct making *m, const struct template *t, const st
     for (size_t i = 0; i + 1 < hash->count && json_count(jobs) < JOBS_MAX; i += 2) {
         struct str rest = redis_text(redis_at(hash, i)), job = str_cut(&rest, ':'), node = str_cut(&rest, ':');
 
-        if (str_eqz(job, "job") && is_deploy(t, template_find(t, node)))
+        if (str_eqz(job, "job") && !is_back(t, template_find(t, node)))
             json_append(m->step->arena, jobs, json_new_str(m->step->arena, redis_text(redis_at(hash, i + 1))));
     }
     return jobs;
@@ -264,7 +327,7 @@ static void got_run(void *arg, enum code c, const struct redis_value *v)
         end(m, c, NULL);
     else if (m->job.n > 0)
         go_on(m, look_at_job(m));
-    else if (is_rollback(m))
+    else if (to_previous(m))
         go_on(m, store_read(m->worker->store, &command, 1, m->asker, got_whole_run, m));
     else
         go_on(m, make(m, NULL));

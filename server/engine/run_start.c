@@ -138,7 +138,7 @@ struct audit_entry run_start_audit(const struct run_made *made)
 bool run_start_deploys(const struct template *t)
 {
     for (int i = 0; i < t->n; i++)
-        if (t->nodes[i].type->executor == BY_JOB)
+        if (step_type_brings(t->nodes[i].type))
             return true;
     return false;
 }

@@ -67,6 +67,9 @@ static const struct field rollback_config[] = {
     {"hooks", FIELD_OBJECT, .fields = hook_fields, .doc = "Commands run on each target."},
     {"healthCheck", FIELD_OBJECT, .fields = strategy_health_fields, .doc = "Of each target, instead of the strategy's."},
     {0}};
+static const struct field sticker_config[] = {
+    {"targets", FIELD_LIST, FIELD_UNIQUE_ITEMS, 1, 1000, .item = FIELD_UUID, .doc = "Only these of the environment's targets. Default: all that have a release."},
+    {0}};
 static const struct field job_outputs[] = {
     {"deploymentJobId", FIELD_UUID, .doc = "The job it made."},
     {"status", FIELD_STRING, .doc = "How the job ended."},
@@ -129,6 +132,8 @@ static const struct step_type types[] = {
      BY_JOB, NULL, 86400, RETRY_ONCE, true, deploy_config, job_outputs, check_job},
     {"rollback", "Roll back", "deploy", "Brings the targets of the run's environment back to an earlier release: makes a deployment job and waits for its end.",
      BY_JOB, NULL, 86400, RETRY_ONCE, true, rollback_config, job_outputs, check_job},
+    {"write-sticker", "Write sticker", "deploy", "Writes the version sticker of what each target of the run's environment has anew, and puts back what is missing there. The stickers are those of its deployment job.",
+     BY_JOB, NULL, 86400, RETRY_ONCE, true, sticker_config, job_outputs, NULL},
     {"health-check", "Health check", "deploy", "Asks for health from an agent's host, and fails when it is bad.",
      BY_AGENT, "host", 600, RETRY_ONCE, true, health_config, health_outputs, strategy_health_lacking,
      "health-check", strategy_health_payload},
@@ -146,6 +151,11 @@ const struct step_type *step_type_find(struct str key)
         if (str_eqz(key, types[i].key))
             return &types[i];
     return NULL;
+}
+
+bool step_type_brings(const struct step_type *t)
+{
+    return t->executor == BY_JOB && t->config != sticker_config;
 }
 
 static const char *const backoffs[] = {"fixed", "linear", "exponential"};

@@ -41,6 +41,8 @@ struct step_type {
 };
 
 const struct step_type *step_type_find(struct str key); /* NULL: unknown */
+/* It changes which release is on a target: for promotions only. */
+bool step_type_brings(const struct step_type *t);
 /* In the order of the documents; NULL ends. */
 const struct step_type *step_type_at(size_t i);
 /* The public document of GET /step-types/{type}. */

@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { HostAgent, jobOf, jobReaches, jobStream, makeEstate, makeRelease, promote, runOf, tasksOf } from '../lib/deployment.mjs';
-import { chain, makeTemplate, reaches, startRun, wait } from '../lib/run.mjs';
+import { chain, makeTemplate, reaches, startRun } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
 import { SseStream, Watcher, WsStream } from '../lib/stream.mjs';
+import { eventually } from '../lib/wait.mjs';
 
 let s, api;
 before(async () => {
@@ -268,10 +269,14 @@ describe('a rollback step', () => {
 
   test('to a release that is named', async () => {
     const estate = await served(1);
-    const good = await makeRelease(api);
-    const run = await runWith(estate, [deployNode(), { ...back, config: { to: good.id } }], { edges: chain('deploy', 'back') });
-    await reaches(api, run, 'succeeded');
+    const [good, stranger] = [await makeRelease(api), await makeRelease(api)];
+    await reaches(api, (await deploy(estate, good)).run, 'succeeded');
+    const to = (id) => runWith(estate, [deployNode(), { ...back, config: { to: id } }], { edges: chain('deploy', 'back') });
+    await reaches(api, await to(good.id), 'succeeded');
     assert.equal(estate.agent.tasks.at(-1).payload.release.id, good.id);
+    const around = await to(stranger.id); // which was never promoted
+    await reaches(api, around, 'failed');
+    assert.equal((await stepOf(around, 'back')).error.type, 'DEPLOY_NO_PREVIOUS_RELEASE');
   });
 
   test('fails where nothing was before', async () => {
@@ -279,6 +284,35 @@ describe('a rollback step', () => {
     const run = await runWith(estate, [deployNode(), back], { edges: chain('deploy', 'back') });
     await reaches(api, run, 'failed');
     assert.equal((await stepOf(run, 'back')).error.type, 'DEPLOY_NO_PREVIOUS_RELEASE');
+  });
+});
+
+describe('a write-sticker step', () => {
+  const sticker = { id: 'sticker', type: 'write-sticker', config: {} };
+
+  test('writes anew what each target has, without a promotion, and keeps the way back', async () => {
+    const estate = await served(2);
+    const good = await makeRelease(api), better = await makeRelease(api);
+    await reaches(api, (await deploy(estate, good)).run, 'succeeded');
+    await reaches(api, (await deploy(estate, better)).run, 'succeeded');
+    const run = await startRun(api, await makeTemplate(api, [sticker]), { context: { environmentId: estate.environment.id } });
+    await reaches(api, run, 'succeeded');
+    assert.deepEqual(estate.agent.tasks.slice(-2).map((t) => [t.type, t.payload.release.id]), [['deploy', better.id], ['deploy', better.id]]);
+    const { deploymentJobId } = (await stepOf(run, 'sticker')).outputs;
+    await eventually(async () => {
+      const current = await api.want(200, 'GET', `/version-stickers?environmentId=${estate.environment.id}&status=current`);
+      return current.length === 2 && current.every((k) => k.deploymentJobId === deploymentJobId && k.releaseId === better.id);
+    }, 'the stickers to be those of the job');
+    const after = await runWith(estate, [{ id: 'back', type: 'rollback', config: {} }]);
+    await reaches(api, after, 'succeeded');
+    assert.deepEqual(estate.agent.tasks.slice(-2).map((t) => t.payload.release.id), [good.id, good.id]);
+  });
+
+  test('fails where nothing is deployed', async () => {
+    const estate = await makeEstate(api, 1);
+    const run = await startRun(api, await makeTemplate(api, [sticker]), { context: { environmentId: estate.environment.id } });
+    await reaches(api, run, 'failed');
+    assert.equal((await stepOf(run, 'sticker')).error.type, 'DEPLOY_NO_TARGET');
   });
 });
 

@@ -288,6 +288,25 @@ static void to_previous_brings_each_target_to_what_it_had(void **state)
     assert_true(str_eqz(json_str(json_get(json_at(targets, 2), "skip")), "nothing is deployed there"));
 }
 
+static void again_gives_each_target_what_it_has_and_keeps_the_way_back(void **state)
+{
+    struct fixture *f = *state;
+    const struct json *targets;
+
+    f->request.again = true;
+    f->parts.release = NULL;
+    f->parts.n_components = 0;
+    assert_refused(f, DEPLOY_NO_TARGET);
+    f->parts.promotion = parse(f, "{\"strategy\":{\"type\":\"rolling\"}}");
+    f->targets[1].facts = parse(f, "{\"release\":{\"id\":\"old\"},\"previous\":{\"id\":\"older\"}}");
+    assert_int_equal(compile(f), OK);
+    targets = json_get(f->plan, "targets");
+    assert_at(f, "strategy", "\"all-at-once\"");
+    assert_true(str_eqz(json_str(json_path(json_at(targets, 0), S("release.id"))), "old"));
+    assert_true(str_eqz(json_str(json_path(json_at(targets, 0), S("previous.id"))), "older"));
+    assert_true(str_eqz(json_str(json_get(json_at(targets, 1), "skip")), "nothing is deployed there"));
+}
+
 static void taking_back_a_job_leaves_alone_what_another_one_deployed(void **state)
 {
     struct fixture *f = *state;
@@ -319,6 +338,7 @@ int main(void)
         TEST(what_is_deployed_is_the_way_back),
         TEST(the_same_release_once_more_goes_back_to_the_one_before),
         TEST(to_previous_brings_each_target_to_what_it_had),
+        TEST(again_gives_each_target_what_it_has_and_keeps_the_way_back),
         TEST(taking_back_a_job_leaves_alone_what_another_one_deployed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
