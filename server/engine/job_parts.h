@@ -17,6 +17,7 @@ bool job_unassigned(struct move *m, int step, struct str why);
 void job_announce(struct move *m);
 
 /* job_state.c */
+#define JOB_NO_AGENT "no_agent" /* errorType of a task that no agent was ever given, or each refused */
 bool job_target_done(const struct run *r, const struct job_target *t); /* however; nothing more is to be done */
 bool job_target_failed(const struct run *r, const struct job_target *t);
 bool job_target_touched(const struct run *r, const struct job_target *t); /* an agent may have changed it */

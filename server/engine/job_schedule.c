@@ -1,6 +1,7 @@
 /* Which tasks of a job begin, in which batch it is, when it stops, rolls back and ends. */
 #include "server/engine/job_parts.h"
 
+#include "server/agent/protocol.h"
 #include "server/engine/choose.h"
 
 /* --- what the job says beside its tasks --- */
@@ -153,18 +154,19 @@ bool job_unassigned(struct move *m, int i, struct str why)
     const struct job *job = job_of(m->r);
     struct step *s = &m->r->steps[i];
     int64_t waited = m->now - (s->expires_ms - node_of(m, i)->timeout_ms);
+    bool untouched = job->tasks[i].type == JOB_DEPLOY && !job_target_touched(m->r, &job->targets[job->tasks[i].target]);
 
     if (job->unavailable == JOB_WAITS || choose_busy(why))
         return false;
-    if (job->unavailable == JOB_SKIPS && job->tasks[i].type == JOB_DEPLOY &&
-        !job_target_touched(m->r, &job->targets[job->tasks[i].target])) {
+    if (job->unavailable == JOB_SKIPS && untouched) {
         s->reason = keep(m, why);
         step_over(m, i, &(struct outcome){STEP_SKIPPED, STR_NONE, STR_NONE, false, false, NULL});
         return true;
     }
     if (waited < JOB_UNAVAILABLE_MS)
         return false;
-    step_over(m, i, &(struct outcome){STEP_FAILED, S("no_agent"), why, false, false, NULL});
+    step_over(m, i,
+              &(struct outcome){STEP_FAILED, untouched ? S(JOB_NO_AGENT) : S(PROTOCOL_LOST), why, false, false, NULL});
     return true;
 }
 

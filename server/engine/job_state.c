@@ -64,16 +64,26 @@ bool job_target_failed(const struct run *r, const struct job_target *t)
     return failed(job_step(r, t, JOB_DEPLOY)) || failed(job_step(r, t, JOB_CHECK));
 }
 
-/* Of the present attempt: an agent has it or had it, or more than one was asked. Of those before: an agent had it, for
- * where nobody is found there is no further attempt but a person's. */
+static bool refused_by(const struct step *s, struct str agent)
+{
+    bool refused = str_eq(s->busy, agent);
+
+    for (unsigned k = 0; k < s->n_refused; k++)
+        refused = refused || str_eq(s->refused[k], agent);
+    return refused;
+}
+
+/* Some agent was asked, in this attempt or one before, and did not say that it leaves the task alone. */
 bool job_target_touched(const struct run *r, const struct job_target *t)
 {
     const struct step *s = job_step(r, t, JOB_DEPLOY);
-    bool touched = s->first_ms > 0 || s->agent.n > 0 || s->assignment > 1;
+    bool touched = s->first_ms > 0 || s->agent.n > 0;
 
+    for (unsigned k = 0; k < s->n_asked && !touched; k++)
+        touched = !refused_by(s, s->asked[k]);
     for (unsigned k = 0; k < s->n_attempts && !touched; k++)
-        touched = s->attempts[k].status != STEP_CANCELLED && s->attempts[k].status != STEP_SKIPPED &&
-                  !str_eqz(s->attempts[k].error_type, "no_agent");
+        touched = (s->attempts[k].status == STEP_FAILED || s->attempts[k].status == STEP_TIMED_OUT) &&
+                  !str_eqz(s->attempts[k].error_type, JOB_NO_AGENT);
     return touched;
 }
 
