@@ -1,4 +1,4 @@
-// Freeze windows of an environment: nested rows without a line of code of their own.
+// Freeze windows of an environment: nested rows, and when they are in force. What they keep out: promotion.test.mjs.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { start } from '../lib/slipway.mjs';
@@ -75,4 +75,27 @@ test('what it lacks is named', async () => {
   assert.deepEqual(answer.error.validationErrors.map((f) => `${f.field} ${f.code}`).sort(), [
     'end VAL_REQUIRED', 'exceptions[1] VAL_INVALID_FORMAT', 'reason VAL_OUT_OF_RANGE', 'start VAL_REQUIRED',
   ]);
+});
+
+test('one that ends before it starts is none', async () => {
+  for (const end of ['2026-12-24T17:00:00Z', '2026-12-24T16:59:59Z']) {
+    const answer = await api.post(base(first), { start: '2026-12-24T18:00:00+01:00', end, reason: 'x' });
+    assert.deepEqual(answer.error.validationErrors.map((f) => f.field), ['end'], end);
+  }
+});
+
+test('they say whether they are in force, and are found by that and by time', async () => {
+  const there = await api.want(201, 'POST', '/environments', { name: 'timed' });
+  const hours = (n) => new Date(Date.now() + n * 3600_000).toISOString();
+  const [past, now, later] = [[-5, -3], [-1, 1], [3, 5]].map(([a, b]) => announce(there, { start: hours(a), end: hours(b) }));
+  assert.deepEqual([(await past).active, (await now).active, (await later).active], [false, true, false]);
+  const found = async (query) => (await api.get(base(there), { query })).data.map((w) => w.id);
+  const [a, b, c] = [(await past).id, (await now).id, (await later).id];
+  assert.deepEqual(await found({}), [a, b, c]);
+  assert.deepEqual(await found({ active: 'true' }), [b]);
+  assert.deepEqual(await found({ active: 'false' }), [a, c]);
+  assert.deepEqual(await found({ from: hours(-2) }), [b, c]);
+  assert.deepEqual(await found({ to: hours(2) }), [a, b]);
+  assert.deepEqual(await found({ from: hours(-2), to: hours(2) }), [b]);
+  for (const query of [{ active: 'maybe' }, { from: 'yesterday' }]) assert.equal((await api.get(base(there), { query })).status, 400);
 });

@@ -157,6 +157,21 @@ describe('a freeze', () => {
     }
   });
 
+  test('may be overridden, and the order passed, where the right is narrowed to', async () => {
+    const [here, there] = [await p.environment(), await p.environment()];
+    const narrow = await keyOf('promotion:request', 'promotion:read', `freeze:override@${here.name}`, `promotion:skip-order@${here.id}`);
+    for (const [e, expected] of [[here, [201, undefined]], [there, [403, 'PERM_DENIED']]]) {
+      const window = await p.freeze(e);
+      const freezeOverride = { windowIds: [window.id], reason: 'the shop is down' };
+      const answer = await p.ask(await p.release(), e, { freezeOverride, skipOrderReason: 'x' }, narrow);
+      assert.deepEqual(refused(answer), expected, answer.text);
+    }
+    const wide = await keyOf('promotion:request', 'promotion:read', 'promotion:skip-order', `freeze:override@${here.name}`);
+    const [window] = (await api.get(`/environments/${there.id}/freeze-windows`)).data;
+    const freezeOverride = { windowIds: [window.id], reason: 'the shop is down' };
+    assert.deepEqual(refused(await p.ask(await p.release(), there, { freezeOverride, skipOrderReason: 'x' }, wide)), [422, 'PROMOTION_BLOCKED']);
+  });
+
   test('that comes later holds back what is approved, which goes on when it is taken back', async () => {
     const e = await p.environment('slow');
     const one = await deploying(p, e);

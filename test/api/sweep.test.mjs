@@ -52,6 +52,7 @@ const BODY = {
   },
   '/releases/{id}/deprecate': () => ({ reason: 'superseded' }),
   '/rollbacks': async () => ({ environmentId: (await make('/environments')).id, reason: 'a test' }),
+  '/environments/{envId}/freeze-windows': () => ({ start: '2020-01-01T00:00:00Z', end: '2020-01-02T00:00:00Z', reason: 'over' }),
   '/promotions': async () => { // into the first environment: nothing comes before that
     const { id } = (await api.get('/environments', { query: { pageSize: '1' } })).data[0] ?? await make('/environments');
     return { releaseId: (await make('/releases', true)).id, targetEnvironmentId: id, reason: 'it is time' };

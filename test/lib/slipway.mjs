@@ -48,6 +48,7 @@ export class Server {
     this.port = Number(address.slice(address.lastIndexOf(':') + 1));
     await eventually(async () => (await this.client().request('GET', '/readyz', undefined, { absolute: true, unjudged: 'it may have no documents yet' })).status === 200,
       'the server to be ready');
+    await Promise.all([this.openapi(), this.asyncapi()]); // while it is there: it may be killed before the first frame is judged
     return this;
   }
 
