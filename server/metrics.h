@@ -53,6 +53,9 @@
     X(RUNS_SUCCEEDED,       M_COUNTER, "runs_ended_total",          "status=\"succeeded\"", "Workflow runs that ended.")    \
     X(RUNS_FAILED,          M_COUNTER, "runs_ended_total",          "status=\"failed\"",  "Workflow runs that ended.")      \
     X(RUNS_CANCELLED,       M_COUNTER, "runs_ended_total",          "status=\"cancelled\"", "Workflow runs that ended.")    \
+    X(JOBS_SUCCEEDED,       M_COUNTER, "deployment_jobs_ended_total", "status=\"succeeded\"", "Deployment jobs that ended.") \
+    X(JOBS_FAILED,          M_COUNTER, "deployment_jobs_ended_total", "status=\"failed\"", "Deployment jobs that ended.")  \
+    X(JOBS_CANCELLED,       M_COUNTER, "deployment_jobs_ended_total", "status=\"cancelled\"", "Deployment jobs that ended.") \
     X(DRAINS,               M_COUNTER, "drains_total",              NULL,               "Batches of a run's events that were committed.") \
     X(DRAINS_FENCED,        M_COUNTER, "drains_fenced_total",       NULL,               "Batches that another holder of the lease was faster with.") \
     X(DRAINS_RUNNING,       M_GAUGE,   "drains_running",            NULL,               "Runs being moved.")               \

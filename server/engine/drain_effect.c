@@ -182,12 +182,8 @@ static void count(struct drain *d, const struct effect *e)
 
     if (e->type == EFFECT_ASSIGN)
         metrics_add(m, METRIC_TASKS_ASSIGNED, 1);
-    if (e->type == EFFECT_FINISHED && d->place.kind == &workflow_kind)
-        metrics_add(m,
-                    d->r->status == RUN_SUCCEEDED ? METRIC_RUNS_SUCCEEDED
-                    : d->r->status == RUN_FAILED  ? METRIC_RUNS_FAILED
-                                                  : METRIC_RUNS_CANCELLED,
-                    1);
+    if (e->type == EFFECT_FINISHED && d->place.kind->metric > 0)
+        metrics_add(m, (enum metric)(d->place.kind->metric + (unsigned)(d->r->status - RUN_SUCCEEDED)), 1);
 }
 
 /* The other run has the entry; it is drained here, or found by the sweep. */

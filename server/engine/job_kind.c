@@ -1,6 +1,7 @@
 /* The kind of run that a deployment job is. */
 #include "server/api/orchestrator/resources.h"
 #include "server/engine/job_parts.h"
+#include "server/metrics.h"
 
 const struct run_kind job_kind = {
     .name = "job",
@@ -22,5 +23,6 @@ const struct run_kind job_kind = {
     .committed = job_committed,
     .log_frame = "task_log",
     .log_member = "taskId",
+    .metric = METRIC_JOBS_SUCCEEDED,
     .audit = "job.completed",
 };

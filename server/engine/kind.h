@@ -83,6 +83,7 @@ struct run_kind {
     /* How a line of a task's log says where it belongs: {"step_log", "nodeId": the node's id} or {"task_log", "taskId":
      * the node's id}. */
     const char *log_frame, *log_member;
+    unsigned metric; /* counts those that succeeded, the two behind it those that failed and were cancelled; 0: none */
     const char *audit; /* action noted at its end: "run.completed"; NULL: none */
     int64_t keep_ms;   /* kept so long after its end; 0: the setting run.keep */
 };

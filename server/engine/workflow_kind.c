@@ -3,6 +3,7 @@
 #include "server/engine/choose.h"
 #include "server/engine/environment_settle.h"
 #include "server/engine/run_parts.h"
+#include "server/metrics.h"
 
 static void wish(struct arena *a, const struct run *r, int step, const struct json *config, struct choose_wish *out)
 {
@@ -48,5 +49,6 @@ const struct run_kind workflow_kind = {
     .committed = settle_end_of,
     .log_frame = "step_log",
     .log_member = "nodeId",
+    .metric = METRIC_RUNS_SUCCEEDED,
     .audit = "run.completed",
 };

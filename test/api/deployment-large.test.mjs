@@ -53,6 +53,11 @@ test('two hundred targets at once: each is deployed to once, and every event is 
   assert.equal(all.filter((e) => e.type === 'task_completed').length, 200);
   assert.equal(all.filter((e) => e.type === 'task_log').length, 400);
   assert.equal(all.filter((e) => e.type === 'job_completed').length, 1);
+  const counted = await Promise.all(s.servers.map(async (server) => {
+    const { text } = await server.client().request('GET', '/metrics', undefined, { absolute: true, judge: false });
+    return Number(/^slipway_deployment_jobs_ended_total\{status="succeeded"\} (\d+)$/m.exec(text)[1]);
+  }));
+  assert.equal(counted[0] + counted[1], 1);
 });
 
 test('the instance that made a deployment dies: the other one brings it to its end', async () => {
