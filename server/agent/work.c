@@ -61,11 +61,12 @@ static void put_line(struct work *w, const char *head, const char *fmt, va_list 
         return;
     int n = snprintf(text, sizeof text, "%s", head);
     vsnprintf(text + n, sizeof text - (size_t)n - 1, fmt, args);
-    for (char *c = text; *c != '\0'; c++)
-        if (*c == '\n')
-            *c = ' ';
-    strcat(text, "\n");
-    (void)!write(w->system, text, strlen(text)); /* for people; it blocks while the log is full */
+    size_t end = strlen(text);
+    for (size_t i = 0; i < end; i++)
+        if (text[i] == '\n')
+            text[i] = ' ';
+    text[end] = '\n';
+    (void)!write(w->system, text, end + 1); /* for people; it blocks while the log is full */
 }
 
 void work_say(struct work *w, const char *fmt, ...)

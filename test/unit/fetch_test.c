@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -281,6 +282,117 @@ static void an_asker_that_left_is_not_called(void **state)
     peer_stop(&p);
 }
 
+/* --- without a loop --- */
+
+struct taken {
+    struct seen seen;
+    char body[64];
+    size_t n;
+    bool full;
+};
+
+static bool take(void *arg, struct str bytes)
+{
+    struct taken *t = arg;
+
+    assert_true(t->n + bytes.n < sizeof(t->body));
+    memcpy(t->body + t->n, bytes.p, bytes.n);
+    t->n += bytes.n;
+    return !t->full;
+}
+
+static void get_blocking(struct taken *t, const char *url, const char *allow, struct fetch_blocking how)
+{
+    struct cidr block;
+    struct fetch_settings settings = {.allow = &block, .allow_count = allow != NULL};
+    struct fetch_request r = {.method = S("GET"), .url = str_z(url), .max_bytes = 20};
+
+    memset(t->body, 0, sizeof(t->body));
+    t->n = 0;
+    if (allow != NULL)
+        assert_true(cidr_parse(str_z(allow), &block));
+    how.arg = t;
+    fetch_blocking(&settings, &r, &how, on_answer, &t->seen);
+}
+
+static void a_body_is_handed_on_as_it_comes(void **state)
+{
+    static const struct {
+        const char *answer;
+        bool full, unguarded, taken;
+        enum fetch_fault fault;
+        int status;
+    } rows[] = {
+        {ANSWER("5", "hello"), false, true, true, FETCH_NONE, 201},
+        {ANSWER("5", "hello"), true, true, true, FETCH_CLOSED, 201},
+        {ANSWER("21", "hellohellohellohello!"), false, true, false, FETCH_TOO_LARGE, 201},
+        {"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone", false, true, false, FETCH_NONE, 404},
+        {ANSWER("5", "hello"), false, false, false, FETCH_REFUSED, 0},
+    };
+    struct peer p;
+    struct taken t = {0};
+    char url[100];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        peer_start(&p, rows[i].answer);
+        snprintf(url, sizeof(url), "http://127.0.0.1:%u/x", p.port);
+        t.full = rows[i].full;
+        get_blocking(&t, url, NULL, (struct fetch_blocking){.take = take, .unguarded = rows[i].unguarded});
+        assert_int_equal(t.seen.fault, rows[i].fault);
+        assert_int_equal(t.seen.status, rows[i].status);
+        assert_string_equal(t.body, rows[i].taken ? "hello" : "");
+        if (rows[i].status == 404)
+            assert_string_equal(t.seen.body, "none");
+        peer_stop(&p);
+    }
+    assert_int_equal(t.seen.calls, ARRAY_LEN(rows));
+}
+
+static bool stop_at_once(void *arg, uint64_t got, uint64_t expected)
+{
+    (void)arg;
+    (void)got;
+    (void)expected;
+    return false;
+}
+
+static void a_wait_without_an_answer_can_be_given_up(void **state)
+{
+    struct peer p;
+    struct taken t = {0};
+    char url[100];
+
+    (void)state;
+    peer_start(&p, NULL);
+    snprintf(url, sizeof(url), "http://127.0.0.1:%u/x", p.port);
+    get_blocking(&t, url, "127.0.0.0/8", (struct fetch_blocking){.goes_on = stop_at_once});
+    assert_int_equal(t.seen.fault, FETCH_CLOSED);
+    peer_stop(&p);
+}
+
+static void a_socket_can_stand_for_the_host(void **state)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    struct peer p = {.answer = ANSWER("5", "hello")};
+    struct taken t = {0};
+
+    (void)state;
+    snprintf(at.sun_path, sizeof(at.sun_path), "/tmp/fetch-test-%d.sock", getpid());
+    unlink(at.sun_path);
+    p.listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(p.listener, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(p.listener, 1), 0);
+    assert_int_equal(pipe(p.hold), 0);
+    assert_int_equal(pthread_create(&p.thread, NULL, serve, &p), 0);
+    get_blocking(&t, "http://localhost/api/x", NULL, (struct fetch_blocking){.take = take, .socket = at.sun_path});
+    assert_int_equal(t.seen.fault, FETCH_NONE);
+    assert_string_equal(t.body, "hello");
+    peer_stop(&p);
+    assert_non_null(strstr(p.heard, "GET /api/x HTTP/1.1"));
+    unlink(at.sun_path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -291,6 +403,9 @@ int main(void)
         cmocka_unit_test(a_refused_connection_and_noise_are_told_apart),
         cmocka_unit_test(closing_ends_what_is_under_way),
         cmocka_unit_test(an_asker_that_left_is_not_called),
+        cmocka_unit_test(a_body_is_handed_on_as_it_comes),
+        cmocka_unit_test(a_wait_without_an_answer_can_be_given_up),
+        cmocka_unit_test(a_socket_can_stand_for_the_host),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

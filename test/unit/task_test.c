@@ -70,15 +70,20 @@ static void fork_parent(const struct spool_limits *limits)
 }
 
 /* members: of the envelope, beside the identifying ones. */
-static void launch(const char *members, const struct spool_limits *limits)
+static void launch_type(const char *type, const char *members, const struct spool_limits *limits)
 {
     struct buf b = {0};
-    buf_printf(&b, "{\"id\":\"" ID "\",\"idempotencyKey\":\"k\",\"type\":\"execute-command\",%s}", members);
+    buf_printf(&b, "{\"id\":\"" ID "\",\"idempotencyKey\":\"k\",\"type\":\"%s\",%s}", type, members);
     assert_int_equal(journal_add(&journal, S(ID), buf_view(&b)), 0);
     buf_free(&b);
     dir = journal_folder(&journal, S(ID));
     assert_true(dir >= 0);
     fork_parent(limits);
+}
+
+static void launch(const char *members, const struct spool_limits *limits)
+{
+    launch_type("execute-command", members, limits);
 }
 
 static int reap(void)
@@ -410,6 +415,81 @@ static void a_parent_whose_folder_was_taken_away_ends_with_its_command(void **st
     assert_int_equal(reap(), 0);
 }
 
+/* A deployment of a release of no components: nothing to download. */
+static void launch_deploy(const char *release, const char *hooks)
+{
+    launch_type("deploy",
+                arena_printf(&arena,
+                             "\"payload\":{\"root\":\"%s/srv\",\"graceSeconds\":0.2,\"hooks\":{%s},"
+                             "\"release\":{\"name\":\"%s\",\"components\":[]}}",
+                             root, hooks, release)
+                    .p,
+                NULL);
+}
+
+static void deployed(void **state, const char *release)
+{
+    launch_deploy(release, "");
+    assert_null(ended().cause);
+    journal_remove(&journal, S(ID));
+    close(dir);
+    (void)state;
+}
+
+static const char *current(void)
+{
+    char to[100] = "";
+    ssize_t n = readlink(arena_printf(&arena, "%s/srv/current", root).p, to, sizeof to - 1);
+    return arena_printf(&arena, "%.*s", n > 0 ? (int)n : 0, to).p;
+}
+
+static void the_agents_own_task_says_what_it_did_and_what_came_of_it(void **state)
+{
+    (void)state;
+    launch_deploy("one", "\"postDeploy\":[\"/bin/sh\",\"-c\",\"echo from the hook; echo oops >&2\"]");
+    struct journal_exit e = ended();
+    assert_null(e.cause);
+    assert_string_equal(current(), "releases/one");
+    const struct json *outputs = json_parse(&arena, e.outputs, NULL, NULL);
+    assert_true(json_bool(json_get(outputs, "unpacked"), false));
+    const char *all = output();
+    assert_non_null(strstr(all, "system|##slipway[progress 90] switched from nothing to one\n"));
+    assert_non_null(strstr(all, "stdout|from the hook\n"));
+    assert_non_null(strstr(all, "stderr|oops\n"));
+}
+
+#define DEAF "\"postDeploy\":[\"/bin/sh\",\"-c\",\"trap '' TERM; echo ready; while :; do sleep 0.05; done\"]"
+
+static void a_cancel_of_a_deaf_hook_kills_it_and_switches_back(void **state)
+{
+    deployed(state, "one");
+    launch_deploy("two", DEAF);
+    assert_true(soon(says_ready));
+    assert_string_equal(current(), "releases/two");
+    assert_int_equal(journal_cancel_write(dir, &(struct journal_cancel){0.1, S("enough")}), 0);
+    kill(parent, SIGTERM);
+    struct journal_exit e = ended();
+    assert_string_equal(e.cause, PROTOCOL_CANCELLED);
+    assert_false(e.retriable);
+    assert_string_equal(current(), "releases/one");
+    assert_non_null(strstr(output(), "system|switched back to one\n"));
+}
+
+static void what_a_killed_child_left_half_done_is_taken_back(void **state)
+{
+    struct journal_started s;
+    deployed(state, "one");
+    launch_deploy("two", DEAF);
+    assert_true(soon(says_ready));
+    assert_true(journal_started_read(dir, &arena, &s));
+    kill((pid_t)s.pid, SIGKILL);
+    struct journal_exit e = ended();
+    assert_string_equal(e.cause, PROTOCOL_SIGNAL);
+    assert_true(e.retriable);
+    assert_string_equal(current(), "releases/one");
+    assert_non_null(strstr(output(), "system|switched back to one\n"));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
@@ -427,6 +507,9 @@ int main(void)
         T(the_rest_of_the_group_does_not_outlive_the_command),
         T(a_daemon_stays_and_does_not_hold_the_task),
         T(a_line_that_is_too_long_is_split_between_characters),
+        T(the_agents_own_task_says_what_it_did_and_what_came_of_it),
+        T(a_cancel_of_a_deaf_hook_kills_it_and_switches_back),
+        T(what_a_killed_child_left_half_done_is_taken_back),
         T(a_full_spool_makes_the_command_wait_and_nothing_is_lost),
     };
     alarm(300);
