@@ -27,6 +27,12 @@ async function idOf(client) {
   const p = new Product(api), e = await p.environment();
   return (await p.promote(await p.release(), e, { skipOrderReason: 'to know the caller' }, client)).requestedBy;
 }
+/** What only jobs, or a moment, could bring about: the stored document with another status. */
+async function put(promotion, status) {
+  const [key] = await s.redis.keys(`*}:d:${promotion.tenantId}:promotion:${promotion.id}`);
+  const text = await s.redis.command('HGET', key, 'j');
+  await s.redis.command('HSET', key, 'j', text.replace(/"status":"\w+"/, `"status":"${status}"`));
+}
 /** A slow promotion that has the environment. */
 async function deploying(p, environment, more = {}) {
   return p.until(await p.skip(await p.release(), environment, more), 'deploying');
@@ -337,6 +343,18 @@ describe('a promotion', () => {
     assert.deepEqual([over.error.code, over.blockers.map((b) => b.gate)], ['REL_DEPRECATED', ['release']]);
   });
 
+  test('is rejected when its release was rolled back in the environment before while it waits', async () => {
+    const dev = await p.environment(), stage = await p.environment('slow'), r = await p.release();
+    const source = await p.deploy(r, dev), one = await deploying(p, stage);
+    const two = await p.promote(r, stage);
+    await gates(two, 'environment-busy');
+    await p.deploy(await p.release(), dev); // a newer one there does not matter
+    await put(source, 'rolled_back');
+    await cancelRun(one);
+    const over = await p.until(two, 'rejected');
+    assert.deepEqual([over.error.code, over.blockers.map((b) => b.gate)], ['PROM_SOURCE_NOT_DEPLOYED', ['environment-order']]);
+  });
+
   test('is found by status, release, environments and whoever asked for it, in its own tenant only', async () => {
     const [dev, stage] = [await p.environment(), await p.environment()];
     const mine = await asker(), r = await p.release();
@@ -396,7 +414,12 @@ describe('cancelling', () => {
     await gates(approved, 'environment-busy');
     const free = await p.environment();
     const rejecting = await p.environment('quick', { config: { deploymentTemplate: 'none' } });
+    const [pending, back] = [await p.until(await p.skip(await p.release(), guarded), 'awaiting_approval'), await p.deploy(await p.release(), free)];
+    await put(pending, 'pending');
+    await put(back, 'rolled_back');
     const states = {
+      pending: [pending, true],
+      rolled_back: [back, false, []],
       awaiting_approval: [awaiting, true],
       approved: [approved, true],
       cancelled: [approved, false, []],
