@@ -97,7 +97,7 @@ int config_parse(struct config *c, int argc, char **argv);
 void config_fini(struct config *c);
 
 void config_help(const struct config *c, FILE *out);
-void config_print(const struct config *c, FILE *out, bool json);  /* every value and its source */
+void config_print(const struct config *c, FILE *out, bool json); /* every value and its source */
 /* Tells of each variable SLIPWAY_… that no row has, which is likely a slip of the pen; those of tests, SLIPWAY_TEST_…, are
  * left alone. A warning only: other commands of one environment have rows of their own. */
 void config_warn_environment(const struct config *c);

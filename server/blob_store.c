@@ -1,6 +1,7 @@
-#include "server/blob_private.h"
+#include "server/blob_store.h"
 
 #include "lib/log.h"
+#include "server/blob_private.h"
 #include "server/settings.h"
 #include "server/worker.h"
 

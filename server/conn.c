@@ -6,12 +6,12 @@
 #include <string.h>
 
 enum {
-    WINDOW = 64 << 10,      /* bytes of a body taken before the steps want it */
-    BEHIND = 256 << 10,     /* bytes of answers not taken by the client: no further request is begun */
-    BODY_GRACE_MS = 5000,   /* before the rate of a body counts */
-    UNREAD_MS = 5000,       /* for reading what is dropped */
-    LINGER_MS = 2000,       /* for the client to take the last answer */
-    LAST_IDLE_MS = 1000     /* an idle connection is kept for this while the server drains */
+    WINDOW = 64 << 10,    /* bytes of a body taken before the steps want it */
+    BEHIND = 256 << 10,   /* bytes of answers not taken by the client: no further request is begun */
+    BODY_GRACE_MS = 5000, /* before the rate of a body counts */
+    UNREAD_MS = 5000,     /* for reading what is dropped */
+    LINGER_MS = 2000,     /* for the client to take the last answer */
+    LAST_IDLE_MS = 1000   /* an idle connection is kept for this while the server drains */
 };
 
 static void on_deadline(void *arg);

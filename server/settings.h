@@ -42,7 +42,8 @@ struct settings {
     int64_t list_examined;
     struct config_list outbound_allow;
     /* streams */
-    int64_t stream_heartbeat, stream_comment, stream_auth_timeout, stream_ticket_ttl, stream_expiry_warning, stream_drain_window;
+    int64_t stream_heartbeat, stream_comment, stream_auth_timeout, stream_ticket_ttl, stream_expiry_warning,
+        stream_drain_window;
     int64_t stream_queue, stream_message_max, stream_fragments_max;
     int64_t stream_per_worker, stream_per_tenant, stream_per_caller;
     /* logs */

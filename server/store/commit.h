@@ -128,7 +128,7 @@ void commit_revoked(struct commit *c);
 void commit_hset(struct commit *c, struct str key, struct str field, struct str value); /* STR_NONE: HDEL */
 void commit_zset(struct commit *c, struct str key, struct str member, double score);
 void commit_zrem(struct commit *c, struct str key, struct str member);
-void commit_remove(struct commit *c, struct str key); /* any type */
+void commit_remove(struct commit *c, struct str key);                 /* any type */
 void commit_expire(struct commit *c, struct str key, int64_t ttl_ms); /* negative: never */
 
 /* A claimed lease, or what is left of one. */
