@@ -138,6 +138,8 @@ static enum http_event disagree(struct http_parser *p)
 enum got { GOT_PART, GOT_LINE, GOT_FAULT };
 static enum got take_line(struct http_parser *p, struct str *in, size_t max, struct str *line)
 {
+    if (in->n == 0)
+        return GOT_PART;
     const char *lf = memchr(in->p, '\n', in->n);
     size_t n = lf != NULL ? (size_t)(lf - in->p) + 1 : in->n;
     if (p->side.n + n > max + 2) {

@@ -77,9 +77,9 @@ static bool goes_on(void *arg, uint64_t got, uint64_t expected)
 /* --- from where --- */
 
 /* The server's URL may have changed, and the token been renewed, since the task began. */
-static bool address_server(struct transfer *t, const struct json *settings)
+bool download_address(struct work *w, const struct json *settings, struct str path, struct fetch_request *request,
+                      struct fetch_blocking *how)
 {
-    struct work *w = t->w;
     struct arena *a = w->arena;
     struct identity identity = {0};
     struct client_url url;
@@ -93,14 +93,14 @@ static bool address_server(struct transfer *t, const struct json *settings)
     if (client_url_parse(base, &url) != NULL)
         return work_fail(w, PROTOCOL_DOWNLOAD, "the agent has no server's URL");
     bool six = memchr(url.host.p, ':', url.host.n) != NULL;
-    t->request.url =
-        url.local ? arena_printf(a, "http://localhost" STR_FMT STR_FMT, STR_ARG(url.base), STR_ARG(t->d->url))
-                  : arena_printf(a, "http://%s" STR_FMT "%s:%u" STR_FMT STR_FMT, six ? "[" : "", STR_ARG(url.host),
-                                 six ? "]" : "", url.port, STR_ARG(url.base), STR_ARG(t->d->url));
-    t->request.fields = arena_printf(a, "Authorization: Bearer %s\nAccept: application/octet-stream\n", identity.token);
+    request->url = url.local
+                       ? arena_printf(a, "http://localhost" STR_FMT STR_FMT, STR_ARG(url.base), STR_ARG(path))
+                       : arena_printf(a, "http://%s" STR_FMT "%s:%u" STR_FMT STR_FMT, six ? "[" : "", STR_ARG(url.host),
+                                      six ? "]" : "", url.port, STR_ARG(url.base), STR_ARG(path));
+    request->fields = arena_printf(a, "Authorization: Bearer %s\n" STR_FMT, identity.token, STR_ARG(request->fields));
     explicit_bzero(&identity, sizeof identity);
-    t->how.unguarded = true;
-    t->how.socket = url.local ? arena_z(a, url.host) : NULL;
+    how->unguarded = true;
+    how->socket = url.local ? arena_z(a, url.host) : NULL;
     return true;
 }
 
@@ -119,11 +119,14 @@ static bool address(struct transfer *t)
     const char *wrong = work_settings_read(t->w, &settings);
     if (wrong != NULL)
         return work_fail(t->w, PROTOCOL_DOWNLOAD, "the agent's " DEPLOY_SETTINGS " cannot be read: %s", wrong);
-    t->request = (struct fetch_request){
-        .method = S("GET"), .url = t->d->url, .max_bytes = (size_t)json_int(json_get(settings, "artifactMax"), MOST)};
+    t->request = (struct fetch_request){.method = S("GET"),
+                                        .fields = S("Accept: application/octet-stream\n"),
+                                        .url = t->d->url,
+                                        .max_bytes = (size_t)json_int(json_get(settings, "artifactMax"), MOST)};
     read_guard(t, settings);
     t->how = (struct fetch_blocking){.take = take, .goes_on = goes_on, .arg = t};
-    return t->d->url.n == 0 || t->d->url.p[0] != '/' || address_server(t, settings);
+    return t->d->url.n == 0 || t->d->url.p[0] != '/' ||
+           download_address(t->w, settings, t->d->url, &t->request, &t->how);
 }
 
 /* --- the answer --- */

@@ -5,6 +5,7 @@
 #include "server/agent/journal.h"
 #include "server/agent/mask.h"
 #include "server/agent/spool.h"
+#include "server/agent/upload.h"
 #include "server/agent/work.h"
 
 #include <errno.h>
@@ -81,6 +82,7 @@ struct parent {
     bool started;      /* the command began */
     bool inside;       /* the agent does the task itself: work.h */
     bool freed;        /* of such a task: what it ran was killed, and it has a little longer */
+    bool cut;          /* told to end while artifacts are left */
     bool blocked;      /* the spool is full: the pipes are not read */
     const char *cause; /* why it was stopped, or could not start */
     char message[256];
@@ -545,6 +547,34 @@ static bool may_begin(struct parent *p)
     return false;
 }
 
+/* --- what it leaves behind --- */
+
+static void upload_say(void *arg, const char *text)
+{
+    say(arg, "%s", text);
+}
+
+/* SIGTERM, for the command that is no more. */
+static bool upload_stopped(void *arg)
+{
+    struct parent *p = arg;
+    struct signalfd_siginfo info;
+
+    while (read(p->signals, &info, sizeof info) == sizeof info)
+        if (info.ssi_signo == SIGTERM)
+            p->cut = true;
+    return p->cut;
+}
+
+static void leave_artifacts(struct parent *p)
+{
+    const struct upload_job job = {
+        .task = &p->task, .arena = &p->arena, .dir = p->dir, .say = upload_say, .stopped = upload_stopped, .arg = p};
+
+    if (p->started && !p->inside && p->cause == NULL)
+        upload_artifacts(&job);
+}
+
 static void task_live(struct parent *p)
 {
     p->outputs[0] = (struct output){.stream = TASK_STDOUT, .fd = -1};
@@ -554,6 +584,7 @@ static void task_live(struct parent *p)
     if (may_begin(p) && command_launch(p))
         while (p->life != LIFE_OVER)
             turn(p);
+    leave_artifacts(p);
     exit_write(p);
     if (p->child.pid > 0)
         waitpid(p->child.pid, NULL, 0);

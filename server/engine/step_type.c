@@ -120,7 +120,7 @@ static const char *check_job(const struct json *config)
 
 // clang-format off
 static const struct step_type types[] = {
-    {"script", "Script", "deploy", "Runs a command on an agent and streams what it prints.",
+    {"script", "Script", "deploy", "Runs a command on an agent and streams what it prints. Files it puts into the folder `artifacts` are kept.",
      BY_AGENT, "script", 3600, RETRY_ONCE, true, script_config, script_outputs, NULL},
     {"wait", "Wait", "control", "Waits for a number of seconds or until a time. Stands still while the run is paused.",
      BY_TIMER, NULL, 604800, RETRY_ONCE, true, wait_config, wait_outputs, check_wait},

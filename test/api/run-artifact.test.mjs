@@ -184,3 +184,20 @@ describe('a step', () => {
     await eventually(async () => (await books()).length === 0, 'the bytes to be removed');
   });
 });
+
+test('a real agent leaves what a script put into artifacts/, also when the script fails', async () => {
+  const label = unique('zone');
+  await s.addAgent(unique('agent'), { labels: { zone: label } });
+  const text = 'mkdir artifacts; cd artifacts; printf hello >hello.txt; head -c 700000 /dev/zero >zeros.bin; : >empty; printf x >.hidden;'
+    + ' printf x >"odd name"; ln -s /etc/passwd link; mkdir folder; exit 3';
+  const r = await reaches(api, await run(api, [script('build', text, { labels: { zone: label } })]), 'failed');
+  const path = `/workflow-runs/${r.id}/steps/build`;
+  const list = await api.want(200, 'GET', `${path}/artifacts`);
+  assert.deepEqual(list.map((f) => [f.name, f.size]), [['empty', 0], ['hello.txt', 5], ['zeros.bin', 700_000]]);
+  assert.equal(list[2].contentHash, digestOf(Buffer.alloc(700_000)));
+  assert.equal((await fetched(`${path}/artifacts/hello.txt?download=true`)).text, 'hello');
+  const { lines } = await api.want(200, 'GET', `${path}/logs`);
+  const said = lines.filter((l) => l.stream === 'system').map((l) => l.line).join('\n');
+  assert.match(said, /left artifacts\/hello.txt, 5 bytes/);
+  assert.match(said, /other characters/);
+});
