@@ -96,7 +96,8 @@ static void keep_version(struct request *r, struct change *c, int64_t version, s
 
     commit_hset(c->commit, key, arena_printf(&r->arena, "v:%lld", (long long)version), definition);
     if (version > TEMPLATE_VERSIONS_KEPT)
-        commit_hset(c->commit, key, arena_printf(&r->arena, "v:%lld", (long long)(version - TEMPLATE_VERSIONS_KEPT)), STR_NONE);
+        commit_hset(c->commit, key, arena_printf(&r->arena, "v:%lld", (long long)(version - TEMPLATE_VERSIONS_KEPT)),
+                    STR_NONE);
 }
 
 static enum code template_prepare(struct request *r, struct change *c)
