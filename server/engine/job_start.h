@@ -49,6 +49,7 @@ struct job_request {
     const struct json *strategy;         /* {type, config}, checked by strategy_fields; NULL: all-at-once */
     const struct json *jobs; /* with to_previous: array of ids; only what one of these jobs did last is taken back.
                                     NULL: whatever was done there last */
+    struct str from_release; /* with to_previous: only where this release is now. STR_NONE: wherever one is */
     const struct json *target_ids; /* array; NULL: all targets of the environment */
     const struct json *hooks;      /* {preDeploy?: [argv], postDeploy?: [argv], timeoutSeconds?}, or NULL */
     struct str created_by;

@@ -179,6 +179,9 @@ static const char *skipped(const struct plan_parts *p, const struct plan_target 
         return NULL;
     if (!has(t->facts, "release"))
         return "nothing is deployed there";
+    if (q->to_previous && q->from_release.n > 0 &&
+        !str_eq(json_str(json_path(t->facts, S("release.id"))), q->from_release))
+        return "it has another release";
     if (q->to_previous && q->jobs != NULL && !names(q->jobs, member(t->facts, "jobId")))
         return "another job has been there since";
     return NULL;

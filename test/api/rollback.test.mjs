@@ -158,6 +158,23 @@ describe('what is taken back', () => {
     assert.equal((await current(environment)).id, two.id);
   });
 
+  test('of an environment: every target that has its release, and no other', async () => {
+    const { environment, targets: [a, b], one, two, deploy } = await twice(2);
+    await api.want(200, 'PUT', `/targets/${b.id}`, { maintenance: true });
+    const three = await makeRelease(api, one);
+    await deploy(three);
+    await api.want(200, 'PUT', `/targets/${b.id}`, { maintenance: false });
+    const { data: made } = await begin({ environmentId: environment.id });
+    assert.deepEqual([made.plan.affectedTargets.map((t) => t.name), made.plan.partial], [['a'], false]);
+    assert.match(made.plan.warnings.join(), /b is left out: it has another release/);
+    assert.equal((await ended(made)).status, 'succeeded');
+    for (const target of [a, b]) await settled(target, two);
+    for (const release of [one, two, three]) {
+      const [state] = (await get(`/releases/${release.id}/state`)).environments.filter((e) => e.environmentId === environment.id);
+      assert.equal(state.state === 'deployed', release === two, `${release.name} ${JSON.stringify(state)}`);
+    }
+  });
+
   test('to an earlier release: one that was there once, and no other', async () => {
     const { environment, targets, one, two, deploy } = await twice(1);
     const three = await makeRelease(api, one), never = await makeRelease(api, one);

@@ -170,19 +170,21 @@ static enum flow prepare(struct planning *p)
 {
     static const char strategy[] = "{\"config\":{\"failureBehavior\":\"continue\"},\"type\":\"all-at-once\"}";
     struct str to = member(p->change->whole, "toReleaseId");
+    bool back = to.n == 0, named = member(p->change->whole, "deploymentJobId").n > 0;
     enum code c;
 
     p->request = (struct job_request){.space = p->space,
                                       .environment_id = p->environment,
                                       .release_id = to.n > 0 ? to : STR_NONE,
-                                      .to_previous = to.n == 0,
+                                      .to_previous = back,
                                       .rollback_id = p->change->id,
                                       .rollback_of = p->old_id,
                                       .strategy = json_parse(&p->r->arena, str_z(strategy), NULL, NULL),
-                                      .jobs = to.n == 0 && p->old_id.n > 0 ? ids_of(p, p->old_id) : NULL,
+                                      .jobs = back && named ? ids_of(p, p->old_id) : NULL,
+                                      .from_release = back && !named ? member(p->state, "id") : STR_NONE,
                                       .target_ids = json_get(p->change->whole, "targetIds"),
                                       .created_by = p->r->caller.id};
-    if (p->request.strategy == NULL || (to.n == 0 && p->old_id.n > 0 && p->request.jobs == NULL))
+    if (p->request.strategy == NULL || (back && named && p->request.jobs == NULL))
         return refuse(p, SYS_OVERLOADED);
     c = job_prepare(p->r->worker, &p->r->arena, &p->request, &p->r->ops, prepared, p);
     return c == OK ? WAIT : refuse(p, c);
@@ -344,7 +346,7 @@ static const struct json *from_of(struct planning *p)
 {
     struct json *from;
 
-    if (p->old == NULL)
+    if (member(p->change->whole, "deploymentJobId").n == 0)
         return p->state;
     if (member(p->old, "releaseId").n == 0)
         return NULL;
