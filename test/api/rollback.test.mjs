@@ -126,6 +126,34 @@ describe('what is taken back', () => {
     assert.equal((await current(environment)).id, one.id);
   });
 
+  test('of an environment: what a failed deployment has left behind, before what is deployed there', async () => {
+    let bad, worse;
+    const made = await estate(2, ({ payload: { release, target } }) => {
+      if (release?.id === bad?.id && target.name === 'b') return { success: false, error: 'no room', errorType: 'unpack_failed', retriable: false, outputs: undefined };
+      return release && release.id === worse?.id ? { success: false, error: 'no room', errorType: 'unpack_failed', retriable: false, outputs: undefined } : {};
+    });
+    const { environment, targets: [a, b], deploy } = made;
+    const zero = await makeRelease(api), one = await makeRelease(api, zero);
+    await deploy(zero);
+    await deploy(one);
+    bad = await makeRelease(api, zero);
+    const strategy = { type: 'all-at-once', config: { failureBehavior: 'continue' } };
+    const failed = await deploy(bad, { strategy });
+    await settled(a, bad);
+    const { data: undo } = await begin({ environmentId: environment.id });
+    assert.deepEqual([undo.deploymentJobId, undo.releaseId, undo.plan.affectedTargets.map((t) => t.name)], [failed.job.id, bad.id, ['a']]);
+    assert.equal((await ended(undo)).status, 'succeeded');
+    for (const target of [a, b]) await settled(target, one);
+    assert.equal((await current(environment)).id, one.id);
+
+    worse = await makeRelease(api, zero); // fails everywhere, and so leaves nothing behind
+    assert.equal((await deploy(worse, { strategy })).status, 'failed');
+    const { data: back } = await begin({ environmentId: environment.id, toReleaseId: zero.id });
+    assert.deepEqual([back.releaseId, back.toReleaseId], [one.id, zero.id], JSON.stringify(back));
+    assert.equal((await ended(back)).status, 'succeeded');
+    assert.equal((await current(environment)).id, zero.id);
+  });
+
   test('a rollback that fails says so, frees the environment, and can be tried again', async () => {
     let broken = false;
     const { environment, targets, one, second } = await twice(1, () =>

@@ -12,7 +12,7 @@
  * An environment that a promotion or another rollback holds is a 409, too. No approval is asked for, and freeze windows
  * only count when they have blockRollbacks. Of the strategies only redeploy_previous makes a job: there are no snapshots to
  * restore, and manual is the plan alone, for people to carry out. A release is switched as a whole, so a rollback of
- * single components is refused. */
+ * single components is refused. A rollback of a rollback brings back what that took away; further back leads toReleaseId. */
 #include "server/api/orchestrator/rollback.h"
 
 #include "server/api/orchestrator/resources.h"
@@ -61,7 +61,7 @@ static const struct field fields[] = {
     {"id",                 FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SEARCH},
     {"tenantId",           FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED},
     {"environmentId",      FIELD_UUID,   FIELD_FILTER | FIELD_SCOPE | FIELD_ALWAYS,
-     .doc = "What is deployed there is taken back, from every target that has it; or give deploymentJobId."},
+     .doc = "What is deployed there is taken back, from every target that has it, or what a failed deployment has left there since; or give deploymentJobId."},
     {"deploymentJobId",    FIELD_UUID,   FIELD_NULLABLE | FIELD_FILTER | FIELD_SCOPE, .ref = "job",
      .doc = "The job that is taken back, where no other job has been since; or give environmentId."},
     {"newDeploymentJobId", FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER, .doc = "The job that takes it back."},

@@ -13,7 +13,10 @@
 
 #include <string.h>
 
-enum { RELEASES_MOST = 60 }; /* that the targets come to, looked at */
+enum {
+    RELEASES_MOST = 60, /* that the targets come to, looked at */
+    LATEST = 10         /* jobs of the environment, looked at */
+};
 
 struct planning {
     struct request *r;
@@ -22,6 +25,7 @@ struct planning {
     struct str environment;   /* its id */
     struct str old_id;        /* of the job that is taken back; STR_NONE: it is no more */
     const struct json *old;   /* that job */
+    bool by_job;              /* what that job did is taken back, not what the environment says it has */
     const struct json *state; /* P:er: the environment's release */
     const struct json *from;  /* {id, name} of what is taken back; NULL: more than one */
     struct freeze_set freezes;
@@ -170,7 +174,7 @@ static enum flow prepare(struct planning *p)
 {
     static const char strategy[] = "{\"config\":{\"failureBehavior\":\"continue\"},\"type\":\"all-at-once\"}";
     struct str to = member(p->change->whole, "toReleaseId");
-    bool back = to.n == 0, named = member(p->change->whole, "deploymentJobId").n > 0;
+    bool back = to.n == 0;
     enum code c;
 
     p->request = (struct job_request){.space = p->space,
@@ -180,11 +184,11 @@ static enum flow prepare(struct planning *p)
                                       .rollback_id = p->change->id,
                                       .rollback_of = p->old_id,
                                       .strategy = json_parse(&p->r->arena, str_z(strategy), NULL, NULL),
-                                      .jobs = back && named ? ids_of(p, p->old_id) : NULL,
-                                      .from_release = back && !named ? member(p->state, "id") : STR_NONE,
+                                      .jobs = back && p->by_job ? ids_of(p, p->old_id) : NULL,
+                                      .from_release = back && !p->by_job ? member(p->state, "id") : STR_NONE,
                                       .target_ids = json_get(p->change->whole, "targetIds"),
                                       .created_by = p->r->caller.id};
-    if (p->request.strategy == NULL || (back && named && p->request.jobs == NULL))
+    if (p->request.strategy == NULL || (back && p->by_job && p->request.jobs == NULL))
         return refuse(p, SYS_OVERLOADED);
     c = job_prepare(p->r->worker, &p->r->arena, &p->request, &p->r->ops, prepared, p);
     return c == OK ? WAIT : refuse(p, c);
@@ -346,7 +350,7 @@ static const struct json *from_of(struct planning *p)
 {
     struct json *from;
 
-    if (member(p->change->whole, "deploymentJobId").n == 0)
+    if (!p->by_job)
         return p->state;
     if (member(p->old, "releaseId").n == 0)
         return NULL;
@@ -399,13 +403,116 @@ static enum flow read_job(struct planning *p)
     return c == OK ? WAIT : refuse(p, c);
 }
 
-/* In the environment's own name what it says is deployed is taken back. */
-static enum flow choose_job(struct planning *p)
+/* --- of an environment --- */
+
+/* What it says is deployed there is taken back. */
+static enum flow choose_state(struct planning *p)
 {
     if (p->state == NULL)
         return refuse(p, request_refuse(p->r, DEPLOY_NO_PREVIOUS_RELEASE, "nothing is deployed in the environment"));
     p->old_id = member(p->state, "deploymentJobId");
     return p->old_id.n > 0 ? read_job(p) : judge(p);
+}
+
+/* Unless its latest deployment failed and has left something behind: then that is. */
+static void got_left(void *arg, enum code c, const struct redis_value *v)
+{
+    struct planning *p = arg;
+
+    for (size_t i = 0; c == OK && v != NULL && i < v->count; i++)
+        p->by_job = p->by_job || str_eq(member(parsed(p, redis_at(v, i)), "jobId"), p->old_id);
+    if (c != OK)
+        refuse(p, c);
+    else if (p->by_job)
+        judge(p);
+    else
+        choose_state(p);
+}
+
+static enum flow read_left(struct planning *p, const struct json *targets)
+{
+    size_t n = json_count(targets);
+    struct str *argv = arena_array(&p->r->arena, n + 2, sizeof *argv);
+    struct store_command command = {n + 2, argv};
+    enum code c = SYS_OVERLOADED;
+
+    if (n == 0)
+        return choose_state(p);
+    if (argv != NULL) {
+        argv[0] = S("HMGET");
+        argv[1] = key_target_facts(&p->r->arena, p->space);
+        for (size_t i = 0; i < n; i++)
+            argv[i + 2] = member(json_at(targets, i), "id");
+        c = store_read(p->r->worker->store, &command, 1, &p->r->ops, got_left, p);
+    }
+    return c == OK ? WAIT : refuse(p, c);
+}
+
+static bool has_failed(const struct json *job)
+{
+    static const char *const statuses[] = {"failed", "cancelled", "rollback_failed"};
+    struct str status = member(job, "status");
+
+    return str_eqz(status, statuses[0]) || str_eqz(status, statuses[1]) || str_eqz(status, statuses[2]);
+}
+
+/* The latest that is no rollback's. */
+static void got_latest(void *arg, enum code c, const struct page_result *result)
+{
+    struct planning *p = arg;
+    struct page_item item = {0};
+    const struct json *job = NULL;
+
+    for (size_t i = 0; c == OK && job == NULL && page_item(result, i, &item); i++) {
+        struct str text = item.json.p == NULL ? STR_NONE : arena_str(&p->r->arena, item.json);
+
+        job = text.p == NULL ? NULL : document_json(&p->r->arena, text, NULL);
+        job = member(job, "rollbackOf").n > 0 ? NULL : job;
+    }
+    if (c != OK) {
+        refuse(p, c);
+    } else if (job == NULL || !has_failed(job)) {
+        choose_state(p);
+    } else {
+        p->old = job;
+        p->old_id = member(job, "id");
+        read_left(p, json_get(parsed(p, redis_at(item.extra, 0)), "targets"));
+    }
+}
+
+static void got_jobs_there(void *arg, enum code c, const struct page_result *result)
+{
+    static const char *const extra[] = {"def", NULL};
+    struct planning *p = arg;
+    int64_t *ordinals = arena_array(&p->r->arena, LATEST, sizeof *ordinals);
+    struct bitmap bits;
+    struct page_query q = {
+        .space = p->space, .kind = JOB_KIND, .source = PAGE_ORDINALS, .ordinals = ordinals, .extra = extra};
+
+    if (c == OK && (ordinals == NULL || !bitmap_join(&p->r->arena, redis_at(result->facets, 0), &bits)))
+        c = SYS_OVERLOADED;
+    if (c == OK)
+        q.n = bitmap_pick(&bits, true, 0, LATEST, ordinals);
+    if (c == OK && q.n == 0)
+        choose_state(p);
+    else if (c == OK)
+        c = store_page(p->r->worker->store, &p->r->arena, &q, &p->r->ops, got_latest, p);
+    if (c != OK)
+        refuse(p, c);
+}
+
+static enum flow choose_job(struct planning *p)
+{
+    struct str *facet = arena_new(&p->r->arena, struct str);
+    const struct page_query q = {
+        .space = p->space, .kind = JOB_KIND, .source = PAGE_NONE, .facets = facet, .facet_count = 1};
+    enum code c = SYS_OVERLOADED;
+
+    if (facet != NULL) {
+        *facet = arena_printf(&p->r->arena, "environmentId=" STR_FMT, STR_ARG(p->environment));
+        c = store_page(p->r->worker->store, &p->r->arena, &q, &p->r->ops, got_jobs_there, p);
+    }
+    return c == OK ? WAIT : refuse(p, c);
 }
 
 static void got_environment(void *arg, enum code c, const struct redis_value *v)
@@ -459,6 +566,7 @@ enum flow rollback_gather(struct request *r, struct change *c)
     if (code != OK)
         return refuse(p, code);
     p->old_id = member(c->whole, "deploymentJobId");
+    p->by_job = p->old_id.n > 0;
     p->environment = member(c->whole, "environmentId");
     return p->old_id.n > 0 ? read_job(p) : read_environment(p);
 }
