@@ -14,17 +14,17 @@ const struct field strategy_health_fields[] = {STRATEGY_HEALTH(NULL, NULL, NULL,
 static const struct field health_presets[] = {STRATEGY_HEALTH_ROWS, {0}};
 
 #define COMMON(CONCURRENT, BEHAVIOUR, FAILURES, UNAVAILABLE, HEALTH_ROWS)                                                         \
-    {"maxConcurrent",       FIELD_INT,    .min = 0, .max = 1000, .preset = CONCURRENT, .doc = "Tasks under way at once; 0, the default: no bound."}, \
-    {"failureBehavior",     FIELD_ENUM,   .choices = behaviours, .preset = BEHAVIOUR, .doc = "Once more than maxFailures targets have failed. rollback, the default: every touched target goes back; continue: all others go on, the job fails in the end; pause: the job waits for a person."}, \
-    {"maxFailures",         FIELD_INT,    .min = 0, .max = 1000, .preset = FAILURES, .doc = "Failed targets that are tolerated. Default: 0."}, \
-    {"onUnavailableTarget", FIELD_ENUM,   .choices = unavailables, .preset = UNAVAILABLE, .doc = "When no agent serves a target. wait, the default: until the deployment's time is over; skip: it is left out; fail: it has failed after a minute."}, \
-    {"healthCheck",         FIELD_OBJECT, .fields = HEALTH_ROWS, .doc = "Asked for after each target's deployment. Default: the environment's healthCheckConfig, when that names a port; type none: not at all."}
+    {"maxConcurrent",       FIELD_INT,    .min = 0, .max = 1000, .preset = (CONCURRENT), .doc = "Tasks under way at once; 0, the default: no bound."}, \
+    {"failureBehavior",     FIELD_ENUM,   .choices = behaviours, .preset = (BEHAVIOUR), .doc = "Once more than maxFailures targets have failed. rollback, the default: every touched target goes back; continue: all others go on, the job fails in the end; pause: the job waits for a person."}, \
+    {"maxFailures",         FIELD_INT,    .min = 0, .max = 1000, .preset = (FAILURES), .doc = "Failed targets that are tolerated. Default: 0."}, \
+    {"onUnavailableTarget", FIELD_ENUM,   .choices = unavailables, .preset = (UNAVAILABLE), .doc = "When no agent serves a target. wait, the default: until the deployment's time is over; skip: it is left out; fail: it has failed after a minute."}, \
+    {"healthCheck",         FIELD_OBJECT, .fields = (HEALTH_ROWS), .doc = "Asked for after each target's deployment. Default: the environment's healthCheckConfig, when that names a port; type none: not at all."}
 #define ROLLING(ORDER, LABEL, PAUSE)                                                                                              \
     {"batchSize",    FIELD_INT,    .min = 1, .max = 1000, .doc = "Of rolling: targets at a time. Default: 1."},                    \
     {"batchPercent", FIELD_INT,    .min = 1, .max = 100, .doc = "Of rolling, instead of batchSize: per cent of the targets, rounded up."}, \
-    {"order",        FIELD_ENUM,   .choices = orders, .preset = ORDER, .doc = "Of rolling: which targets come first. Default: name."}, \
-    {"orderLabel",   FIELD_STRING, .min = 1, .max = 128, .preset = LABEL, .doc = "Of order label: the label whose values are the order, numbers by their size; targets without it come last. Default: order."}, \
-    {"pauseBetweenBatchesSeconds", FIELD_INT, .min = 0, .max = 86400, .preset = PAUSE, .doc = "Of rolling. Default: 0."}
+    {"order",        FIELD_ENUM,   .choices = orders, .preset = (ORDER), .doc = "Of rolling: which targets come first. Default: name."}, \
+    {"orderLabel",   FIELD_STRING, .min = 1, .max = 128, .preset = (LABEL), .doc = "Of order label: the label whose values are the order, numbers by their size; targets without it come last. Default: order."}, \
+    {"pauseBetweenBatchesSeconds", FIELD_INT, .min = 0, .max = 86400, .preset = (PAUSE), .doc = "Of rolling. Default: 0."}
 
 const struct field strategy_config_fields[] = {
     COMMON(NULL, NULL, NULL, NULL, strategy_health_fields), ROLLING(NULL, NULL, NULL), {0}};

@@ -19,17 +19,17 @@ extern const struct field strategy_health_fields[]; /* healthCheck, without defa
  * a table of rows that has more, are STRATEGY_HEALTH_ROWS. */
 // clang-format off
 #define STRATEGY_HEALTH(TYPE, HOST, PATH, TIMEOUT, RETRIES, INTERVAL) \
-    {"type",         FIELD_ENUM,   .choices = strategy_checks, .preset = TYPE, .doc = "How health is asked for, by the agent that deployed. Default: http."}, \
+    {"type",         FIELD_ENUM,   .choices = strategy_checks, .preset = (TYPE), .doc = "How health is asked for, by the agent that deployed. Default: http."}, \
     {"url",          FIELD_STRING, .min = 1, .max = 2048, .pattern = "^https?://[^ @]+$", .doc = "Of an http check, instead of host, port and path."}, \
-    {"host",         FIELD_STRING, .min = 1, .max = 255, .preset = HOST, .doc = "Where an http or tcp check connects. Default: 127.0.0.1, the agent's own host."}, \
+    {"host",         FIELD_STRING, .min = 1, .max = 255, .preset = (HOST), .doc = "Where an http or tcp check connects. Default: 127.0.0.1, the agent's own host."}, \
     {"port",         FIELD_INT,    .min = 1, .max = 65535}, \
-    {"path",         FIELD_STRING, .min = 1, .max = 1024, .pattern = "^/[^ ]*$", .preset = PATH, .doc = "Of an http check. Default: /health."}, \
+    {"path",         FIELD_STRING, .min = 1, .max = 1024, .pattern = "^/[^ ]*$", .preset = (PATH), .doc = "Of an http check. Default: /health."}, \
     {"command",      FIELD_LIST,   .min = 1, .max = 256, .item = FIELD_STRING, .item_max = 32768, .doc = "Of a command check: the program and its arguments; status 0 is healthy."}, \
     {"expectStatus", FIELD_INT,    .min = 100, .max = 599, .doc = "Of an http check. Default: 200 to 399."}, \
     {"expectBody",   FIELD_STRING, .min = 1, .max = 1024, .doc = "What the answer to an http check must contain."}, \
-    {"timeout",      FIELD_INT,    .min = 1, .max = 3600, .preset = TIMEOUT, .doc = "Seconds until one check has failed. Default: 30."}, \
-    {"retries",      FIELD_INT,    .min = 0, .max = 100, .preset = RETRIES, .doc = "Further checks after a failed one. Default: 3."}, \
-    {"interval",     FIELD_INT,    .min = 0, .max = 3600, .preset = INTERVAL, .doc = "Seconds between checks. Default: 10."}
+    {"timeout",      FIELD_INT,    .min = 1, .max = 3600, .preset = (TIMEOUT), .doc = "Seconds until one check has failed. Default: 30."}, \
+    {"retries",      FIELD_INT,    .min = 0, .max = 100, .preset = (RETRIES), .doc = "Further checks after a failed one. Default: 3."}, \
+    {"interval",     FIELD_INT,    .min = 0, .max = 3600, .preset = (INTERVAL), .doc = "Seconds between checks. Default: 10."}
 #define STRATEGY_HEALTH_ROWS STRATEGY_HEALTH("\"http\"", "\"127.0.0.1\"", "\"/health\"", "30", "3", "10")
 // clang-format on
 extern const char *const strategy_checks[];
