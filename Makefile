@@ -23,8 +23,8 @@ ifeq ($(MAKELEVEL)$(findstring -j,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 
-# What there is. Programs of a test folder are the files called *_test.c; its other files, and test/lib, are linked to
-# each of them, and allocations go through test/lib/fault.c.
+# What there is. Programs of a test folder are the files called *_test.c; its other files, and those of test/lib, are at
+# their service, and allocations go through test/lib/fault.c.
 SOURCES := $(sort $(filter-out server/main.c,$(wildcard lib/*.c proto/*.c server/*.c server/*/*.c server/*/*/*.c)))
 LUA := $(sort $(wildcard server/store/*.lua))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(LUA:%.lua=$(BUILD)/%.lua.o)
@@ -69,9 +69,13 @@ $(BUILD)/llhttp/%.o: /usr/share/llhttp/%.c
 	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 $(OPT) $(HARDEN) $(SANITIZE) -c -o $@ $<
 
 .SECONDEXPANSION:
-$(PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $$(call helpers,$$(@D)) $(ARCHIVE)
+$(PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $$(@D)/helpers.a $(ARCHIVE)
 	@echo "  link  $@"
-	$(Q)$(CC) $(LDFLAGS) $(WRAP) -o $@ $^ $(LDLIBS) -lcmocka
+	$(Q)$(CC) $(LDFLAGS) $(WRAP) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDLIBS) -lcmocka
+
+# An archive, so that each program gets those helpers alone that it refers to, and what they need.
+$(BUILD)/test/%/helpers.a: $$(call helpers,$$(@D))
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 .PHONY: install compile_commands.json clean
 install: all ## Install to $(DESTDIR)$(PREFIX)/bin
