@@ -39,6 +39,7 @@ struct store {
     void *arg;
     struct ops ops; /* everything that waits for Redis */
     struct store_wait *free;
+    enum redis_error unqueued; /* why a command of the MULTI whose replies come in was not taken; OK: all were */
 
     bool ready, closing, loading;
     unsigned failures; /* attempts to connect since it was ready */
@@ -193,7 +194,8 @@ static void on_reply(void *arg, enum redis_error e, const struct redis_value *v)
     store_decode *decode = w->decode;
     void (*then)(void) = w->then;
     void *then_arg = w->arg;
-    enum code c = code_of(s, e, v ? v->text : STR_NONE);
+    bool aborted = e == REDIS_REFUSED && w->commands > 1 && s->unqueued != REDIS_OK; /* EXEC does not say why */
+    enum code c = code_of(s, aborted ? s->unqueued : e, v ? v->text : STR_NONE);
     bool wanted = op_finish(&w->op);
 
     if (c == OK && w->partition >= 0)
@@ -288,21 +290,31 @@ enum code store_call(struct store *s, const char *function, unsigned partition, 
     return OK;
 }
 
-static void ignore(void *arg, enum redis_error e, const struct redis_value *v)
+static void opened(void *arg, enum redis_error e, const struct redis_value *v)
 {
-    (void)arg, (void)e, (void)v;
+    (void)v;
+    ((struct store *)arg)->unqueued = e;
+}
+
+static void queued(void *arg, enum redis_error e, const struct redis_value *v)
+{
+    struct store *s = arg;
+
+    (void)v;
+    if (s->unqueued == REDIS_OK)
+        s->unqueued = e;
 }
 
 /* The part of a MULTI before its EXEC. When something of it cannot be sent the connection is dropped: what has been sent
  * must not stay open. */
 static bool send_multi(struct store *s, const struct store_command *commands, size_t n)
 {
-    enum redis_error e = redis_call(s->redis, &s->ops, 1, (struct str[]){S("MULTI")}, ignore, NULL);
+    enum redis_error e = redis_call(s->redis, &s->ops, 1, (struct str[]){S("MULTI")}, opened, s);
 
     if (e != REDIS_OK)
         return false;
     for (size_t i = 0; i < n && e == REDIS_OK; i++)
-        e = redis_call(s->redis, &s->ops, commands[i].argc, commands[i].argv, ignore, NULL);
+        e = redis_call(s->redis, &s->ops, commands[i].argc, commands[i].argv, queued, s);
     if (e != REDIS_OK)
         redis_drop(s->redis, "a transaction could not be sent whole");
     return e == REDIS_OK;

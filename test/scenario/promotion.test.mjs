@@ -90,6 +90,27 @@ describe(`kill -9 of the server (SLIPWAY_TEST_SEED=${SEED})`, { concurrency: tru
   });
 });
 
+test('a run that ends while Redis has no memory left ends its promotion when there is some again', async () => {
+  const s = await start({ name: 'promotion-full' });
+  try {
+    const p = new Product(s.api), e = await p.environment('slow'), { id: quick } = await p.workflow('quick');
+    const one = await p.until(await p.skip(await p.release(), e), 'deploying');
+    const two = await p.until(await p.skip(await p.release(), e, { templateId: quick }), 'approved');
+    const release = await p.release();
+    const used = Number((await s.redis.command('INFO', 'memory')).match(/used_memory:(\d+)/)[1]);
+    await s.redis.command('CONFIG', 'SET', 'maxmemory', String(Math.floor(used / 2)));
+    await cancelRun(s, one);
+    await eventually(async () => (await runsOf(s, one))[0]?.status === 'cancelled', 'the run to end');
+    assert.equal((await p.ask(release, e, { skipOrderReason: 'x' })).status, 503);
+    await s.redis.command('CONFIG', 'SET', 'maxmemory', '0');
+    assert.equal((await p.until(one, 'failed')).error.code, 'WF_CANCELLED');
+    await p.until(two, 'deployed');
+    await nothingLeft(s);
+  } finally {
+    await s.stop();
+  }
+});
+
 describe('two instances', () => {
   let s;
   after(() => s?.stop());
