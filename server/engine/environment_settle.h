@@ -1,10 +1,15 @@
 /* Moves an environment's promotions, level-triggered: reads what there is, makes one commit of the next thing that
  * follows from it, and does so again until nothing is left to be done.
  *
- *   pending -> approved | awaiting_approval | rejected      the order rule still holds; a freeze waits, it does not reject
- *   approved -> deploying                                   the environment is free (one holder, P:pd), no freeze, its
- *                                                           workflow run starts in the same commit
+ *   pending -> approved | awaiting_approval                 whether people must approve it
+ *   approved -> deploying                                   the environment is free (one holder, P:pd), no freeze (it
+ *                                                           waits), its workflow run starts in the same commit
+ *   approved -> rejected                                    it can never start: its release was deprecated, or rolled back
+ *                                                           in the source; its workflow cannot run
  *   deploying -> deployed | failed | rolled_back            its run has ended; P:er and P:pd in the same commit
+ *
+ * The first in the line that may start does: one that a freeze holds back is passed by one that overrides it. What was
+ * deployed is promoted on into environments with autoPromoteFrom, in the commit that ends it.
  *
  * Whoever changes something an environment may wait for (its promotions, freeze windows, the end of a run or a rollback)
  * sets its timer in the same commit, environment_wake(), and calls environment_settle(). It is safe to call at any time,

@@ -1,9 +1,8 @@
 /* What everybody who moves a promotion needs: its states, and a change of it as part of a commit.
  *
  *   pending -> awaiting_approval -> approved -> deploying -> deployed -> rolled_back
- *   pending -> approved | rejected               deploying -> failed -> rolled_back
- *   pending | awaiting_approval | approved -> cancelled
- *   approved -> rejected                          deploying -> rolled_back
+ *   pending -> approved -> rejected              deploying -> failed -> rolled_back
+ *   pending | awaiting_approval | approved -> cancelled        deploying -> rolled_back
  *
  * Beside its document a promotion stands in one of the environment's lines (pending, awaiting, approved; key.h) until it
  * deploys or ends, and among the active ones (at most one of a release and an environment) until it ends. */
