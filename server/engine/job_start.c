@@ -2,7 +2,6 @@
  * components; which targets the environment has; those targets; what is known to be deployed on them. */
 #include "server/engine/job_start.h"
 
-#include "lib/log.h"
 #include "server/api/orchestrator/resources.h"
 #include "server/audit.h"
 #include "server/bitmap.h"
@@ -71,7 +70,7 @@ static void got_facts(void *arg, enum code c, const struct redis_value *v)
         return;
     }
     for (size_t i = 0; i < p->parts.n_targets; i++)
-        p->parts.targets[i].facts = parsed(p, redis_at(v, i));
+        p->parts.targets[i].facts = arena_str(p->arena, redis_text(redis_at(v, i)));
     compile(p);
 }
 

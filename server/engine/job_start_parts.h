@@ -8,7 +8,8 @@ enum { JOB_COMPONENTS_MAX = 30 }; /* of one release: server/api/orchestrator/rel
 
 struct plan_target {
     const struct json *document;
-    const struct json *facts; /* {release, previous, jobId ...}; NULL: nothing was ever deployed there */
+    struct str facts; /* {release, previous, jobId ...} as stored, a thousand of which are not worth parsing;
+                         STR_NONE: nothing was ever deployed there */
 };
 
 struct plan_component {

@@ -3,6 +3,7 @@
 
 #include "lib/id.h"
 #include "server/engine/strategy.h"
+#include "server/event.h"
 
 #include <stdlib.h>
 
@@ -148,16 +149,33 @@ static enum code check_release(struct arena *a, const struct plan_parts *p, stru
 
 /* --- the targets --- */
 
-static bool has(const struct json *facts, const char *name)
+/* A release of the facts, as text; STR_NONE: none. */
+static struct str release_at(struct str facts, const char *name)
 {
-    return json_is(json_get(facts, name), JSON_OBJECT);
+    struct str text = event_member(facts, name);
+
+    return str_starts(text, S("{")) ? text : STR_NONE;
 }
 
-/* Another release than the present one was there before. */
-static bool has_previous(const struct json *facts)
+static struct str id_of(struct str release)
 {
-    return has(facts, "previous") &&
-           !str_eq(json_str(json_path(facts, S("previous.id"))), json_str(json_path(facts, S("release.id"))));
+    return event_member(release, "id");
+}
+
+/* What was there before, if that was another release than the present one. */
+static struct str earlier(struct str facts)
+{
+    struct str previous = release_at(facts, "previous");
+
+    return str_eq(id_of(previous), id_of(release_at(facts, "release"))) ? STR_NONE : previous;
+}
+
+static void put_text_or_null(struct json_out *o, struct str json)
+{
+    if (json.n > 0)
+        json_put_raw(o, json);
+    else
+        json_put_null(o);
 }
 
 static bool names(const struct json *list, struct str id)
@@ -177,25 +195,24 @@ static const char *skipped(const struct plan_parts *p, const struct plan_target 
         return "the target is in maintenance";
     if (is_common(p))
         return NULL;
-    if (!has(t->facts, "release"))
+    if (release_at(t->facts, "release").n == 0)
         return "nothing is deployed there";
-    if (q->to_previous && q->from_release.n > 0 &&
-        !str_eq(json_str(json_path(t->facts, S("release.id"))), q->from_release))
+    if (q->to_previous && q->from_release.n > 0 && !str_eq(id_of(release_at(t->facts, "release")), q->from_release))
         return "it has another release";
-    if (q->to_previous && q->jobs != NULL && !names(q->jobs, member(t->facts, "jobId")))
+    if (q->to_previous && q->jobs != NULL && !names(q->jobs, event_member(t->facts, "jobId")))
         return "another job has been there since";
     return NULL;
 }
 
 /* What it has now; but where it gets the very same once more, what was there before. */
-static const struct json *previous_of(const struct plan_parts *p, const struct plan_target *t)
+static struct str previous_of(const struct plan_parts *p, const struct plan_target *t)
 {
-    const struct json *now = json_get(t->facts, "release");
+    struct str now = release_at(t->facts, "release");
 
     if (p->request->again)
-        return json_get(t->facts, "previous");
-    if (is_common(p) && str_eq(member(now, "id"), member(p->release, "id")) && has_previous(t->facts))
-        return json_get(t->facts, "previous");
+        return release_at(t->facts, "previous");
+    if (is_common(p) && str_eq(id_of(now), member(p->release, "id")) && earlier(t->facts).n > 0)
+        return earlier(t->facts);
     return now;
 }
 
@@ -218,10 +235,10 @@ static void put_target(struct json_out *o, const struct plan_parts *p, const str
         json_put(o, json_get(connection, "port"));
     }
     json_key(o, S("previous"));
-    json_put(o, previous_of(p, t));
+    put_text_or_null(o, previous_of(p, t));
     if (!is_common(p)) {
         json_key(o, S("release"));
-        json_put(o, json_get(t->facts, p->request->to_previous ? "previous" : "release"));
+        put_text_or_null(o, release_at(t->facts, p->request->to_previous ? "previous" : "release"));
     }
     if (skip != NULL)
         put_member(o, "skip", str_z(skip));
@@ -236,7 +253,7 @@ static enum code check_targets(struct arena *a, const struct plan_parts *p, stru
         if (skipped(p, &p->targets[i]) != NULL)
             continue;
         wanted++;
-        previous += has_previous(p->targets[i].facts);
+        previous += earlier(p->targets[i].facts).n > 0;
     }
     if (p->n_targets == 0)
         return refuse(DEPLOY_NO_TARGET,

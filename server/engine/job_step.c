@@ -6,6 +6,7 @@
 #include "server/engine/job_step.h"
 
 #include "lib/id.h"
+#include "lib/log.h"
 #include "server/bitmap.h"
 #include "server/document.h"
 #include "server/engine/drain.h"
@@ -31,6 +32,9 @@ struct making {
 
 static void end(struct making *m, enum code c, const struct run_event *e)
 {
+    if (c != OK)
+        log_warn("job.put_off", "run=" STR_FMT " node=" STR_FMT " code=%s", STR_ARG(m->step->run),
+                 STR_ARG(m->step->node), code_name(c));
     m->then(m->arg, c, e);
 }
 

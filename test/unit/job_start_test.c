@@ -250,7 +250,7 @@ static void what_is_deployed_is_the_way_back(void **state)
 {
     struct fixture *f = *state;
 
-    f->targets[1].facts = parse(f, "{\"release\":{\"id\":\"old\"},\"previous\":{\"id\":\"older\"}}");
+    f->targets[1].facts = S("{\"release\":{\"id\":\"old\"},\"previous\":{\"id\":\"older\"}}");
     assert_int_equal(compile(f), OK);
     assert_true(str_eqz(json_str(json_path(json_at(json_get(f->plan, "targets"), 0), S("previous.id"))), "old"));
     assert_null(json_get(json_at(json_get(f->plan, "targets"), 0), "release"));
@@ -260,8 +260,8 @@ static void the_same_release_once_more_goes_back_to_the_one_before(void **state)
 {
     struct fixture *f = *state;
 
-    f->targets[1].facts = parse(f, "{\"release\":{\"id\":\"r\"},\"previous\":{\"id\":\"older\"}}");
-    f->targets[2].facts = parse(f, "{\"release\":{\"id\":\"r\"},\"previous\":null}");
+    f->targets[1].facts = S("{\"release\":{\"id\":\"r\"},\"previous\":{\"id\":\"older\"}}");
+    f->targets[2].facts = S("{\"release\":{\"id\":\"r\"},\"previous\":null}");
     assert_int_equal(compile(f), OK);
     assert_true(str_eqz(json_str(json_path(json_at(json_get(f->plan, "targets"), 0), S("previous.id"))), "older"));
     assert_true(str_eqz(json_str(json_path(json_at(json_get(f->plan, "targets"), 1), S("previous.id"))), "r"));
@@ -276,8 +276,8 @@ static void to_previous_brings_each_target_to_what_it_had(void **state)
     f->request.to_previous = true;
     f->parts.release = NULL;
     f->parts.n_components = 0;
-    f->targets[1].facts = parse(f, "{\"jobId\":\"j\",\"release\":{\"id\":\"old\"},\"previous\":{\"id\":\"older\"}}");
-    f->targets[2].facts = parse(f, "{\"jobId\":\"k\",\"release\":{\"id\":\"old\"},\"previous\":null}");
+    f->targets[1].facts = S("{\"jobId\":\"j\",\"release\":{\"id\":\"old\"},\"previous\":{\"id\":\"older\"}}");
+    f->targets[2].facts = S("{\"jobId\":\"k\",\"release\":{\"id\":\"old\"},\"previous\":null}");
     assert_int_equal(compile(f), OK);
     targets = json_get(f->plan, "targets");
     assert_null(json_get(f->plan, "release"));
@@ -298,7 +298,7 @@ static void again_gives_each_target_what_it_has_and_keeps_the_way_back(void **st
     f->parts.n_components = 0;
     assert_refused(f, DEPLOY_NO_TARGET);
     f->parts.promotion = parse(f, "{\"strategy\":{\"type\":\"rolling\"}}");
-    f->targets[1].facts = parse(f, "{\"release\":{\"id\":\"old\"},\"previous\":{\"id\":\"older\"}}");
+    f->targets[1].facts = S("{\"release\":{\"id\":\"old\"},\"previous\":{\"id\":\"older\"}}");
     assert_int_equal(compile(f), OK);
     targets = json_get(f->plan, "targets");
     assert_at(f, "strategy", "\"all-at-once\"");
