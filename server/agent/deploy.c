@@ -177,9 +177,11 @@ static bool fetch_all(struct deploy *d)
                                .from = 5 + (int)(50 * i / d->n),
                                .to = 5 + (int)(50 * (i + 1) / d->n),
                                .what = what};
-        work_progress(d->w, get.from, "%s: downloading", what);
         if (work_stopped_fail(d->w))
             return false;
+        if (get.url.n == 0)
+            return work_fail(d->w, PROTOCOL_PAYLOAD, "%s has no artifact", what);
+        work_progress(d->w, get.from, "%s: downloading", what);
         d->artifacts[i] = download(d->w, &get);
         if (d->artifacts[i] < 0)
             return false;

@@ -5,7 +5,7 @@
  *   RELEASE  {id, name, createdAt, components: [{componentId, name, role, tag, semver?, digest, versionId, artifactUrl}]}
  *            artifactUrl: absolute (http, https; guarded by the agent's outbound.allow), or a path that begins with `/`:
  *            fetched from the agent's own server with its own token. digest: "sha256:<64 hex digits>" of the artifact.
- *            name and components[].name become names of folders: letters, digits and `._-`, not beginning with a dot.
+ *            name and components[].name become names of folders: letters, digits and `._+-`, not beginning with a dot.
  *   HOOK     [argv…]; HOOKS {preDeploy?: HOOK, postDeploy?: HOOK, timeoutSeconds = 300}
  *
  * deploy, rollback  {root, keep = 3, release: RELEASE | null, environment: {id, name}, deployment: {id, startedAt},
@@ -15,10 +15,10 @@
  *   switches <root>/current, writes the sticker <root>/version.json, runs postDeploy (in <root>/current), and removes
  *   the oldest releases until `keep` beside the current one are left. `rollback` is the same towards another release;
  *   with release null it takes `current` and the sticker away. `unpacked` is false when the folder was there already.
- *   Hooks get the agent's clean environment, the variables whose names can be those of variables, the task's credentials, and SLIPWAY_RELEASE,
- *   SLIPWAY_ENVIRONMENT, SLIPWAY_TARGET (names) and SLIPWAY_ROOT; each is the leader of a process group of its own,
- *   what is left of it gets TERM when the hook has ended. A hook that fails, and a cancel or time-out behind the
- *   switch, switch back and restore the old sticker.
+ *   Hooks get the agent's clean environment, the variables whose names can be those of variables, the task's
+ *   credentials, and SLIPWAY_RELEASE, SLIPWAY_ENVIRONMENT, SLIPWAY_TARGET (names) and SLIPWAY_ROOT; each is the leader
+ *   of a process group of its own, what is left of it gets TERM when the hook has ended. A hook that fails, and a cancel
+ *   or time-out behind the switch, switch back and restore the old sticker.
  *
  *   Cut anywhere, by kill -9 or power, `current` names a complete release, the old or the new one. What is under way is
  *   in <root>/.slipway-switch.json, so that the next task on the folder knows the release that was last good: it

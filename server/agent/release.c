@@ -38,7 +38,7 @@ bool release_name_safe(struct str name)
     for (size_t i = 0; i < name.n; i++) {
         char c = name.p[i];
         if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-              c == '-'))
+              c == '+' || c == '-'))
             return false;
     }
     return true;

@@ -86,7 +86,7 @@ bool release_undo_switching(const struct release_place *place, const struct rele
  * answers it. False when there is a `current` that is none of ours. */
 bool release_observe(const char *root, struct json_out *o, struct archive_fault *fault);
 
-/* A folder name for a release or component: 1 to 128 letters, digits, `.`, `_`, `-`; not beginning with a dot. */
+/* A folder name for a release or component: 1 to 128 letters, digits, `.`, `_`, `+`, `-`; not beginning with a dot. */
 bool release_name_safe(struct str name);
 
 #endif
