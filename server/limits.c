@@ -7,6 +7,7 @@
 #include "proto/query.h"
 #include "server/agent/mask.h"
 #include "server/agent/protocol.h"
+#include "server/agent/upload.h"
 #include "server/api/orchestrator/release_resolve.h"
 #include "server/api/orchestrator/workflow_run.h"
 #include "server/audit.h"
@@ -147,6 +148,8 @@ static const struct {
      "A task that no agent has accepted by then is assigned again."},
     {"agent.grace", PROTOCOL_GRACE_S * 1000, MS, LIMIT_CUTS,
      "From the first signal to a cancelled task to its end by force."},
+    {"agent.files", UPLOAD_MOST, COUNT, LIMIT_CUTS,
+     "Files that one task may leave as artifacts; further ones are left out, and a line of the log says so."},
     {"agent.secrets", MASK_SECRETS, COUNT, LIMIT_CUTS,
      "Secrets that are masked in the output of one task; the task fails with more."},
 
