@@ -58,6 +58,10 @@ void drain_run(struct worker *w, const struct run_kind *kind, struct space space
 typedef void drain_stale(struct worker *w, struct space space, struct str agent, int64_t last_ms, int64_t now_ms);
 void drains_on_stale(struct drains *d, drain_stale *fn);
 
+/* What calls other servers on the worker's behalf, within outbound.allow. */
+struct fetcher;
+struct fetcher *drains_fetcher(struct drains *d);
+
 /* Fields of a run's hash beside the store's own: "def" the pinned definition, "origin" what never changes, "h" the header, "s:<node>"
  * a step that is no longer pending. */
 #define RUN_KIND "run" /* of workflow_kind */

@@ -528,6 +528,11 @@ bool works_start(struct drains *ds)
     return ds->fetcher != NULL;
 }
 
+struct fetcher *drains_fetcher(struct drains *d)
+{
+    return d->fetcher;
+}
+
 void works_stop(struct drains *ds)
 {
     timer_stop(&ds->renewer);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import fs from 'node:fs';
+import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -355,5 +356,40 @@ for (const backend of ['files', 'redis']) describe(`artifacts kept in ${backend}
     const count = files(folder).length;
     await eventually(() => !fs.existsSync(at), 'the orphan to be removed');
     assert.equal(files(folder).length, count - 1);
+  });
+});
+
+describe('a version that only says where its artifact is', () => {
+  let s, api, site, component;
+  before(async () => {
+    s = await start({ name: 'artifact-url', args: ['--outbound-allow', '127.0.0.0/8', '--artifact-max', '1MiB'] });
+    api = s.api;
+    site = http.createServer((request, response) => {
+      if (request.url === '/gone') response.writeHead(404);
+      response.end(request.url === '/large' ? Buffer.alloc(2 * MIB) : 'a small web site');
+    });
+    await new Promise((resolve) => site.listen(0, '127.0.0.1', resolve));
+    component = (await api.want(201, 'POST', '/components', { name: serial() })).id;
+  });
+  after(async () => {
+    site?.close();
+    await s?.stop();
+  });
+  const at = (name) => `http://127.0.0.1:${site.address().port}/${name}`;
+  const add = (body) => api.post(`/components/${component}/versions`, { tag: serial(), ...body });
+
+  test('gets its digest from there', async () => {
+    const made = await add({ artifactUrl: at('site.tar') });
+    assert.equal(made.status, 201, made.text);
+    const bytes = 'a small web site';
+    assert.deepEqual([made.data.digest, made.data.size, made.data.artifactUrl], [digestOf(bytes), bytes.length, at('site.tar')]);
+    assert.equal(made.data.reference, `${made.data.tag}@${digestOf(bytes)}`);
+    assert.equal(made.data.artifact, undefined);
+  });
+
+  test('is refused when it cannot be had, is too large, or is nowhere', async () => {
+    for (const name of ['gone', 'large']) assert.deepEqual(field(await add({ artifactUrl: at(name) })), [422, 'REL_ARTIFACT_UNREACHABLE'], name);
+    assert.deepEqual(field(await add({ artifactUrl: 'http://10.0.0.1/guarded' })), [422, 'REL_ARTIFACT_UNREACHABLE']);
+    assert.deepEqual(field(await add({})), [400, 'VAL_FAILED']);
   });
 });

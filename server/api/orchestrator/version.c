@@ -3,6 +3,7 @@
 #include "lib/clock.h"
 #include "lib/semver.h"
 #include "server/api/orchestrator/version_artifact.h"
+#include "server/api/orchestrator/version_digest.h"
 
 // clang-format off
 #define DIGEST "^sha256:[0-9a-f]{64}$"
@@ -20,7 +21,7 @@ static const struct field fields[] = {
     {"componentId",  FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER, .ref = "component"},
     {"tag",          FIELD_STRING, FIELD_REQUIRED | FIELD_FILTER, .min = 1, .max = 128,
      .pattern = "^[A-Za-z0-9_][A-Za-z0-9._+-]*$", .doc = "As people call it. A tag that moves to another digest is a version of its own."},
-    {"digest",       FIELD_STRING, FIELD_REQUIRED | FIELD_FILTER, .max = 71, .pattern = DIGEST, .doc = "What the tag stands for."},
+    {"digest",       FIELD_STRING, FIELD_FILTER | FIELD_ALWAYS, .max = 71, .pattern = DIGEST, .doc = "What the tag stands for. Default: that of what artifactUrl has now."},
     {"reference",    FIELD_STRING, FIELD_READONLY | FIELD_REQUIRED | FIELD_UNIQUE | FIELD_PER_PARENT, .max = 255,
      .doc = "<tag>@<digest>, unique in the component."},
     {"semver",       FIELD_STRING, FIELD_READONLY | FIELD_NULLABLE | FIELD_FILTER, .max = 128, .doc = "The tag as a semantic version, when it is one."},
@@ -41,7 +42,8 @@ static const struct field fields[] = {
     {0}};
 
 static const struct route routes[] = {
-    {POST, "/components/{id}/versions", crud_create, "component:update", "addVersion", "Add a version by hand.", .status = 201},
+    {POST, "/components/{id}/versions", crud_create, "component:update", "addVersion", "Add a version by hand, by its digest, or by where its artifact is.",
+     .status = 201, .codes = {REL_ARTIFACT_UNREACHABLE}},
     {GET, "/components/{id}/versions", crud_list, "component:read", "listVersions", "List a component's versions, the newest first.",
      ROUTE_LIST},
     {GET, "/components/{id}/versions/{versionId}", crud_get, "component:read", "getVersion", "Read a version."},
@@ -82,7 +84,7 @@ static struct str sort_key(struct arena *a, struct str strategy, struct str tag,
 static enum code version_prepare(struct request *r, struct change *c)
 {
     const struct json *component = change_reference(c, "componentId", true);
-    struct str tag = json_str(json_get(c->whole, "tag")), digest = json_str(json_get(c->whole, "digest"));
+    struct str tag = json_str(json_get(c->whole, "tag")), digest = json_str(change_member(c, "digest"));
     struct str pushed = json_str(json_get(c->whole, "pushedAt"));
     int64_t pushed_ms = c->now_ms;
     struct semver v;
@@ -119,5 +121,6 @@ const struct resource version_resource = {
     .parent = "component",
     .parent_field = "componentId",
     .sort = "-sortKey",
+    .gather = version_digest_gather,
     .prepare = version_prepare,
 };
