@@ -254,6 +254,21 @@ describe('who may call', () => {
     assert.ok(![401, 403, 404, 405].includes(answer.status), `${answer.status} ${answer.text}`);
   }));
 
+  const narrowed = (op) => permitted(op) && op['x-codes'].includes('PERM_ENVIRONMENT_SCOPE');
+  test('nobody outside of the environment that the right is narrowed to', each((op) => narrowed(op) && answersBefore(op), async (op) => {
+    const client = api.as(await keyWith(`${op.permission}@nowhere`));
+    const answer = await send(op, { client, ...asking(op) });
+    assert.equal(answer.code, 'PERM_ENVIRONMENT_SCOPE', answer.text);
+    assert.equal(answer.error.details.required, op.permission);
+  }));
+
+  const collections = new Set(['environments', 'targets', 'promotions', 'deployment-jobs', 'rollbacks', 'version-stickers', 'workflow-runs']);
+  test('a list shows nobody what lies outside of that environment', each((op) => op.method === 'GET' && collections.has(op.at.split('/').at(-1)), async (op) => {
+    const answer = await send(op, { client: api.as(await keyWith(`${op.permission}@nowhere`)) });
+    if (op.at.includes('{')) assert.equal(answer.code, 'PERM_ENVIRONMENT_SCOPE', answer.text);
+    else assert.deepEqual([answer.status, answer.data, answer.body.meta?.pagination?.totalItems], [200, [], 0], answer.text);
+  }));
+
   test('another tenant finds nothing', each((op) => guarded(op) && answersBefore(op) && /\{(id|envId)\}/.test(op.at), async (op) => {
     keys.get('other') ?? keys.set('other', await s.makeKey('--tenant', 'another', '--role', 'admin', '--permissions', 'audit:read'));
     const answer = await send(op, { client: api.as(keys.get('other')), ...asking(op) });
