@@ -47,9 +47,11 @@ struct job_request {
     int64_t parent_attempt;
     struct str rollback_id, rollback_of; /* the rollback that makes it, the job it takes back; STR_NONE */
     const struct json *strategy;         /* {type, config}, checked by strategy_fields; NULL: all-at-once */
-    const struct json *jobs; /* with to_previous: array of ids; only what one of these jobs did last is taken back.
-                                    NULL: whatever was done there last */
-    struct str from_release; /* with to_previous: only where this release is now. STR_NONE: wherever one is */
+    /* Ids of jobs, or NULL. With to_previous: only what one of them did last is taken back, NULL: whatever was done last.
+     * Otherwise: what one of them brought there already is left out, unless its health check failed; all of it, if that
+     * is all (the attempts of a step before this one: only what failed is done again). */
+    const struct json *jobs;
+    struct str from_release;       /* with to_previous: only where this release is now. STR_NONE: wherever one is */
     const struct json *target_ids; /* array; NULL: all targets of the environment */
     const struct json *hooks;      /* {preDeploy?: [argv], postDeploy?: [argv], timeoutSeconds?}, or NULL */
     struct str created_by;

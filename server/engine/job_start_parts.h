@@ -24,6 +24,7 @@ struct plan_parts {
     size_t n_components;
     struct plan_target *targets;
     size_t n_targets;
+    bool all_again; /* earlier attempts left nothing undone: all is done once more. Set by job_compile */
 };
 
 /* The plan, pure but for order `random`. The targets are put in the order of deployment. Otherwise a refusal of

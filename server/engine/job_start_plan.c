@@ -186,6 +186,16 @@ static bool names(const struct json *list, struct str id)
     return false;
 }
 
+/* An earlier attempt brought the release there, and nothing is wrong with it. */
+static bool is_done(const struct plan_parts *p, const struct plan_target *t)
+{
+    const struct json *jobs = p->request->jobs;
+
+    return is_common(p) && jobs != NULL && names(jobs, event_member(t->facts, "jobId")) &&
+           str_eq(id_of(release_at(t->facts, "release")), member(p->release, "id")) &&
+           !str_eqz(event_member(t->facts, "healthStatus"), "unhealthy");
+}
+
 /* Why this target is left out; NULL: it is not. */
 static const char *skipped(const struct plan_parts *p, const struct plan_target *t)
 {
@@ -194,7 +204,7 @@ static const char *skipped(const struct plan_parts *p, const struct plan_target 
     if (json_bool(json_get(t->document, "maintenance"), false))
         return "the target is in maintenance";
     if (is_common(p))
-        return NULL;
+        return !p->all_again && is_done(p, t) ? "an earlier attempt brought the release there" : NULL;
     if (release_at(t->facts, "release").n == 0)
         return "nothing is deployed there";
     if (q->to_previous && q->from_release.n > 0 && !str_eq(id_of(release_at(t->facts, "release")), q->from_release))
@@ -243,6 +253,15 @@ static void put_target(struct json_out *o, const struct plan_parts *p, const str
     if (skip != NULL)
         put_member(o, "skip", str_z(skip));
     json_close(o, '}');
+}
+
+/* Every target that is not left out anyway is done. */
+static bool none_is_left(const struct plan_parts *p)
+{
+    for (size_t i = 0; i < p->n_targets; i++)
+        if (skipped(p, &p->targets[i]) == NULL)
+            return false;
+    return true;
 }
 
 static enum code check_targets(struct arena *a, const struct plan_parts *p, struct str *why)
@@ -387,6 +406,7 @@ enum code job_compile(struct arena *a, struct plan_parts *p, struct buf *plan, s
         return refuse(RES_REFERENCE_UNKNOWN,
                       arena_printf(a, "environment " STR_FMT " does not exist", STR_ARG(p->request->environment_id)),
                       why);
+    p->all_again = none_is_left(p);
     c = check_release(a, p, why);
     if (c == OK)
         c = check_targets(a, p, why);

@@ -84,7 +84,8 @@ static void tell_end(struct making *m, const struct json *job)
         e.error_type = str_eqz(status, "cancelled")     ? S("cancelled")
                        : str_eqz(status, "rolled_back") ? S("deployment_rolled_back")
                                                         : S("deployment_failed");
-        e.message = json_str(json_path(job, S("error.message")));
+        e.retriable = !str_eqz(status, "cancelled");
+        e.message = json_str(e.retriable ? json_path(job, S("error.message")) : json_get(job, "cancelReason"));
         if (e.message.n == 0)
             e.message = arena_printf(m->step->arena, "the deployment job is " STR_FMT, STR_ARG(status));
     }
@@ -303,12 +304,28 @@ static bool deploys(const struct template *t)
     return false;
 }
 
-/* A rollback takes back what its own run did; only a run that deploys nothing means whatever was done last. */
+/* Jobs of the step's attempts before this one. */
+static struct json *attempts_of(struct making *m, const struct redis_value *hash)
+{
+    struct arena *a = m->step->arena;
+    struct json *jobs = json_new(a, JSON_ARRAY);
+
+    for (int64_t k = 1; k < m->step->attempt && json_count(jobs) < JOBS_MAX; k++) {
+        struct str job = redis_text(redis_field(hash, job_parent_field(a, m->step->node, k)));
+
+        if (job.n > 0)
+            json_append(a, jobs, json_new_str(a, job));
+    }
+    return jobs;
+}
+
+/* A rollback takes back what its own run did; only a run that deploys nothing means whatever was done last. A further
+ * attempt at a deployment leaves out what the ones before have done. */
 static void got_whole_run(void *arg, enum code c, const struct redis_value *v)
 {
     struct making *m = arg;
     struct run *r = c == OK ? run_of_hash(m->step->arena, &workflow_kind, v) : NULL;
-    struct json *jobs = r == NULL ? NULL : jobs_of(m, r->template, v);
+    struct json *jobs = r == NULL ? NULL : to_previous(m) ? jobs_of(m, r->template, v) : attempts_of(m, v);
 
     if (c != OK)
         end(m, c, NULL);
@@ -317,7 +334,7 @@ static void got_whole_run(void *arg, enum code c, const struct redis_value *v)
     else if (jobs == NULL)
         end(m, SYS_OVERLOADED, NULL);
     else
-        go_on(m, make(m, deploys(r->template) ? jobs : NULL));
+        go_on(m, make(m, !to_previous(m) || deploys(r->template) ? jobs : NULL));
 }
 
 static void got_run(void *arg, enum code c, const struct redis_value *v)
@@ -331,7 +348,7 @@ static void got_run(void *arg, enum code c, const struct redis_value *v)
         end(m, c, NULL);
     else if (m->job.n > 0)
         go_on(m, look_at_job(m));
-    else if (to_previous(m))
+    else if (to_previous(m) || m->step->attempt > 1)
         go_on(m, store_read(m->worker->store, &command, 1, m->asker, got_whole_run, m));
     else
         go_on(m, make(m, NULL));

@@ -230,6 +230,21 @@ describe('a deployment', () => {
     assert.ok(events.events.some((e) => e.type === 'rollback_started' && e.rollbackId === job.id));
   });
 
+  test('W26: a further attempt keeps to the chosen targets, and does only what failed', async () => {
+    let faults = 1;
+    const estate = await served(3, (task) => (task.payload.target.name === 'b' && faults-- > 0
+      ? { success: false, errorType: 'digest_mismatch', error: 'other bytes', retriable: false, outputs: {} } : {}));
+    const [a, b] = estate.targets;
+    const run = await runWith(estate, [deployNode({ targets: [a.id, b.id], strategy: 'all-at-once', strategyConfig: { failureBehavior: 'continue' } },
+      { retry: { maxAttempts: 2, initialDelaySeconds: 0 } })]);
+    await reaches(api, run, 'succeeded');
+    const jobs = await api.want(200, 'GET', `/deployment-jobs?workflowRunId=${run.id}&sort=createdAt`);
+    assert.deepEqual(jobs.map((j) => [j.status, j.totalTargets, j.completedTargets, j.failedTargets, j.skippedTargets]),
+      [['failed', 2, 1, 1, 0], ['succeeded', 2, 1, 0, 1]]);
+    assert.deepEqual(estate.agent.tasks.map((t) => t.payload.target.name).sort(), ['a', 'b', 'b']);
+    assert.deepEqual(jobs[1].skipped.map((k) => k.targetName), ['a']);
+  });
+
   test('a cancelled run cancels its job', async () => {
     const estate = await makeEstate(api, 1); // no agent: it waits
     const { run, job } = await deploy(estate, await makeRelease(api));

@@ -288,6 +288,35 @@ static void to_previous_brings_each_target_to_what_it_had(void **state)
     assert_true(str_eqz(json_str(json_get(json_at(targets, 2), "skip")), "nothing is deployed there"));
 }
 
+/* a is done, b has it and is unwell, c was done by somebody else. */
+static void a_further_attempt_leaves_out_what_is_done(void **state)
+{
+    struct fixture *f = *state;
+    const struct json *targets;
+
+    f->request.jobs = parse(f, "[\"j\"]");
+    f->targets[1].facts = S("{\"jobId\":\"j\",\"release\":{\"id\":\"r\"}}");
+    f->targets[2].facts = S("{\"healthStatus\":\"unhealthy\",\"jobId\":\"j\",\"release\":{\"id\":\"r\"}}");
+    f->targets[0].facts = S("{\"jobId\":\"k\",\"release\":{\"id\":\"r\"}}");
+    assert_int_equal(compile(f), OK);
+    targets = json_get(f->plan, "targets");
+    assert_non_null(json_get(json_at(targets, 0), "skip"));
+    assert_null(json_get(json_at(targets, 1), "skip"));
+    assert_null(json_get(json_at(targets, 2), "skip"));
+}
+
+static void when_all_is_done_a_further_attempt_does_all_again(void **state)
+{
+    struct fixture *f = *state;
+
+    f->request.jobs = parse(f, "[\"j\"]");
+    for (size_t i = 0; i < f->parts.n_targets; i++)
+        f->targets[i].facts = S("{\"jobId\":\"j\",\"release\":{\"id\":\"r\"}}");
+    assert_int_equal(compile(f), OK);
+    for (size_t i = 0; i < f->parts.n_targets; i++)
+        assert_null(json_get(json_at(json_get(f->plan, "targets"), i), "skip"));
+}
+
 static void again_gives_each_target_what_it_has_and_keeps_the_way_back(void **state)
 {
     struct fixture *f = *state;
@@ -338,6 +367,8 @@ int main(void)
         TEST(what_is_deployed_is_the_way_back),
         TEST(the_same_release_once_more_goes_back_to_the_one_before),
         TEST(to_previous_brings_each_target_to_what_it_had),
+        TEST(a_further_attempt_leaves_out_what_is_done),
+        TEST(when_all_is_done_a_further_attempt_does_all_again),
         TEST(again_gives_each_target_what_it_has_and_keeps_the_way_back),
         TEST(taking_back_a_job_leaves_alone_what_another_one_deployed),
     };
