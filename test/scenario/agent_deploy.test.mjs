@@ -58,13 +58,13 @@ const site = (root, c) => {
 };
 const sticker = (root) => JSON.parse(fs.readFileSync(path.join(root, 'version.json'), 'utf8'));
 
-async function begin(r, where) {
-  const run = await runOf(api, await promote(api, r, where.environment));
+async function begin(r, where, more = {}) {
+  const run = await runOf(api, await promote(api, r, where.environment, more));
   return { run, job: await jobOf(api, run) };
 }
 
-async function deployed(r, where) {
-  const { run, job } = await begin(r, where);
+async function deployed(r, where, more = {}) {
+  const { run, job } = await begin(r, where, more);
   await jobReaches(api, job, 'succeeded');
   await reaches(api, run, 'succeeded');
   return job;
@@ -137,6 +137,26 @@ describe('a deployment on a real agent', { concurrency: true }, () => {
     assert.deepEqual([task.status, task.error.type, task.attempt], ['failed', 'digest_mismatch', 1]);
     assert.deepEqual(fs.readdirSync(where.root, { recursive: true }).sort(), before);
     assert.equal(site(where.root, c), 'good');
+  });
+
+  test('is compared with what is really there: drift', async () => {
+    const c = await component();
+    const where = await estate({ labels: ['on=one'] });
+    const one = await release(c, 'good');
+    await deployed(one, where);
+    const [target] = where.targets;
+    const drift = async () => {
+      const { hasDrift, differences } = await api.want(200, 'GET', `/targets/${target.id}/drift`);
+      return [hasDrift, differences.map((d) => d.kind).sort()];
+    };
+    assert.deepEqual(await drift(), [false, []]);
+    const folder = path.join(target.root, 'releases', one.name);
+    fs.renameSync(path.join(folder, c.name), path.join(folder, 'somewhere-else'));
+    fs.rmSync(path.join(target.root, 'version.json'));
+    assert.deepEqual(await drift(), [true, ['missing', 'sticker_missing', 'unexpected']]);
+    await deployed(one, where, { redeploy: true }); // deploying it once more puts it right
+    assert.equal(site(target.root, c), 'good');
+    assert.deepEqual(await drift(), [false, []]);
   });
 
   test('whose hook fails leaves the old release and its sticker', async () => {
