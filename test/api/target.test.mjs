@@ -55,6 +55,7 @@ const settled = (t, what) => eventually(async () => {
   const now = await api.want(200, 'GET', `/targets/${t.id}`);
   return [Boolean(what(now)), now];
 }, 'the target to be settled');
+const get = (t) => api.want(200, 'GET', `/targets/${t.id}`);
 const stickers = async (t, more = {}) =>
   (await api.get('/version-stickers', { query: { targetId: t.id, sort: 'createdAt', ...more } })).data;
 
@@ -299,15 +300,43 @@ describe('drift', () => {
   });
 });
 
-test('a target is not taken away while its environment is being deployed to', async () => {
-  const t = await target(), promotion = uuid();
+describe('a target whose environment is', () => {
+  const free = { GET: 200, PUT: 200, sticker: 404, drift: 200, 'health-check': 422, DELETE: 204 };
+  for (const [holder, answers] of Object.entries({ free, promotion: { ...free, DELETE: 409 }, rollback: { ...free, DELETE: 409 } }))
+    test(`${holder === 'free' ? 'free' : `held by a ${holder}`}: what each operation answers`, async () => {
+      const t = await target({}, { config: { agentLabels: ['nobody-has-this'] } }), id = uuid(), at = `/targets/${t.id}`;
+      const { partition, tenant } = await spaceOf(s, t);
+      if (holder !== 'free') await s.redis.command('HSET', `${partition}:pd:${tenant}`, t.environmentId, `${holder}:${id}`);
+      const seen = {};
+      for (const [what, ask] of Object.entries({
+        GET: () => api.get(at), PUT: () => api.put(at, { displayName: 'other' }), sticker: () => api.get(`${at}/sticker`),
+        drift: () => api.get(`${at}/drift`), 'health-check': () => api.post(`${at}/health-check`), DELETE: () => api.delete(at),
+      })) {
+        const answer = await ask();
+        seen[what] = answer.status;
+        if (answer.status === 409)
+          assert.deepEqual([answer.code, answer.error.details.usedBy], ['RES_IN_USE', [{ field: 'environmentId', id, resource: holder }]]);
+      }
+      assert.deepEqual(seen, answers);
+      if (holder === 'free') return;
+      await s.redis.command('HDEL', `${partition}:pd:${tenant}`, t.environmentId);
+      await api.want(204, 'DELETE', at);
+    });
+});
+
+test('what several instances settle at once, while it changes, ends as it last was, with one current sticker', async () => {
+  const t = await target(), rounds = 30;
+  let last;
+  for (let i = 1; i <= rounds; i++) {
+    last = release(`r-${i}`, ['web', 'a']);
+    await happened(t, facts(last, { deployedAt: new Date(Date.UTC(2026, 1, 1, 0, 0, i)).toISOString(), contentHash: digest((i % 10).toString()) }));
+    if (i % 3 === 0) await api.want(200, 'PUT', `/targets/${t.id}`, { displayName: `round ${i}` });
+  }
+  await settled(t, (n) => n.currentRelease?.id === last.id);
   const { partition, tenant } = await spaceOf(s, t);
-  await s.redis.command('HSET', `${partition}:pd:${tenant}`, t.environmentId, `promotion:${promotion}`);
-  const answer = await api.delete(`/targets/${t.id}`);
-  assert.deepEqual([answer.status, answer.code], [409, 'RES_IN_USE']);
-  assert.deepEqual(answer.error.details.usedBy, [{ field: 'environmentId', id: promotion, resource: 'promotion' }]);
-  await s.redis.command('HDEL', `${partition}:pd:${tenant}`, t.environmentId);
-  await api.want(204, 'DELETE', `/targets/${t.id}`);
+  await eventually(async () => (await s.redis.command('ZSCORE', `${partition}:t`, `${tenant}:target:${t.id}`)) === null, 'the timer to be off');
+  assert.deepEqual((await stickers(t, { status: 'current', pageSize: '100' })).map((x) => x.releaseId), [last.id]);
+  assert.equal((await get(t)).displayName, `round ${rounds}`);
 });
 
 test('another tenant sees none of it', async () => {
