@@ -15,7 +15,7 @@
  *      release?: RELEASE,                   absent with to_previous and again: then every target has its own
  *      environment: {id, name, variables, agentLabels: ["name" or "name=value"]},
  *      hooks?: {preDeploy?: [argv], postDeploy?: [argv], timeoutSeconds},
- *      targets: [{id, name, agentId?, labels, path, keep,
+ *      targets: [{id, name, agentId?, labels, path, keep, port?,
  *                 release?: RELEASE|null,   what the target gets, when the plan has none; null: nothing
  *                 previous: RELEASE|null,   what it has now, and goes back to when this job fails; where it has or gets
  *                                           the very same, what was there before
@@ -47,9 +47,9 @@ struct job_request {
     int64_t parent_attempt;
     struct str rollback_id, rollback_of; /* the rollback that makes it, the job it takes back; STR_NONE */
     const struct json *strategy;         /* {type, config}, checked by strategy_fields; NULL: all-at-once */
-    /* Ids of jobs, or NULL. With to_previous: only what one of them did last is taken back, NULL: whatever was done last.
-     * Otherwise: what one of them brought there already is left out, unless its health check failed; all of it, if that
-     * is all (the attempts of a step before this one: only what failed is done again). */
+    /* Array of ids. With to_previous: only what one of these jobs did last is taken back; NULL: whatever was done last.
+     * Without: the jobs of earlier attempts. Targets they brought the release to, and did not find unhealthy, are left
+     * out; none is when that would be all of them. */
     const struct json *jobs;
     struct str from_release;       /* with to_previous: only where this release is now. STR_NONE: wherever one is */
     const struct json *target_ids; /* array; NULL: all targets of the environment */
@@ -74,8 +74,8 @@ enum code job_prepare(struct worker *w, struct arena *a, const struct job_reques
                       job_then *then, void *arg);
 
 /* Adds the job to the commit: `id` is a new UUID. A job of the same parent step refuses the commit with
- * RES_ALREADY_EXISTS and the label "job", a run
- * that is gone with RES_NOT_FOUND. Memory that runs out fails the commit. */
+ * RES_ALREADY_EXISTS and the label "job", a run that is gone with RES_NOT_FOUND. Memory that runs out fails the commit.
+ */
 void job_write(struct commit *c, const struct job_plan *plan, struct str id);
 
 /* The field of the run's hash that holds the id of the job which an attempt of its step made. */
