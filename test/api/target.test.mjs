@@ -348,4 +348,9 @@ test('another tenant sees none of it', async () => {
   for (const [method, at] of [['GET', `/targets/${t.id}/sticker`], ['GET', `/targets/${t.id}/drift`], ['POST', `/targets/${t.id}/health-check`], ['GET', `/version-stickers/${one.id}`]])
     assert.equal((await other.request(method, at)).status, 404, `${method} ${at}`);
   assert.deepEqual((await other.get('/version-stickers')).data, []);
+
+  const elsewhere = await target();
+  const narrowed = api.as(await s.makeKey('--permissions', `evidence:read@${t.environmentId}`));
+  assert.deepEqual((await narrowed.get('/version-stickers')).data.map((x) => x.id), [one.id]);
+  assert.equal((await narrowed.get('/version-stickers', { query: { environmentId: elsewhere.environmentId } })).data?.length ?? 0, 0);
 });
