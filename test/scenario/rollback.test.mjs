@@ -8,6 +8,18 @@ import { unique } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
 import { eventually } from '../lib/wait.mjs';
 
+const SEED = Number(process.env.SLIPWAY_TEST_SEED ?? 20261128);
+const ROUNDS = 6, SPREAD = 60; // questions to Redis, each a fraction of a millisecond, before the server is killed
+
+function random(seed) {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
 let s, api, component;
 before(async () => {
   s = await start({ name: 'rollback', workers: 2 });
@@ -174,5 +186,33 @@ describe('a rollback', () => {
     const three = await makeRelease(s, component, '3.0.0');
     await deploy(three, environment);
     for (const target of targets) assert.equal(page(target), 'version 3.0.0');
+  });
+
+  test(`ends whenever the server is killed (SLIPWAY_TEST_SEED=${SEED}), and is done once`, async (t) => {
+    const { environment, targets, releases: [one, two] } = await estate(2, '1.0.0', '2.0.0'), draw = random(SEED);
+    let now = two;
+    for (let round = 1; round <= ROUNDS; round++) {
+      const next = now === two ? one : two, questions = Math.floor(draw() * SPREAD), reason = `round ${round}`;
+      t.diagnostic(`${reason}: killed after ${questions} questions`);
+      const asked = api.post('/rollbacks', { environmentId: environment.id, reason }).catch(() => {}); // whether it is answered is a matter of luck
+      for (let i = 0; i < questions; i++) await s.redis.command('PING');
+      await s.server.kill();
+      await s.server.start();
+      await asked;
+      const known = (await api.get('/rollbacks', { query: { environmentId: environment.id } })).data.find((r) => r.reason === reason);
+      const rollback = known ?? await api.want(201, 'POST', '/rollbacks', { environmentId: environment.id, reason });
+      const done = await ended(rollback);
+      assert.equal(done.status, 'succeeded', JSON.stringify(done.error));
+      assert.equal(done.toReleaseId, next.id);
+      for (const target of targets) {
+        await settled(target, next);
+        assert.equal(linked(target), next.name);
+      }
+      assert.equal((await get(`/environments/${environment.id}?includeState=true`)).currentRelease.id, next.id);
+      now = next;
+    }
+    const { data } = await api.get('/rollbacks', { query: { environmentId: environment.id, pageSize: '100' } });
+    assert.deepEqual(data.map((r) => r.status), Array(ROUNDS).fill('succeeded'));
+    assert.deepEqual(await s.redis.keys('*}:pd:*'), []);
   });
 });
