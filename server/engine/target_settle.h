@@ -6,6 +6,9 @@
  * `superseded`, and the timer taken off. It is safe to settle at any time, twice, and from several instances at once: a commit
  * that finds anything changed is made anew.
  *
+ * The channel `dashboard` hears target_health_changed {targetId, targetName, environmentId, status, previousStatus} when
+ * the status is another, and drift_detected {targetId, targetName, environmentId} each time somebody looked and found it.
+ *
  * Beside the store's own fields a target's hash has: `sticker`, the id of its current sticker document; `settled`, the
  * facts last settled; `seen`, the sticker last read or written: {content, observedAt, source}. */
 #ifndef SERVER_ENGINE_TARGET_SETTLE_H

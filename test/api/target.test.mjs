@@ -300,6 +300,26 @@ describe('drift', () => {
   });
 });
 
+test('dashboards hear of health that has changed, and of drift', async () => {
+  const { agent, target: t } = await served(), what = facts(release('heard', ['web', 'a']));
+  const { partition, tenant } = await happened(t, what);
+  await settled(t, (n) => n.currentRelease);
+  for (let i = 0; i < 2; i++) {
+    const answer = api.post(`/targets/${t.id}/health-check`, { type: 'none' });
+    await agent.completed((await asked(agent, 'health-check', i)).id, { outputs: { healthy: true, latencyMs: 0, samples: [] } });
+    assert.equal((await answer).status, 200);
+  }
+  const drift = api.get(`/targets/${t.id}/drift`);
+  await agent.completed((await asked(agent, 'read-sticker')).id, { outputs: { sticker: null, current: null, components: [] } });
+  assert.equal((await drift).data.hasDrift, true);
+  const entries = await s.redis.command('XRANGE', `${partition}:e:${tenant}:dashboard`, '-', '+');
+  const frames = entries.flatMap(([, fields]) => fields[fields.indexOf('b') + 1].split('\n')).map((line) => JSON.parse(line)).filter((f) => f.targetId === t.id);
+  assert.deepEqual(frames.map(({ seq, timestamp, ...frame }) => frame), [
+    { type: 'target_health_changed', targetId: t.id, targetName: t.name, environmentId: t.environmentId, status: 'healthy', previousStatus: 'unknown' },
+    { type: 'drift_detected', targetId: t.id, targetName: t.name, environmentId: t.environmentId },
+  ]);
+});
+
 describe('a target whose environment is', () => {
   const free = { GET: 200, PUT: 200, sticker: 404, drift: 200, 'health-check': 422, DELETE: 204 };
   for (const [holder, answers] of Object.entries({ free, promotion: { ...free, DELETE: 409 }, rollback: { ...free, DELETE: 409 } }))
