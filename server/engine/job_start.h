@@ -17,6 +17,7 @@
  *      hooks?: {preDeploy?: [argv], postDeploy?: [argv], timeoutSeconds},
  *      targets: [{id, name, agentId?, labels, path, keep, port?,
  *                 release?: RELEASE|null,   what the target gets, when the plan has none; null: nothing
+ *                 before?: RELEASE,         what it had before what it has now: what it has before once it went back
  *                 previous: RELEASE|null,   what it has now, and goes back to when this job fails; where it has or gets
  *                                           the very same, what was there before
  *                 skip?: "reason"}]}        in the order of deployment

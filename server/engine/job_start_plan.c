@@ -233,6 +233,10 @@ static void put_target(struct json_out *o, const struct plan_parts *p, const str
 
     json_open(o, '{');
     put_member(o, "agentId", member(d, "agentId"));
+    if (release_at(t->facts, "previous").n > 0) {
+        json_key(o, S("before"));
+        put_text_or_null(o, release_at(t->facts, "previous"));
+    }
     put_member(o, "id", member(d, "id"));
     json_key(o, S("keep"));
     json_put_int(o, json_int(json_get(connection, "keep"), 3));

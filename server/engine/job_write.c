@@ -59,7 +59,7 @@ static struct str facts(struct arena *a, const struct run *r, const struct job_t
     if (!back)
         put_health(&o, check);
     put_text(&o, "jobId", r->origin.id);
-    put_json(&o, "previous", back ? NULL : previous);
+    put_json(&o, "previous", back ? json_get(t->json, "before") : previous);
     put_json(&o, "release", back ? previous : job_release(job, t));
     put_json(&o, "sticker", json_get(s->outputs_json, "sticker"));
     json_close(&o, '}');

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { HostAgent, jobOf, jobReaches, makeEstate, makeRelease, promote, runOf } from '../lib/deployment.mjs';
+import { makeTemplate } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
 import { spaceOf } from '../lib/target.mjs';
 import { eventually } from '../lib/wait.mjs';
@@ -87,6 +88,28 @@ describe('what is taken back', () => {
     for (const query of [{ environmentId: environment.id }, { releaseId: two.id }, { toReleaseId: one.id }, { status: 'succeeded', deploymentJobId: second.job.id }])
       assert.deepEqual((await api.get('/rollbacks', { query })).data.map((r) => r.id), [made.id], JSON.stringify(query));
     assert.deepEqual((await api.get('/rollbacks', { query: { environmentId: environment.id, status: 'failed' } })).data, []);
+  });
+
+  test('hooks and health checks are those of the deployment; what took itself back does not hide what was before', async () => {
+    let sick;
+    const { environment, targets: [target], agent } = await estate(1, (task) => (task.type === 'health-check' && sick
+      ? { success: false, error: '500', errorType: 'unhealthy', retriable: false, outputs: { healthy: false, latencyMs: 1, samples: [] } } : {}));
+    const hooks = { postDeploy: ['site/bin/serve'] }, healthCheck = { type: 'tcp', port: 8080 };
+    const template = await makeTemplate(api, [{ id: 'deploy', type: 'deploy', config: { hooks, strategy: 'all-at-once', strategyConfig: { healthCheck } } }]);
+    const deploy = async (release, status) => reaches(`/promotions/${(await promote(api, release, environment, { templateId: template.id })).id}`, status);
+    const one = await makeRelease(api), two = await makeRelease(api, one);
+    await deploy(one, 'deployed');
+    await deploy(two, 'deployed');
+    sick = true;
+    await deploy(await makeRelease(api, one), 'rolled_back');
+    sick = false;
+    await settled(target, two);
+    const from = agent.tasks.length, { data: made, text } = await begin({ environmentId: environment.id });
+    assert.equal(made?.toReleaseId, one.id, text);
+    assert.equal((await ended(made)).status, 'succeeded');
+    const [put, check] = agent.tasks.slice(from);
+    assert.deepEqual([put.payload.release.id, put.payload.hooks.postDeploy, check.type, check.payload.port], [one.id, hooks.postDeploy, 'health-check', 8080]);
+    await settled(target, one);
   });
 
   test('a rollback can be taken back as well, and the next promotion goes its way', async () => {

@@ -22,9 +22,10 @@ struct planning {
     struct request *r;
     struct change *change;
     struct space space;
-    struct str environment;   /* its id */
-    struct str old_id;        /* of the job that is taken back; STR_NONE: it is no more */
-    const struct json *old;   /* that job */
+    struct str environment; /* its id */
+    struct str old_id;      /* of the job that is taken back; STR_NONE: it is no more */
+    const struct json *old; /* that job */
+    const struct json *old_plan;
     bool by_job;              /* what that job did is taken back, not what the environment says it has */
     const struct json *state; /* P:er: the environment's release */
     const struct json *from;  /* {id, name} of what is taken back; NULL: more than one */
@@ -170,9 +171,24 @@ static const struct json *ids_of(struct planning *p, struct str id)
     return json_append(&p->r->arena, list, json_new_str(&p->r->arena, id)) ? list : NULL;
 }
 
+/* All at once, and on in spite of failures; but hooks and health are those of the deployment that is taken back. */
+static const struct json *strategy_of(struct planning *p)
+{
+    struct arena *a = &p->r->arena;
+    const struct json *check = json_path(p->old_plan, S("config.healthCheck"));
+    struct json *config = json_new(a, JSON_OBJECT), *strategy = json_new(a, JSON_OBJECT);
+    bool fine = json_set(a, config, S("failureBehavior"), json_new_str(a, S("continue")));
+
+    if (check != NULL)
+        fine = json_set(a, config, S("healthCheck"), json_copy_tree(a, check)) && fine;
+    return fine && json_set(a, strategy, S("config"), config) &&
+                   json_set(a, strategy, S("type"), json_new_str(a, S("all-at-once")))
+               ? strategy
+               : NULL;
+}
+
 static enum flow prepare(struct planning *p)
 {
-    static const char strategy[] = "{\"config\":{\"failureBehavior\":\"continue\"},\"type\":\"all-at-once\"}";
     struct str to = member(p->change->whole, "toReleaseId");
     bool back = to.n == 0;
     enum code c;
@@ -183,7 +199,8 @@ static enum flow prepare(struct planning *p)
                                       .to_previous = back,
                                       .rollback_id = p->change->id,
                                       .rollback_of = p->old_id,
-                                      .strategy = json_parse(&p->r->arena, str_z(strategy), NULL, NULL),
+                                      .strategy = strategy_of(p),
+                                      .hooks = json_get(p->old_plan, "hooks"),
                                       .jobs = back && p->by_job ? ids_of(p, p->old_id) : NULL,
                                       .from_release = back && !p->by_job ? member(p->state, "id") : STR_NONE,
                                       .target_ids = json_get(p->change->whole, "targetIds"),
@@ -378,7 +395,8 @@ static void got_job(void *arg, enum code c, const struct redis_value *v)
     bool named = member(p->change->whole, "deploymentJobId").n > 0;
 
     if (c == OK) {
-        p->old = parsed(p, v);
+        p->old = parsed(p, redis_at(v, 0));
+        p->old_plan = parsed(p, redis_at(v, 1));
         if (p->old == NULL && named)
             c = change_refuse_field(p->r, RES_REFERENCE_UNKNOWN, "deploymentJobId", "does not exist");
     }
@@ -397,7 +415,7 @@ static void got_job(void *arg, enum code c, const struct redis_value *v)
 static enum flow read_job(struct planning *p)
 {
     const struct store_command command =
-        STORE_COMMAND(S("HGET"), key_document(&p->r->arena, p->space, JOB_KIND, p->old_id), S("j"));
+        STORE_COMMAND(S("HMGET"), key_document(&p->r->arena, p->space, JOB_KIND, p->old_id), S("j"), S("def"));
     enum code c = store_read(p->r->worker->store, &command, 1, &p->r->ops, got_job, p);
 
     return c == OK ? WAIT : refuse(p, c);
@@ -476,7 +494,8 @@ static void got_latest(void *arg, enum code c, const struct page_result *result)
     } else {
         p->old = job;
         p->old_id = member(job, "id");
-        read_left(p, json_get(parsed(p, redis_at(item.extra, 0)), "targets"));
+        p->old_plan = parsed(p, redis_at(item.extra, 0));
+        read_left(p, json_get(p->old_plan, "targets"));
     }
 }
 
