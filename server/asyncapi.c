@@ -5,6 +5,7 @@
 
 #include "server/api/orchestrator/resources.h"
 #include "server/asyncapi_message.h"
+#include "server/dashboard/figures.h"
 #include "server/engine/job_start.h"
 #include "server/feed.h"
 #include "server/request.h"
@@ -21,6 +22,7 @@ struct stream {
                                .doc = "An access token that lives at most an hour; API keys are refused here."         \
     }
 static const struct field run_query[] = {FEED_QUERY, TOKEN_QUERY, {0}};
+static const struct field dashboard_query[] = {FEED_QUERY_OF("environmentId", "environments"), TOKEN_QUERY, {0}};
 static const struct field job_query[] = {FEED_QUERY_OF("taskId", "tasks"), TOKEN_QUERY, {0}};
 
 // clang-format off
@@ -32,6 +34,9 @@ static const struct stream streams[] = {
      "Everything that happens to a job, in the manner of a workflow run's stream. A rollback of a job that has ended is a job of its own, with its own stream.", job_query},
     {MESSAGE_AGENT, "agentTasks", "/api/v1/agents/{id}/task-stream", "Tasks of an agent",
      "Only the agent itself connects; a newer connection replaces the older (4409). Delivery is at least once.", run_query},
+    {MESSAGE_DASHBOARD, "dashboard", "/api/v1/dashboard/stream", "Dashboard",
+     "The tenant's figures, then what changes. Every connection begins with the figures; `since` adds the events behind that number, which are kept for "
+     "ten minutes (after that: `gap`). Whoever has dashboard:read in some environments only is shown their cards and events, and no figure of the tenant's.", dashboard_query},
 };
 // clang-format on
 
@@ -119,7 +124,7 @@ static void put_message(struct json_out *o, const struct message *m)
         (m->streams & MESSAGE_JOB ? job_rows : run_rows)(state);
         for (struct field *row = rows; row->name != NULL; row++)
             if (strcmp(row->name, "data") == 0)
-                row->fields = state;
+                row->fields = m->streams & MESSAGE_DASHBOARD ? figures_rows : state;
     }
     open_member(o, name_of(m));
     put(o, "name", m->type);
@@ -153,11 +158,13 @@ static void put_stream(struct json_out *o, const struct stream *s)
     put(o, "address", s->address);
     put(o, "title", s->title);
     put(o, "description", s->doc);
-    open_member(o, "parameters");
-    open_member(o, "id");
-    put(o, "description", "The resource's id, a UUID.");
-    json_close(o, '}');
-    json_close(o, '}');
+    if (strstr(s->address, "{id}") != NULL) {
+        open_member(o, "parameters");
+        open_member(o, "id");
+        put(o, "description", "The resource's id, a UUID.");
+        json_close(o, '}');
+        json_close(o, '}');
+    }
     open_member(o, "messages");
     for (const struct message *m = messages; m->type != NULL; m++) {
         if ((m->streams & s->which) == 0)

@@ -1,5 +1,6 @@
 #include "server/asyncapi_message.h"
 
+#include "server/dashboard/figures.h"
 #include "server/feed.h"
 
 #define NEED FIELD_REQUIRED
@@ -37,6 +38,12 @@ static const struct field job_filters[] = {
     {"types", FIELD_LIST, .item = FIELD_STRING, .max = 64, .doc = "Only events of these types."},
     {"taskIds", FIELD_LIST, .item = FIELD_STRING, .max = 64, .doc = "Only events of these tasks, and those that belong to none."},
     {"minLevel", FIELD_ENUM, .choices = feed_levels, .doc = "Only log lines at least this grave."},
+    {0},
+};
+static const struct field dashboard_filters[] = {
+    {"types", FIELD_LIST, .item = FIELD_STRING, .max = 64, .doc = "Only events of these types."},
+    {"environmentIds", FIELD_LIST, .item = FIELD_STRING, .max = 64, .doc = "Only events of these environments, and none of those that belong to none."},
+    {"minLevel", FIELD_ENUM, .choices = feed_levels, .doc = "No event of this stream has a level."},
     {0},
 };
 static const struct field agent_config[] = {
@@ -219,6 +226,11 @@ static const struct field job_snapshot[] = {
     {"data", FIELD_OBJECT, NEED, .doc = "The job, and its tasks in the order of deployment."},
     {0},
 };
+static const struct field dashboard_snapshot[] = {
+    SEQ("The figures are not older than this event."),
+    {"data", FIELD_OBJECT, NEED, .doc = "The figures. What cannot be known, and what the caller may not see, is left out."},
+    {0},
+};
 static const struct field synced[] = {SEQ("Everything up to here was sent; from here events come as they happen."), {0}};
 static const struct field heartbeat[] = {SEQ("Everything up to here was sent, or hidden by the filter: safe to resume from."), {0}};
 static const struct field gap[] = {
@@ -253,6 +265,10 @@ static const struct field job_subscribed[] = {
     {"filters", FIELD_OBJECT, NEED, .fields = job_filters, .doc = "What is in force from the next event on."},
     {0},
 };
+static const struct field dashboard_subscribed[] = {
+    {"filters", FIELD_OBJECT, NEED, .fields = dashboard_filters, .doc = "What is in force from the next event on."},
+    {0},
+};
 
 /* --- what a client says --- */
 
@@ -266,6 +282,46 @@ static const struct field subscribe[] = {
 };
 static const struct field job_subscribe[] = {
     {"filters", FIELD_OBJECT, NEED, .fields = job_filters, .doc = "The last one wins; {} shows everything."},
+    {0},
+};
+static const struct field dashboard_subscribe[] = {
+    {"filters", FIELD_OBJECT, NEED, .fields = dashboard_filters, .doc = "The last one wins; {} shows everything."},
+    {0},
+};
+
+/* --- the dashboard --- */
+
+#define ENVIRONMENT {"environmentId", FIELD_UUID, NEED, .doc = "Where."}
+#define STATUS(text) {"status", FIELD_STRING, NEED, .max = 32, .doc = (text)}
+static const struct field promotion_updated[] = {
+    {"promotionId", FIELD_UUID, NEED, .doc = "The promotion."},
+    STATUS("As GET /promotions/{id} has it."), ENVIRONMENT,
+    {"releaseId", FIELD_UUID, NEED, .doc = "What is promoted."},
+    {0},
+};
+static const struct field deployment_updated[] = {
+    {"jobId", FIELD_UUID, NEED, .doc = "The deployment job."},
+    STATUS("As GET /deployment-jobs/{id} has it."), ENVIRONMENT, {0},
+};
+static const struct field agent_status_changed[] = {
+    {"agentId", FIELD_UUID, NEED, .doc = "The agent."},
+    {"name", FIELD_STRING, NEED, .max = 255, .doc = "Its name."},
+    STATUS("online, degraded, offline"),
+    {"lifecycleState", FIELD_STRING, NEED, .max = 32, .doc = "active, inactive, revoked"},
+    {0},
+};
+#define TARGET                                                                                    \
+    {"targetId", FIELD_UUID, NEED, .doc = "The target."},                                         \
+    {"targetName", FIELD_STRING, NEED, .max = 100, .doc = "Its name."}
+static const struct field target_health_changed[] = {
+    TARGET, ENVIRONMENT, STATUS("healthy, degraded, unhealthy, unknown"),
+    {"previousStatus", FIELD_STRING, NEED, .max = 32, .doc = "What it was."},
+    {0},
+};
+static const struct field drift_detected[] = {TARGET, ENVIRONMENT, {0}};
+static const struct field freeze_changed[] = {
+    ENVIRONMENT,
+    {"windowId", FIELD_UUID, NEED, .doc = "The freeze window."},
     {0},
 };
 
@@ -375,9 +431,20 @@ const struct message messages[] = {
     {"task_log",         MESSAGE_JOB, MESSAGE_EVENT, job_task_log, "One line of the task's output.", "job_task_log"},
     {"task_completed",   MESSAGE_JOB, MESSAGE_EVENT, job_task_completed, "The task has ended. Comes after its last log line.", "job_task_completed"},
 
+    {"promotion_updated",     MESSAGE_DASHBOARD, MESSAGE_EVENT, promotion_updated, "A promotion was made, or moved on."},
+    {"approval_requested",    MESSAGE_DASHBOARD, MESSAGE_EVENT, promotion_updated, "A promotion waits for people."},
+    {"deployment_updated",    MESSAGE_DASHBOARD, MESSAGE_EVENT, deployment_updated, "A deployment job was made, or moved on."},
+    {"agent_status_changed",  MESSAGE_DASHBOARD, MESSAGE_EVENT, agent_status_changed, "An agent came, went, or was not heard of."},
+    {"target_health_changed", MESSAGE_DASHBOARD, MESSAGE_EVENT, target_health_changed, "A check found a target otherwise than before."},
+    {"drift_detected",        MESSAGE_DASHBOARD, MESSAGE_EVENT, drift_detected, "What is on a target is not what was deployed there."},
+    {"freeze_started",        MESSAGE_DASHBOARD, MESSAGE_EVENT, freeze_changed, "A freeze window is in force."},
+    {"freeze_ended",          MESSAGE_DASHBOARD, MESSAGE_EVENT, freeze_changed, "It is over, or was taken back."},
+    {"metrics_updated",       MESSAGE_DASHBOARD, MESSAGE_CONTROL, figures_rows, "Figures that changed, and whole cards of environments that did."},
+
     {"ready",          MESSAGE_ALL, MESSAGE_CONTROL, ready, "The first message of a stream."},
     {"snapshot",       MESSAGE_RUN, MESSAGE_CONTROL, snapshot, "The present state."},
     {"snapshot",       MESSAGE_JOB, MESSAGE_CONTROL, job_snapshot, "The present state.", "job_snapshot"},
+    {"snapshot",       MESSAGE_DASHBOARD, MESSAGE_CONTROL, dashboard_snapshot, "The present figures.", "dashboard_snapshot"},
     {"synced",         MESSAGE_ALL, MESSAGE_CONTROL, synced, "The past has been sent."},
     {"heartbeat",      MESSAGE_ALL, MESSAGE_CONTROL, heartbeat, "Comes at the interval that `ready` names."},
     {"gap",            MESSAGE_ALL, MESSAGE_CONTROL, gap, "Events that cannot be sent; the present state follows."},
@@ -387,6 +454,7 @@ const struct message messages[] = {
     {"token_expiring", MESSAGE_ALL, MESSAGE_CONTROL, token_expiring, "The caller's token is about to expire; then the stream closes with 4401."},
     {"subscribed",     MESSAGE_RUN | MESSAGE_AGENT, MESSAGE_CONTROL, subscribed, "Answers `subscribe`."},
     {"subscribed",     MESSAGE_JOB, MESSAGE_CONTROL, job_subscribed, "Answers `subscribe`.", "job_subscribed"},
+    {"subscribed",     MESSAGE_DASHBOARD, MESSAGE_CONTROL, dashboard_subscribed, "Answers `subscribe`.", "dashboard_subscribed"},
     {"pong",           MESSAGE_ALL, MESSAGE_CONTROL, NULL, "Answers `ping`."},
 
     {"task_assigned",  MESSAGE_AGENT, MESSAGE_CONTROL, task_assigned, "A task to be carried out; also each open task after a connect."},
@@ -399,6 +467,7 @@ const struct message messages[] = {
     {"ping",           MESSAGE_ALL, MESSAGE_CLIENT, NULL, "Asks for `pong`."},
     {"subscribe",      MESSAGE_RUN | MESSAGE_AGENT, MESSAGE_CLIENT, subscribe, "Chooses which events come."},
     {"subscribe",      MESSAGE_JOB, MESSAGE_CLIENT, job_subscribe, "Chooses which events come.", "job_subscribe"},
+    {"subscribe",      MESSAGE_DASHBOARD, MESSAGE_CLIENT, dashboard_subscribe, "Chooses which events come.", "dashboard_subscribe"},
 
     {"task_accepted",  MESSAGE_AGENT, MESSAGE_CLIENT, task_only, "The agent has the task in its journal."},
     {"task_refused",   MESSAGE_AGENT, MESSAGE_CLIENT, task_refused, "The agent will not carry it out."},

@@ -4,7 +4,7 @@
 
 #include "lib/field.h"
 
-enum message_stream { MESSAGE_RUN = 1, MESSAGE_AGENT = 2, MESSAGE_JOB = 4, MESSAGE_ALL = 7 };
+enum message_stream { MESSAGE_RUN = 1, MESSAGE_AGENT = 2, MESSAGE_JOB = 4, MESSAGE_DASHBOARD = 8, MESSAGE_ALL = 15 };
 enum message_kind {
     MESSAGE_EVENT,   /* of the channel: type, seq, timestamp, and its own members */
     MESSAGE_CONTROL, /* of the connection: type, timestamp, and its own members */

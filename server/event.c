@@ -103,7 +103,10 @@ bool event_passes(struct str event, struct str filter)
 {
     if (filter.n <= 2)
         return true;
-    struct str types = str_cut(&filter, '|'), nodes = str_cut(&filter, '|'), level = filter;
+    struct str types = str_cut(&filter, '|'), nodes = str_cut(&filter, '|');
+    struct str level = str_cut(&filter, '|'), environments = filter;
+    if (environments.n > 0 && !listed(environments, event_member(event, "environmentId")))
+        return false;
     if (types.n > 0 && !listed(types, event_member(event, "type")))
         return false;
     if (nodes.n > 0) {
@@ -119,6 +122,12 @@ bool event_passes(struct str event, struct str filter)
             return false;
     }
     return true;
+}
+
+bool event_lets(struct str filter, const char *type)
+{
+    struct str types = str_cut(&filter, '|');
+    return types.n == 0 || listed(types, str_z(type));
 }
 
 static void put_ws(struct buf *out, struct str message)

@@ -20,6 +20,8 @@ struct str event_member(struct str event, const char *name);
  * (debug < info < warn < error), or it has none. */
 enum { EVENT_FILTER_MAX = 2048 };
 bool event_passes(struct str event, struct str filter);
+/* A further part, `types|nodes|level|environments`, is strict: only events whose environmentId is listed. */
+bool event_lets(struct str filter, const char *type); /* the first part alone */
 /* How events go out. */
 enum encoding {
     ENCODE_JSON, /* each followed by a newline */

@@ -38,6 +38,10 @@ void feed_set_data(struct feed *f, void *data)
 {
     f->data = data;
 }
+struct str feed_scope(const struct feed *f)
+{
+    return f->scope == NULL ? STR_NONE : str_z(f->scope);
+}
 void feed_pause(struct feed *f)
 {
     conn_pause(f->conn);
@@ -49,6 +53,8 @@ void feed_resume(struct feed *f)
 
 static struct str channel_name(const struct feed *f, char out[64])
 {
+    if (f->spec->kind == NULL)
+        return str_z(f->spec->channel);
     snprintf(out, 64, "%s:%s", f->spec->channel, f->id);
     return str_z(out);
 }
@@ -209,6 +215,32 @@ static void refuse(struct feed *f, enum code code)
         feed_close_with(f, FEED_LATER, code, code_text(code));
 }
 
+/* Of a feed without a document. */
+static enum code gather(struct feed *f, const struct redis_value *v)
+{
+    f->read_seq = redis_int(redis_at(v, 0), 0);
+    f->read_epoch = redis_int(redis_at(v, 1), 0);
+    return f->spec->gather(f);
+}
+
+void feed_gathered(struct feed *f, enum code code)
+{
+    struct feed_state state = {.feed = f, .seq = f->read_seq, .epoch = f->read_epoch};
+    if (code != OK)
+        refuse(f, code);
+    else
+        enter(f, &state);
+}
+
+static void place_read(void *arg, enum code code, const struct redis_value *v)
+{
+    struct feed *f = arg;
+    if (code == OK)
+        code = gather(f, v);
+    if (code != OK)
+        refuse(f, code);
+}
+
 static void state_read(void *arg, enum code code, const struct redis_value *v)
 {
     struct feed *f = arg;
@@ -234,13 +266,16 @@ static enum code read_state(struct feed *f)
     char channel[64];
     struct space space = {f->caller.partition, f->caller.tenant};
     arena_init(&scratch, 0);
-    struct str document[] = {S("HGETALL"), key_document(&scratch, space, f->spec->kind, feed_id(f))};
+    struct str key = f->spec->kind == NULL ? STR_NONE : key_document(&scratch, space, f->spec->kind, feed_id(f));
+    struct str document[] = {S("HGETALL"), key};
     struct str seq[] = {S("GET"), key_channel_seq(&scratch, space, channel_name(f, channel))};
     struct str epoch[] = {S("HGET"), key_meta(&scratch, f->caller.partition), S("epoch")};
     struct str extra[] = {S("HGETALL"), f->spec->extra == NULL ? STR_NONE : f->spec->extra(f, &scratch)};
     struct store_command commands[] = {{2, document}, {2, seq}, {3, epoch}, {2, extra}};
-    enum code code =
-        store_read(f->feeds->worker->store, commands, f->spec->extra == NULL ? 3 : 4, &f->ops, state_read, f);
+    struct store *store = f->feeds->worker->store;
+    enum code code = f->spec->kind == NULL
+                         ? store_read(store, commands + 1, 2, &f->ops, place_read, f)
+                         : store_read(store, commands, f->spec->extra == NULL ? 3 : 4, &f->ops, state_read, f);
     arena_fini(&scratch);
     return code;
 }
@@ -298,6 +333,8 @@ static bool take(struct feed *f, const struct hub_batch *batch)
 static bool on_batch(struct follower *follower, const struct hub_batch *batch)
 {
     struct feed *f = feed_of(follower);
+    if (f->spec->on_events != NULL)
+        f->spec->on_events(f);
     if (!take(f, batch)) {
         if (f->stage != FEED_CLOSING)
             feed_want(f);

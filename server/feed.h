@@ -21,6 +21,7 @@
 struct feed;
 struct feeds; /* all feeds of a worker */
 struct redis_value;
+struct shared; /* lib/stream.h: refcounted bytes */
 
 /* WebSocket close codes (spec §13.2). */
 enum feed_close {
@@ -49,14 +50,17 @@ struct feed_state { /* what was read, at one instant; valid during the call */
 };
 
 struct feed_spec {          /* one per stream resource, static */
-    const char *kind;       /* of the document whose existence decides 404 */
-    const char *channel;    /* "run": the channel is "run:<id>" */
+    const char *kind;       /* of the document whose existence decides 404; NULL: the tenant has one, without an id */
+    const char *channel;    /* "run": the channel is "run:<id>"; without a kind it is this */
     const char *part;       /* what the filter for parts of it asks for: "taskId"; NULL: "nodeId" */
     const char *last;       /* type of the event with which it ends, until more comes; NULL: it never ends */
     const char *permission; /* of a first-message login; the route's own has been asked before otherwise */
     bool ws_only;
     bool one;   /* one feed per id: a newer one, on any instance, closes the older with 4409 */
     bool whole; /* always starts with the snapshot, whatever `since` says (agents: their open tasks) */
+    /* A caller whose permission is narrowed to environments is shown their events and no others (feed_scope); its
+     * resource has a FIELD_SCOPE row. Only without a kind. */
+    bool scoped;
     /* Beyond the permission: false is 403 or 4403. NULL: everybody with the permission. */
     bool (*may)(const struct caller *caller, struct str id);
     /* The channel's events as its readers are to see them, appended to `out`: what stands there sealed. NULL: as they
@@ -64,6 +68,10 @@ struct feed_spec {          /* one per stream resource, static */
     void (*open)(struct worker *w, struct str tenant, struct str event, struct buf *out);
     /* Name of another HASH to read with the document, in `scratch`; NULL: none. */
     struct str (*extra)(const struct feed *feed, struct arena *scratch);
+    /* Reads what the snapshot needs beyond the document: OK, and feed_gathered follows, unless feed_ops are detached before.
+     * The state is read first, so what is gathered is not older than state->seq. NULL: nothing more. Only without a kind. */
+    enum code (*gather)(struct feed *feed);
+    void (*on_events)(struct feed *feed); /* the channel has gone on, also with what the filter keeps back */
     /* Whether the channel's last event has been: nothing more will come. NULL: never. */
     bool (*over)(const struct feed_state *state);
     /* Writes the object `data` of the snapshot message; false: memory. NULL: no snapshot message. */
@@ -100,6 +108,12 @@ void *feed_data(const struct feed *feed);    /* the resource's own, set by feed_
 void feed_set_data(struct feed *feed, void *data);
 /* Sends one JSON message as it is. A reader too slow for it is cut with 4429. */
 void feed_send(struct feed *feed, struct str message);
+void feed_gathered(struct feed *feed, enum code code);
+/* The environments a narrowed caller is shown, ids between commas; STR_NONE: everything. */
+struct str feed_scope(const struct feed *feed);
+/* A message of `type` for many feeds, encoded once for each way: sent if the filter lets the type through. False: the
+ * feed has no room for it now, and is to be told later. */
+bool feed_send_shared(struct feed *feed, const char *type, struct shared *ws, struct shared *sse);
 /* Bytes of the client's are not read until feed_resume: what its messages caused is still under way. */
 void feed_pause(struct feed *feed);
 void feed_resume(struct feed *feed);

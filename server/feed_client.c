@@ -1,5 +1,6 @@
 #include "server/feed_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,6 +86,17 @@ static void permitted(struct feed *f, const struct caller *caller)
         prolong(f);
 }
 
+static void confine(void *arg, enum code code, const struct scope_ids *ids)
+{
+    struct feed *f = arg;
+    if (code == OK && f->stage == FEED_LOGIN && (!feed_set_scope(f, ids) || !feed_confine(f)))
+        code = SYS_OVERLOADED;
+    if (code != OK)
+        refuse_login(f, code);
+    else
+        permitted(f, f->login->caller);
+}
+
 static void judged(void *arg, enum code code)
 {
     struct feed *f = arg;
@@ -99,16 +111,21 @@ static void checked(void *arg, enum code code, const struct caller *caller)
     struct feed *f = arg;
     const char *permission = f->spec->permission;
     bool narrowed = code == OK && permission != NULL && !caller_may(caller, permission);
-    if (narrowed && !scope_granted(caller, permission))
-        code = PERM_DENIED;
+    if (narrowed &&
+        (!scope_granted(caller, permission) || (f->stage != FEED_LOGIN && f->spec->scoped && f->scope == NULL)))
+        code = PERM_DENIED; /* a login that prolongs does not confine what is followed already */
     if (code != OK) {
         refuse_login(f, code);
     } else if (!narrowed) {
         permitted(f, caller);
     } else {
-        f->login->caller = caller;
-        code = scope_judge(f->feeds->worker, &f->login->arena, caller, permission, f->spec->kind, feed_id(f),
-                           &f->login->ops, judged, f);
+        struct worker *w = f->feeds->worker;
+        struct login *l = f->login;
+        l->caller = caller;
+        if (f->spec->scoped)
+            code = scope_find(w, &l->arena, caller, permission, &l->ops, confine, f);
+        else
+            code = scope_judge(w, &l->arena, caller, permission, f->spec->kind, feed_id(f), &l->ops, judged, f);
         if (code != OK)
             refuse_login(f, code);
     }
@@ -200,9 +217,9 @@ static void on_subscribe(struct feed *f, const struct json *message)
     buf_free(&types);
     buf_free(&nodes);
     if (!good) {
-        feed_close(f, FEED_BAD_MESSAGE,
-                   f->spec->part == NULL ? "subscribe takes filters {types, nodeIds, minLevel}"
-                                         : "subscribe takes filters {types, taskIds, minLevel}");
+        char why[80];
+        snprintf(why, sizeof(why), "subscribe takes filters {types, %s, minLevel}", name);
+        feed_close(f, FEED_BAD_MESSAGE, why);
         return;
     }
     if (f->follower.view != NULL && !hub_refilter(&f->follower, (struct str){f->filter, f->filter_n})) {

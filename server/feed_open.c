@@ -38,19 +38,100 @@ const char *feed_part(const struct feed *f)
     return f->spec->part == NULL ? "nodeId" : f->spec->part;
 }
 
-bool feed_set_filter(struct feed *f, struct str types, struct str nodes, struct str level, const char **fault)
+/* Takes the text form over. False: no memory. */
+static bool keep_filter(struct feed *f, struct buf *text)
 {
-    struct buf text = {0};
-    bool good = event_filter(types, nodes, level, &text, fault);
-    if (good && text.failed)
-        *fault = NULL;
-    if (!good || text.failed) {
-        buf_free(&text);
+    if (text->failed) {
+        buf_free(text);
         return false;
     }
     free(f->filter);
-    f->filter = text.p;
-    f->filter_n = text.n;
+    f->filter = text->p;
+    f->filter_n = text->n;
+    return true;
+}
+
+static bool in_scope(const struct feed *f, struct str environment)
+{
+    struct str rest = feed_scope(f);
+    while (rest.n > 0)
+        if (str_eq(str_cut(&rest, ','), environment))
+            return true;
+    return f->scope == NULL;
+}
+
+/* The fourth part of a filter: what is wanted of what may be seen. */
+static void put_environments(const struct feed *f, struct str wanted, struct buf *text)
+{
+    size_t start;
+    if (wanted.n == 0 && f->scope == NULL)
+        return;
+    buf_char(text, '|');
+    start = text->n;
+    if (wanted.n == 0)
+        buf_str(text, feed_scope(f));
+    while (wanted.n > 0) {
+        struct str one = str_cut(&wanted, ',');
+        if (!in_scope(f, one))
+            continue;
+        if (text->n > start)
+            buf_char(text, ',');
+        buf_str(text, one);
+    }
+    if (text->n == start)
+        buf_char(text, '-'); /* no environment is called that */
+}
+
+bool feed_confine(struct feed *f)
+{
+    struct buf text = {0};
+    struct str rest = {f->filter, f->filter_n};
+    buf_str(&text, str_cut(&rest, '|'));
+    buf_z(&text, "||");
+    str_cut(&rest, '|');
+    buf_str(&text, str_cut(&rest, '|'));
+    put_environments(f, rest, &text);
+    return keep_filter(f, &text);
+}
+
+bool feed_set_filter(struct feed *f, struct str types, struct str nodes, struct str level, const char **fault)
+{
+    struct buf text = {0};
+    if (!event_filter(types, nodes, level, &text, fault)) {
+        buf_free(&text);
+        return false;
+    }
+    if (f->spec->scoped && !text.failed) { /* parts are environments, whose place in the text is the fourth */
+        struct str rest = buf_view(&text), known = str_cut(&rest, '|'), wanted = str_cut(&rest, '|');
+        struct buf confined = {0};
+        buf_str(&confined, known);
+        buf_z(&confined, "||");
+        buf_str(&confined, rest);
+        put_environments(f, wanted, &confined);
+        buf_free(&text);
+        text = confined;
+    }
+    *fault = NULL;
+    return keep_filter(f, &text);
+}
+
+bool feed_set_scope(struct feed *f, const struct scope_ids *ids)
+{
+    struct buf b = {0};
+    for (size_t i = 0; i < ids->n; i++) {
+        if (i > 0)
+            buf_char(&b, ',');
+        buf_str(&b, ids->ids[i]);
+    }
+    if (ids->n == 0)
+        buf_char(&b, '-');
+    buf_char(&b, '\0');
+    if (b.failed) {
+        buf_free(&b);
+        return false;
+    }
+    free(f->scope);
+    f->scope = b.p;
     return true;
 }
 
@@ -153,6 +234,7 @@ void feed_free(struct feed *f)
     f->feeds->count--;
     free(f->caller_text);
     free(f->filter);
+    free(f->scope);
     free(f);
 }
 
@@ -200,13 +282,16 @@ enum flow feed_open(struct request *r, const struct feed_spec *spec)
     if (!arena_defer(&r->arena, request_ended, own) ||
         (r->caller.type != CALLER_NONE && !feed_take_caller(f, &r->caller)))
         return reply_error(r, SYS_OVERLOADED);
+    struct scope_ids scope;
+    if (spec->scoped && scope_take(r, &scope) && !feed_set_scope(f, &scope))
+        return reply_error(r, SYS_OVERLOADED);
     flow = take_parameters(f, r);
     if (flow != NEXT)
         return flow;
     enum code room = feed_room(f->feeds, &f->caller);
     if (room != OK)
         return reply_error(r, room);
-    if (!id_is_uuid(r->params[0], f->id))
+    if (spec->kind != NULL && !id_is_uuid(r->params[0], f->id))
         return reply_error(r, RES_NOT_FOUND);
     if (f->caller.type == CALLER_NONE) {
         feed_upgrade(f);

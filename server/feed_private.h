@@ -8,6 +8,7 @@
 #include "proto/ws.h"
 #include "server/feed.h"
 #include "server/hub.h"
+#include "server/scope.h"
 #include "server/session.h"
 #include "server/settings.h"
 #include "server/worker.h"
@@ -39,6 +40,8 @@ struct feed {
     char *caller_text; /* what the caller's texts point into */
     char *filter;      /* text form, see event.h */
     size_t filter_n;
+    char *scope;                  /* see feed_scope; NULL: everything */
+    int64_t read_seq, read_epoch; /* while more is gathered */
     void *data;
     int64_t since, since_epoch; /* -1: not given; 0: any */
     int64_t beat_ms, close_ms;  /* on the loop's clock */
@@ -91,6 +94,8 @@ void feed_free(struct feed *f);              /* the last thing that happens to i
 void feed_watch(struct feed *f);             /* is told when the caller is revoked */
 void feed_enter(struct feed *f);             /* the caller is known: reads the present state, then follows */
 const char *feed_part(const struct feed *f); /* "nodeId", "taskId" */
+bool feed_set_scope(struct feed *f, const struct scope_ids *ids); /* false: no memory; the filter is set afterwards */
+bool feed_confine(struct feed *f); /* the filter that is set, to the scope; false: no memory */
 bool feed_set_filter(struct feed *f, struct str types, struct str nodes, struct str level, const char **fault);
 enum code feed_room(const struct feeds *feeds, const struct caller *caller); /* OK, or what to refuse with */
 extern const struct conn_protocol feed_protocol;

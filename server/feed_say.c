@@ -127,6 +127,19 @@ void feed_send(struct feed *f, struct str message)
     say_send(&s);
 }
 
+bool feed_send_shared(struct feed *f, const char *type, struct shared *ws, struct shared *sse)
+{
+    struct shared *bytes = f->sse ? sse : ws;
+    if ((f->stage != FEED_BEHIND && f->stage != FEED_LIVE) || !event_lets((struct str){f->filter, f->filter_n}, type))
+        return true; /* one that reads its state anew is given the snapshot */
+    if (feed_room_for(f, bytes->n) != ROOM_ENOUGH)
+        return false;
+    feed_wrote(f, bytes->n);
+    if (!conn_write_shared(f->conn, bytes))
+        conn_abort(f->conn);
+    return true;
+}
+
 static void put_error(struct say *s, const struct close_row *row, enum code error, const char *why)
 {
     if (why == NULL)

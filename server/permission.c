@@ -48,6 +48,7 @@
     X("policy:delete",        "Delete approval policies.")                                  \
     X("deployment:read",      "See deployment jobs, tasks, logs and artifacts.")            \
     X("deployment:rollback",  "Roll deployments back.")                                     \
+    X("dashboard:read",       "Follow the dashboard.")                                      \
     X("workflow:read",        "See workflow templates, runs, steps and logs.")              \
     X("workflow:create",      "Create workflow templates.")                                 \
     X("workflow:update",      "Change workflow templates.")                                 \

@@ -244,6 +244,33 @@ enum code scope_judge(struct worker *w, struct arena *a, const struct caller *c,
     return ask(q, asker, then, arg);
 }
 
+struct finding {
+    struct asked *asked;
+    scope_found *then;
+    void *arg;
+};
+
+static void found(void *arg, enum code c)
+{
+    const struct finding *f = arg;
+    const struct scope_ids ids = {f->asked->ids, f->asked->n};
+    f->then(f->arg, c, &ids);
+}
+
+/* Names of environments are asked for even when there are none, so that the answer is never inside the call. */
+enum code scope_find(struct worker *w, struct arena *a, const struct caller *c, const char *permission,
+                     struct ops *asker, scope_found *then, void *arg)
+{
+    struct asked *q = asked_new(w, a, c, permission);
+    struct finding *f = arena_new(a, struct finding);
+    if (q == NULL || f == NULL)
+        return SYS_OVERLOADED;
+    *f = (struct finding){q, then, arg};
+    if (q->name_count == 0)
+        q->names[q->name_count++] = S("-");
+    return ask(q, asker, found, f);
+}
+
 /* Requests. */
 
 bool scope_enter(struct request *r)

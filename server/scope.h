@@ -50,5 +50,9 @@ bool scope_open(const struct request *r);
 typedef void scope_then(void *arg, enum code c);
 enum code scope_judge(struct worker *w, struct arena *a, const struct caller *c, const char *permission,
                       const char *kind, struct str id, struct ops *asker, scope_then *then, void *arg);
+/* The environments in which the caller has the permission; `then` runs once, later. The ids live in the arena. */
+typedef void scope_found(void *arg, enum code c, const struct scope_ids *ids);
+enum code scope_find(struct worker *w, struct arena *a, const struct caller *c, const char *permission,
+                     struct ops *asker, scope_found *then, void *arg);
 
 #endif

@@ -16,6 +16,7 @@
 
 #include <pthread.h>
 
+struct board;      /* server/dashboard/board.h */
 struct blob_store; /* server/blob_store.h */
 struct drains;     /* server/engine/drain.h */
 struct feeds;      /* server/feed.h */
@@ -50,6 +51,7 @@ struct worker {
     struct blob_store *blobs;
     struct hub *hub;
     struct feeds *feeds;
+    struct board *boards; /* server/dashboard/board.h */
     struct drains *drains;
     struct settles *settles;       /* server/engine/environment_settle.h */
     struct sessions *sessions;     /* server/session.h */

@@ -16,6 +16,7 @@ const struct resource *const resources[] = {
     &version_sticker_resource,
     &deployment_job_resource,
     &deployment_task_resource,
+    &dashboard_stream_resource,
     &deployment_artifact_resource,
     &deployment_job_stream_resource,
     &promotion_resource,

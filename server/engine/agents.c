@@ -5,6 +5,7 @@
 #include "lib/log.h"
 #include "server/agent/protocol.h"
 #include "server/audit.h"
+#include "server/dashboard/event.h"
 #include "server/document.h"
 #include "server/engine/choose.h"
 #include "server/engine/drain.h"
@@ -65,7 +66,7 @@ void agents_tell_status(struct commit *c, struct arena *a, struct str agent, str
     json_key(&o, S("status"));
     json_put_str(&o, status);
     json_close(&o, '}');
-    commit_event(c, S("dashboard"), b.failed ? STR_NONE : str_slice(buf_view(&b), 1, b.n));
+    dashboard_event(c, b.failed ? STR_NONE : str_slice(buf_view(&b), 1, b.n));
 }
 
 void agents_pulse(struct buf *b, int64_t now_ms, const struct json *usage)

@@ -31,6 +31,14 @@ void freeze_blocker(struct json_out *o, const struct json *window, const char *m
 void freeze_blockers(struct json_out *o, const struct json *const *windows, size_t n, const struct json *override,
                      int64_t now_ms);
 
+/* A window has the timer (FREEZE_TIMER, its id): at its start, and then at its end, the dashboard is told, by whoever sees
+ * to timers. What was told stands in the document's hash. */
+#define FREEZE_TIMER "freeze"
+struct worker;
+void freeze_schedule(struct commit *c, const struct json *window, struct str id); /* a new one */
+void freeze_taken_back(struct commit *c, const struct json *window, struct str id, int64_t now_ms);
+void freeze_settle(struct worker *w, struct space space, struct str id);
+
 /* The freeze windows of an environment, as read: first the facet of those there are, then the documents by ordinal. */
 enum { FREEZE_WINDOWS = 1000 }; /* looked at: the newest */
 struct freeze_set {

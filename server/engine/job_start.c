@@ -5,6 +5,7 @@
 #include "server/api/orchestrator/resources.h"
 #include "server/audit.h"
 #include "server/bitmap.h"
+#include "server/dashboard/event.h"
 #include "server/document.h"
 #include "server/engine/environment_settle.h"
 #include "server/engine/job_start_parts.h"
@@ -412,9 +413,8 @@ void job_write(struct commit *c, const struct job_plan *plan, struct str id)
     write_parent(c, plan, id);
     write_document(c, plan, id, buf_view(&b), json);
     write_run(c, plan, id, r);
-    commit_event(c, S("dashboard"),
-                 arena_printf(c->arena,
-                              "\"type\":\"deployment_updated\",\"jobId\":\"" STR_FMT
-                              "\",\"status\":\"pending\",\"environmentId\":\"" STR_FMT "\"}",
-                              STR_ARG(id), STR_ARG(member(plan, "environment.id"))));
+    dashboard_event(c, arena_printf(c->arena,
+                                    "\"type\":\"deployment_updated\",\"jobId\":\"" STR_FMT
+                                    "\",\"status\":\"pending\",\"environmentId\":\"" STR_FMT "\"}",
+                                    STR_ARG(id), STR_ARG(member(plan, "environment.id"))));
 }

@@ -1,6 +1,7 @@
 /* What belongs into the commit of a job's drain beside the job: facts about its targets, and whom they wake. */
 #include "server/engine/job_parts.h"
 
+#include "server/dashboard/event.h"
 #include "server/engine/environment_settle.h"
 #include "server/engine/target_settle.h"
 #include "server/store/commit.h"
@@ -116,7 +117,7 @@ static void write_status(struct commit *c, struct arena *a, const struct run *r)
     put_text(&o, "status", str_z(job_status_name(r)));
     put_text(&o, "environmentId", json_str(json_path(job_of(r)->plan, S("environment.id"))));
     json_close(&o, '}');
-    commit_event(c, S("dashboard"), b.failed ? STR_NONE : str_slice(buf_view(&b), 1, b.n));
+    dashboard_event(c, b.failed ? STR_NONE : str_slice(buf_view(&b), 1, b.n));
 }
 
 void job_commit(struct commit *c, struct arena *a, const struct run *r, const struct effects *fx, int64_t now_ms,

@@ -2,6 +2,7 @@
 
 #include "server/api/orchestrator/resources.h"
 #include "server/audit.h"
+#include "server/dashboard/event.h"
 #include "server/engine/environment_settle.h"
 
 const char *const promotion_statuses[] = {
@@ -91,7 +92,7 @@ static void write_frame(struct commit *c, struct arena *a, const struct promotio
     put(&o, "environmentId", names->environment);
     put(&o, "releaseId", names->release);
     json_close(&o, '}');
-    commit_event(c, S("dashboard"), b.failed ? STR_NONE : str_slice(buf_view(&b), 1, b.n));
+    dashboard_event(c, b.failed ? STR_NONE : str_slice(buf_view(&b), 1, b.n));
 }
 
 void promotion_moved(struct commit *c, struct arena *a, struct space s, const struct promotion_names *names,
@@ -108,6 +109,8 @@ void promotion_moved(struct commit *c, struct arena *a, struct space s, const st
         commit_hset(c, key_promotions_active(a, s), field, names->id);
     else if (promotion_is_over(to) && !promotion_is_over(from))
         commit_hset(c, key_promotions_active(a, s), field, STR_NONE);
+    if (promotion_is_over(to) && to != from)
+        commit_zset(c, key_promotions_ended(a, s, promotion_statuses[to]), names->id, (double)now_ms);
     write_frame(c, a, names, "promotion_updated", to);
     if (to == PROMOTION_AWAITING)
         write_frame(c, a, names, "approval_requested", to);

@@ -5,6 +5,7 @@
 #include "lib/log.h"
 #include "server/api/orchestrator/resources.h"
 #include "server/audit.h"
+#include "server/dashboard/event.h"
 #include "server/document.h"
 #include "server/worker.h"
 
@@ -277,7 +278,7 @@ static void health_event(struct settling *t, const struct health *h)
     json_key(&o, S("previousStatus"));
     json_put(&o, json_get(t->old, "healthStatus"));
     json_close(&o, '}');
-    commit_event(&t->commit, S("dashboard"), b.failed ? STR_NONE : str_slice(buf_view(&b), 1, b.n));
+    dashboard_event(&t->commit, b.failed ? STR_NONE : str_slice(buf_view(&b), 1, b.n));
 }
 
 static void health_audit(struct settling *t, struct str after)
@@ -347,7 +348,7 @@ static void write_drift(struct settling *t)
     json_key(&o, S("environmentId"));
     json_put(&o, json_get(t->old, "environmentId"));
     json_close(&o, '}');
-    commit_event(&t->commit, S("dashboard"), b.failed ? STR_NONE : str_slice(buf_view(&b), 1, b.n));
+    dashboard_event(&t->commit, b.failed ? STR_NONE : str_slice(buf_view(&b), 1, b.n));
 }
 
 static enum code commit(struct settling *t)

@@ -7,8 +7,9 @@
 
 #include "server/blob_store.h"
 #include "server/engine/agents.h"
-#include "server/engine/target_settle.h"
 #include "server/engine/environment_settle.h"
+#include "server/engine/freeze.h"
+#include "server/engine/target_settle.h"
 #include "server/settings.h"
 #include "server/store/lease.h"
 #include "server/worker.h"
@@ -76,6 +77,7 @@ static const struct settler {
 } settlers[] = {
     {TARGET_TIMER, target_settle},
     {ENVIRONMENT_TIMER, environment_settle},
+    {FREEZE_TIMER, freeze_settle},
     {"blob", blob_settle},
 };
 

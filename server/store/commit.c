@@ -256,6 +256,16 @@ void commit_channel(struct commit *c, struct str channel, int64_t keep, int64_t 
     pack_int(b, ttl_ms);
 }
 
+void commit_window(struct commit *c, struct str channel, int64_t window_ms)
+{
+    struct buf *b = add_write(c, 4, "channel");
+
+    pack_key(c, b, channel);
+    pack_int(b, 0);
+    pack_int(b, 0);
+    pack_int(b, window_ms);
+}
+
 void commit_audit(struct commit *c, struct str json)
 {
     pack_key(c, add_write(c, 1, "audit"), json);

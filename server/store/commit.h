@@ -94,6 +94,8 @@ void commit_event(struct commit *c, struct str channel, struct str rest);
 /* What becomes of a channel. keep: entries kept, 0 all. ttl_ms: the channel disappears after this long unless another
  * call says otherwise; 0: as it was, negative: never. */
 void commit_channel(struct commit *c, struct str channel, int64_t keep, int64_t ttl_ms);
+/* Keeps of the channel what is younger than this, and what is older until later events come; numbers go on. */
+void commit_window(struct commit *c, struct str channel, int64_t window_ms);
 /* Appends to the tenant's audit stream; the function adds sequence and time (entry fields j and t). */
 void commit_audit(struct commit *c, struct str json);
 

@@ -430,13 +430,13 @@ end
 
 function writes.event() end -- all of a channel's together, at the end
 
--- {channel, channel, entries to keep, ttl}
+-- {channel, channel, entries to keep, ttl, window}
 function needs.channel(x, w)
   local ch, refusal = channel(x, w[2])
   if refusal then
     return refusal
   end
-  ch.keep = w[3]
+  ch.keep, ch.window = w[3], w[5]
   if w[4] ~= 0 then
     ch.ttl = w[4]
   end
@@ -655,7 +655,7 @@ local function commit(keys, args)
   write_uniques(x)
   local seqs = {}
   for i, ch in ipairs(x.order) do
-    flush_channel(ch)
+    flush_channel(ch, part)
     seqs[i] = ch.last
   end
   local claimed = x.last and x.last() or false

@@ -185,6 +185,11 @@ struct str key_promotions_approved(struct arena *a, struct space s, struct str e
 {
     return of_tenant(a, s, "pq", environment);
 }
+struct str key_promotions_ended(struct arena *a, struct space s, const char *status)
+{
+    return of_tenant(a, s, "pe", str_z(status));
+}
+
 struct str key_target_facts(struct arena *a, struct space s)
 {
     return of_tenant(a, s, "ts", S(""));

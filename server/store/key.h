@@ -34,6 +34,7 @@
  *     {p07}:pd:<tenant>                              HASH    environment -> "promotion:<id>" or "rollback:<id>" that holds it
  *     {p07}:pk:<tenant>                              HASH    "<environment>:<release>" -> promotion under way
  *     {p07}:pp: pw: pq:<tenant>:<environment>        ZSET    promotions: to be judged, to be approved, approved; by time
+ *     {p07}:pe:<tenant>:<status>                     ZSET    promotions that came to that end, by time
  *     {p07}:ts:<tenant>                              HASH    target -> what is known to be deployed there */
 #ifndef SERVER_STORE_KEY_H
 #define SERVER_STORE_KEY_H
@@ -89,6 +90,7 @@ struct str key_promotions_active(struct arena *a, struct space s);
 struct str key_promotions_pending(struct arena *a, struct space s, struct str environment);
 struct str key_promotions_awaiting(struct arena *a, struct space s, struct str environment);
 struct str key_promotions_approved(struct arena *a, struct space s, struct str environment);
+struct str key_promotions_ended(struct arena *a, struct space s, const char *status);
 struct str key_tasks(struct arena *a, struct space s, struct str agent);
 /* HASH: target -> {release, previous, jobId, deployedAt, sticker, contentHash, healthStatus?, healthMessage?, checkedAt?};
  * written in the very commit in which a task ends that changed or looked at the target. */

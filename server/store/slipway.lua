@@ -144,8 +144,20 @@ local function add_frame(part, ch, rest, log_seq)
   end
 end
 
+-- Takes away what is older than the channel's window; two entries a write keep up with one that comes.
+local function trim_window(part, ch)
+  local oldest = iso(part.now - ch.window)
+  for _, entry in ipairs(call('XRANGE', ch.key, '-', '+', 'COUNT', 2)) do
+    local stamp = string.match(entry[2][4], '^{"seq":%d+,"timestamp":"([^"]+)"')
+    local last = tonumber(string.match(entry[1], '^%d+'))
+    if stamp and stamp < oldest and last < ch.last then
+      call('XTRIM', ch.key, 'MINID', int(last + 1) .. '-0')
+    end
+  end
+end
+
 -- Writes what is queued as one entry and publishes it.
-local function flush_channel(ch)
+local function flush_channel(ch, part)
   if ch.count > 0 then
     local first, last = int(ch.last + 1), int(ch.last + ch.count)
     local body = concat(ch.pieces)
@@ -157,6 +169,9 @@ local function flush_channel(ch)
   end
   if ch.keep and ch.keep > 0 then
     call('XTRIM', ch.key, 'MAXLEN', ch.keep)
+  end
+  if part and ch.window and ch.window > 0 then
+    trim_window(part, ch)
   end
   if ch.ttl and ch.ttl > 0 then
     call('PEXPIRE', ch.key, ch.ttl)

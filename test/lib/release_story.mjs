@@ -163,7 +163,7 @@ export class ReleaseStory {
   /** Promotes, kills the server when the first task of the job runs, and answers what was seen once all is over. */
   async promote(environment, version) {
     const { api, s } = this;
-    if (!process.env.NODASH) this.dashboard ??= new Watcher(s.server, '/dashboard/stream', { token: s.key });
+    this.dashboard ??= new Watcher(s.server, '/dashboard/stream', { token: s.key });
     const promotion = await api.want(201, 'POST', '/promotions', {
       releaseId: this.release[version].id, targetEnvironmentId: environment.id, reason: `the story promotes ${version}`,
     });
@@ -177,7 +177,7 @@ export class ReleaseStory {
     await s.server.start();
     const ended = await this.promotionUntil(promotion, (p) => p.completedAt, 'to end');
     await Promise.all([workflow.done, job.done]);
-    if (!process.env.NODASH) await this.dashboard.until((w) => w.events.find((e) => e.type === 'promotion_updated' && e.promotionId === promotion.id && e.status === ended.status),
+    await this.dashboard.until((w) => w.events.find((e) => e.type === 'promotion_updated' && e.promotionId === promotion.id && e.status === ended.status),
       `the dashboard to show the promotion ${ended.status}`);
     return { promotion: ended, workflow, job, killedAt: first.seq };
   }

@@ -127,14 +127,6 @@ static enum flow freeze_window_live(struct request *r, struct document *document
 
 /* --- changes --- */
 
-static void write_frame(struct request *r, struct change *c, const char *type, struct str environment)
-{
-    commit_event(c->commit, S("dashboard"),
-                 arena_printf(&r->arena,
-                              "\"type\":\"%s\",\"environmentId\":\"" STR_FMT "\",\"windowId\":\"" STR_FMT "\"}", type,
-                              STR_ARG(environment), STR_ARG(c->id)));
-}
-
 /* What waits in the environment may go on now, or has to wait. */
 static enum code freeze_window_prepare(struct request *r, struct change *c)
 {
@@ -147,8 +139,10 @@ static enum code freeze_window_prepare(struct request *r, struct change *c)
     if (!taken_back && clock_parse(json_str(json_get(window, "start")), &start_ms) &&
         clock_parse(json_str(json_get(window, "end")), &end_ms) && end_ms <= start_ms)
         return change_refuse_field(r, VAL_FAILED, "end", "is not behind the start");
-    if (freeze_active(window, c->now_ms))
-        write_frame(r, c, taken_back ? "freeze_ended" : "freeze_started", environment);
+    if (!taken_back)
+        freeze_schedule(c->commit, window, c->id);
+    else
+        freeze_taken_back(c->commit, window, c->id, c->now_ms);
     environment_wake(c->commit, environment, c->now_ms);
     environment_settle(r->worker, (struct space){r->caller.partition, r->caller.tenant}, environment);
     return OK;

@@ -8,6 +8,7 @@ extern const struct resource agent_resource;
 extern const struct resource agent_token_resource;
 extern const struct resource audit_event_resource;
 extern const struct resource component_resource;
+extern const struct resource dashboard_stream_resource;
 extern const struct resource deployment_artifact_resource;
 extern const struct resource deployment_job_resource;
 extern const struct resource deployment_job_stream_resource;
