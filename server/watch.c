@@ -1,4 +1,4 @@
-/* `slipway watch`: a run or a deployment job, live, in a terminal. Connects as any client does and shows what the stream says; after a cut
+/* `slipway watch`: a run, a deployment job or the dashboard, live, in a terminal. Connects as any client does and shows what the stream says; after a cut
  * it comes back behind the last event it saw. */
 #include "server/commands.h"
 
@@ -41,17 +41,20 @@ static const struct config_row rows[] = {
 };
 // clang-format on
 
-static const char summary[] = "Shows a workflow run or a deployment job live: `slipway watch run ID`, `slipway watch "
-                              "job ID`. Ends with it: 0 when it succeeded, 1 when it failed or was rolled back, 3 when "
+static const char summary[] = "Shows a workflow run, a deployment job or the dashboard live: `slipway watch run ID`, "
+                              "`slipway watch job ID`, `slipway watch dashboard`. Ends with the run or job: 0 when it "
+                              "succeeded, 1 when it failed or was rolled back, 3 when "
                               "it was cancelled, 4 when it cannot be watched.";
 
 /* What can be watched. */
 struct subject {
     const char *word, *collection, *status, *last; /* status: where a snapshot has it; last: the event that tells it */
+    bool one; /* there is one, without an id, and it never ends: status and last are "" */
 };
 static const struct subject subjects[] = {
-    {"run", "workflow-runs", "data.run.status", "workflow_completed"},
-    {"job", "deployment-jobs", "data.job.status", "job_completed"},
+    {"run", "workflow-runs", "data.run.status", "workflow_completed", false},
+    {"job", "deployment-jobs", "data.job.status", "job_completed", false},
+    {"dashboard", "dashboard", "", "", true},
 };
 
 struct watch {
@@ -109,17 +112,21 @@ static void print_node(const struct watch *w, struct str node)
     printf(" | ");
 }
 
-/* The step or task that a message belongs to; STR_NONE: to none. */
-static struct str part_of(const struct json *m)
+/* The step or task that a message belongs to, or what a dashboard's is about; STR_NONE: none. */
+static struct str part_of(const struct watch *w, const struct json *m)
 {
-    struct str node = json_str(json_get(m, "nodeId"));
-    return node.p != NULL ? node : json_str(json_get(m, "taskId"));
+    static const char *const parts[] = {"nodeId", "taskId", NULL};
+    static const char *const subjects_of[] = {"promotionId", "jobId", "targetName", "name", "environmentId", NULL};
+    struct str part = STR_NONE;
+    for (const char *const *at = w->subject->one ? subjects_of : parts; *at != NULL && part.p == NULL; at++)
+        part = json_str(json_get(m, *at));
+    return part;
 }
 
 static void show_log(const struct watch *w, const struct json *m)
 {
     bool grave = str_eqz(json_str(json_get(m, "stream")), "stderr");
-    print_node(w, part_of(m));
+    print_node(w, part_of(w, m));
     if (grave)
         colour(w, "31");
     print_text(json_str(json_get(m, "line")));
@@ -169,11 +176,19 @@ static const struct shown shown[] = {
     {"task_progress", "is at work", "2", "message", ": "},
     {"task_retrying", "will be retried", "33", NULL, NULL},
     {"task_completed", "ended:", "1", "status", " "},
+    {"promotion_updated", "promotion", "1", "status", " "},
+    {"approval_requested", "approval requested", "33", NULL, NULL},
+    {"deployment_updated", "deployment job", "1", "status", " "},
+    {"agent_status_changed", "agent", "1", "status", " "},
+    {"target_health_changed", "target", "1", "status", " "},
+    {"drift_detected", "drifted", "33", NULL, NULL},
+    {"freeze_started", "freeze started", "33", NULL, NULL},
+    {"freeze_ended", "freeze ended", "1", NULL, NULL},
 };
 
 static void show_event(const struct watch *w, const struct json *m, const struct shown *how)
 {
-    struct str node = part_of(m);
+    struct str node = part_of(w, m);
     const struct json *error = json_get(m, "error");
     if (node.p != NULL)
         print_node(w, node);
@@ -212,7 +227,9 @@ static int exit_of(struct str status)
 /* Control messages carry a seq, too, that says how far the stream is; only events count on. */
 static bool is_event(struct str type)
 {
-    static const char *const families[] = {"workflow_", "step_", "job_", "batch_", "task_", "rollback_"};
+    static const char *const families[] = {"workflow_", "step_",      "job_",      "batch_",      "task_",
+                                           "rollback_", "promotion_", "approval_", "deployment_", "agent_",
+                                           "target_",   "drift_",     "freeze_"};
     for (size_t i = 0; i < ARRAY_LEN(families); i++)
         if (str_starts(type, str_z(families[i])))
             return true;
@@ -228,7 +245,7 @@ static void on_message(struct watch *w, const struct json *m)
             return;
         w->seq = seq;
     } else if (str_eqz(type, "snapshot")) {
-        w->result = exit_of(json_str(json_path(m, str_z(w->subject->status))));
+        w->result = w->subject->one ? -1 : exit_of(json_str(json_path(m, str_z(w->subject->status))));
     } else if (str_eqz(type, "gap")) {
         w->seq = json_int(json_get(m, "toSeq"), w->seq);
         fprintf(stderr, "slipway watch: events up to %lld are lost\n", (long long)w->seq);
@@ -333,7 +350,8 @@ static void connect_again(void *arg)
 {
     struct watch *w = arg;
     char path[160], bearer[KEY_MAX + 8];
-    snprintf(path, sizeof(path), "/api/v1/%s/%s/stream?since=%lld", w->subject->collection, w->id, (long long)w->seq);
+    snprintf(path, sizeof(path), "/api/v1/%s%s%s/stream?since=%lld", w->subject->collection, w->subject->one ? "" : "/",
+             w->id, (long long)w->seq);
     snprintf(bearer, sizeof(bearer), "Bearer " STR_FMT, STR_ARG(w->key));
     const struct client_header headers[] = {{"Authorization", str_z(bearer)}, {0}};
     const struct client_request request = {
@@ -408,16 +426,17 @@ int watch_main(int argc, char **argv)
 {
     struct watch w = {0};
     struct config config;
-    char key[KEY_MAX], id[ID_UUID];
+    char key[KEY_MAX], id[ID_UUID] = "";
     config_init(&config, "watch", summary, stderr);
     config_table(&config, rows, &w.options);
     int status = config_parse(&config, argc, argv);
     if (status == CONFIG_READ) {
         const char *wrong = NULL;
-        w.subject = config.rest_count != 2 ? NULL : subject_find(config.rest[0]);
-        if (w.subject == NULL)
-            status = config_usage(&config, "what to watch: `slipway watch run ID` or `slipway watch job ID`");
-        else if (!id_is_uuid(str_z(config.rest[1]), id))
+        w.subject = config.rest_count == 0 ? NULL : subject_find(config.rest[0]);
+        if (w.subject == NULL || config.rest_count != (w.subject->one ? 1 : 2))
+            status = config_usage(&config, "what to watch: `slipway watch run ID`, `slipway watch job ID` or `slipway "
+                                           "watch dashboard`");
+        else if (!w.subject->one && !id_is_uuid(str_z(config.rest[1]), id))
             status = config_usage(&config, "%s is no id of a %s", config.rest[1], config.rest[0]);
         else if ((wrong = client_url_parse(str_z(w.options.url), &w.url)) != NULL)
             status = config_usage(&config, "--url %s: %s", w.options.url, wrong);

@@ -85,6 +85,17 @@ test('goes on behind what it saw when the server was killed and came back', asyn
   assert.deepEqual(shown.map((line) => line.split('| ')[1]), ['before', 'behind']);
 });
 
+test('shows the dashboard until it is told to leave', async () => {
+  const watching = s.nest.start('dashboard', SLIPWAY, ['watch', 'dashboard', '--url', s.server.url, '--key-file', s.nest.file('key')]);
+  const dev = await s.api.want(201, 'POST', '/environments', { name: 'dev' });
+  await s.api.want(201, 'POST', `/environments/${dev.id}/freeze-windows`, {
+    start: new Date(Date.now() - 60_000).toISOString(), end: new Date(Date.now() + 3600_000).toISOString(), reason: 'holidays',
+  });
+  await eventually(() => watching.text().includes(`${dev.id} | freeze started`), 'the freeze to be shown');
+  watching.signal('SIGINT');
+  assert.deepEqual(await watching.ended(), { code: 130, signal: null });
+});
+
 test('what cannot be watched is 4, with the reason', async () => {
   const unknown = await watch('01900000-0000-7000-8000-000000000000');
   assert.equal(unknown.code, 4);

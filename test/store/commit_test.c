@@ -295,6 +295,28 @@ static void a_channel_may_be_bounded_and_end(void **state)
     assert_int_equal(redis_number("PTTL " P "es:" TENANT ":dashboard"), -1);
 }
 
+static void a_channel_keeps_what_is_young(void **state)
+{
+    struct commit c;
+
+    (void)state;
+    redis_do("XADD " P "e:" TENANT ":dashboard 2-0 f 1 b "
+             "{\"seq\":1,\"timestamp\":\"2001-01-01T00:00:00.000Z\",\"type\":\"old\"}");
+    redis_do("SET " P "es:" TENANT ":dashboard 2");
+    for (int i = 0; i < 3; i++) {
+        begin(&c, 0);
+        commit_event(&c, S("dashboard"), S("\"type\":\"tick\"}"));
+        commit_window(&c, S("dashboard"), 600000);
+        commit_ok(&c);
+    }
+    assert_int_equal(redis_number("XLEN " P "e:" TENANT ":dashboard"), 3);
+    assert_int_equal(redis_number("GET " P "es:" TENANT ":dashboard"), 5);
+    begin(&c, 0); /* the last one stays, whatever its age */
+    commit_window(&c, S("dashboard"), 1);
+    commit_ok(&c);
+    assert_true(redis_number("XLEN " P "e:" TENANT ":dashboard") >= 1);
+}
+
 static void audit_entries_are_numbered_without_holes(void **state)
 {
     const struct redis_value *entries;
@@ -472,6 +494,7 @@ int main(void)
         TEST(events_have_a_sequence_without_holes),
         TEST(timestamps_are_right_in_every_year),
         TEST(a_channel_may_be_bounded_and_end),
+        TEST(a_channel_keeps_what_is_young),
         TEST(audit_entries_are_numbered_without_holes),
         TEST(fields_and_plain_keys),
         TEST(a_revocation_counts_and_is_published),

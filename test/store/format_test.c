@@ -23,6 +23,7 @@ static void names_of_keys(void **state)
         {key_unique(a, at, "window", S("E"), "name"), "{p07}:u:T:window:E:name"},
         {key_channel(a, at, S("run:R")), "{p07}:e:T:run:R"},
         {key_channel_seq(a, at, S("run:R")), "{p07}:es:T:run:R"},
+        {key_promotions_ended(a, at, "failed"), "{p07}:pe:T:failed"},
         {key_log(a, at, "run", S("R"), S("build"), 2), "{p07}:l:T:run:R:build:2"},
         {key_log_meta(a, at, "run", S("R"), S("build"), 2), "{p07}:l:T:run:R:build:2:m"},
         {key_audit(a, at), "{p07}:a:T"},

@@ -123,11 +123,26 @@ static void a_filter_judges_type_node_and_level(void **state)
         {"||error", false, true},
         {"step_log|build|warn", true, false},
         {"step_log|x|", false, false},
+        {"|||dev", false, false}, /* strict: what belongs to no environment belongs to none of these */
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         assert_int_equal(event_passes(S(LOG), str_z(rows[i].filter)), rows[i].log);
         assert_int_equal(event_passes(S(DONE), str_z(rows[i].filter)), rows[i].done);
     }
+}
+
+static void a_filter_by_environments_is_strict(void **state)
+{
+    (void)state;
+    struct str event = S("{\"seq\":1,\"timestamp\":\"t\",\"type\":\"freeze_started\",\"environmentId\":\"dev\"}");
+    assert_true(event_passes(event, S("|||dev")));
+    assert_true(event_passes(event, S("freeze_started|||prod,dev")));
+    assert_false(event_passes(event, S("|||prod")));
+    assert_false(event_passes(event, S("|||-")));
+    assert_false(event_passes(event, S("other|||dev")));
+    assert_true(event_lets(S("a,b|x|warn|dev"), "b"));
+    assert_false(event_lets(S("a,b|||"), "c"));
+    assert_true(event_lets(S("|x||dev"), "c"));
 }
 
 int main(void)
@@ -140,6 +155,7 @@ int main(void)
         cmocka_unit_test(a_filter_has_one_text_whatever_the_order),
         cmocka_unit_test(a_bad_filter_is_named),
         cmocka_unit_test(a_filter_judges_type_node_and_level),
+        cmocka_unit_test(a_filter_by_environments_is_strict),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
