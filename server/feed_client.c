@@ -106,29 +106,34 @@ static void judged(void *arg, enum code code)
         permitted(f, f->login->caller);
 }
 
+/* One with the permission in some environments only. */
+static void judge(struct feed *f, const struct caller *caller)
+{
+    struct worker *w = f->feeds->worker;
+    struct login *l = f->login;
+    const char *permission = f->spec->permission;
+    /* A login that prolongs does not confine what is followed already. */
+    bool wider = f->stage != FEED_LOGIN && f->spec->scoped && f->scope == NULL;
+    enum code code = PERM_DENIED;
+    l->caller = caller;
+    if (!wider && scope_granted(caller, permission) && f->spec->scoped)
+        code = scope_find(w, &l->arena, caller, permission, &l->ops, confine, f);
+    else if (!wider && scope_granted(caller, permission))
+        code = scope_judge(w, &l->arena, caller, permission, f->spec->kind, feed_id(f), &l->ops, judged, f);
+    if (code != OK)
+        refuse_login(f, code);
+}
+
 static void checked(void *arg, enum code code, const struct caller *caller)
 {
     struct feed *f = arg;
     const char *permission = f->spec->permission;
-    bool narrowed = code == OK && permission != NULL && !caller_may(caller, permission);
-    if (narrowed &&
-        (!scope_granted(caller, permission) || (f->stage != FEED_LOGIN && f->spec->scoped && f->scope == NULL)))
-        code = PERM_DENIED; /* a login that prolongs does not confine what is followed already */
-    if (code != OK) {
+    if (code != OK)
         refuse_login(f, code);
-    } else if (!narrowed) {
+    else if (permission != NULL && !caller_may(caller, permission))
+        judge(f, caller);
+    else
         permitted(f, caller);
-    } else {
-        struct worker *w = f->feeds->worker;
-        struct login *l = f->login;
-        l->caller = caller;
-        if (f->spec->scoped)
-            code = scope_find(w, &l->arena, caller, permission, &l->ops, confine, f);
-        else
-            code = scope_judge(w, &l->arena, caller, permission, f->spec->kind, feed_id(f), &l->ops, judged, f);
-        if (code != OK)
-            refuse_login(f, code);
-    }
 }
 
 static void on_auth(struct feed *f, const struct json *message)
