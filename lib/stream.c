@@ -18,6 +18,26 @@ enum {
 static void flush(struct stream *s);
 static void on_send_timer(void *arg);
 
+/* --- deadlines --- */
+
+bool stream_wait(struct stream *s, int64_t ms, void (*fn)(void *arg))
+{
+    if (!s->patience)
+        s->patience = calloc(1, sizeof *s->patience);
+    if (s->patience)
+        timer_start(&s->patience->timer, s->loop, ms, fn, s);
+    return s->patience;
+}
+
+void stream_wait_end(struct stream *s)
+{
+    if (!s->patience)
+        return;
+    timer_stop(&s->patience->timer);
+    free(s->patience);
+    s->patience = NULL;
+}
+
 /* --- the end --- */
 
 static void drop_queue(struct stream *s)
@@ -47,7 +67,7 @@ void stream_fail(struct stream *s, enum stream_end why, int error)
     s->state = STREAM_CLOSING;
     s->end = (unsigned char)why;
     s->error = error;
-    timer_stop(&s->timer);
+    stream_wait_end(s);
     list_remove(&s->dirty);
     if (!stream_leave_connect(s))
         uv_close(&s->uv.handle, stream_closed);
@@ -68,6 +88,11 @@ int stream_fd(const struct stream *s)
     uv_os_fd_t fd;
 
     return s->state != STREAM_CLOSING && uv_fileno(&s->uv.handle, &fd) == 0 ? fd : -1;
+}
+
+static uint32_t milliseconds(int64_t ms)
+{
+    return ms <= 0 ? 0 : ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX;
 }
 
 /* --- reading --- */
@@ -147,20 +172,22 @@ size_t stream_queued(const struct stream *s)
     return s->queued - under_way_taken(s);
 }
 
-static void arm_send_timer(struct stream *s)
+static bool arm_send_timer(struct stream *s)
 {
-    s->mark = s->sent + s->queued;
-    timer_start(&s->timer, s->loop, s->limits.send_ms, on_send_timer, s);
+    if (!stream_wait(s, s->send_ms, on_send_timer))
+        return false;
+    s->patience->mark = s->sent + s->queued;
+    return true;
 }
 
 static void on_send_timer(void *arg)
 {
     struct stream *s = arg;
 
-    if (s->sent + under_way_taken(s) < s->mark)
+    if (s->sent + under_way_taken(s) < s->patience->mark)
         stream_fail(s, STREAM_STALLED, 0);
     else if (s->queued)
-        arm_send_timer(s);
+        arm_send_timer(s); /* again: its memory is there */
 }
 
 static void on_linger_timer(void *arg)
@@ -210,10 +237,8 @@ static void emptied(struct stream *s)
     }
     if (s->state != STREAM_FINISHING)
         return;
-    if (s->eof || s->linger_ms <= 0)
+    if (s->eof || s->linger_ms == 0 || !stream_wait(s, s->linger_ms, on_linger_timer))
         stream_close(s);
-    else
-        timer_start(&s->timer, s->loop, s->linger_ms, on_linger_timer, s);
 }
 
 static void on_uv_write(uv_write_t *req, int status)
@@ -235,7 +260,7 @@ static void on_uv_write(uv_write_t *req, int status)
     flush(s);
     if (s->state == STREAM_CLOSING || s->first)
         return;
-    timer_stop(&s->timer);
+    stream_wait_end(s);
     s->blocked = false;
     emptied(s);
     if (s->state == STREAM_OPEN && s->events->on_drain)
@@ -255,16 +280,17 @@ static void wait_for_room(struct stream *s)
         pool->writes = w->next;
     else
         w = malloc(sizeof *w);
-    if (!w) {
+    if (!w || (!s->blocked && !arm_send_timer(s))) {
+        if (w) {
+            w->next = pool->writes;
+            pool->writes = w;
+        }
         stream_fail(s, STREAM_MEMORY, 0);
         return;
     }
+    s->blocked = true;
     w->stream = s;
     w->n = vector(s, bufs, VECTOR_BLOCKED, &count);
-    if (!s->blocked) {
-        s->blocked = true;
-        arm_send_timer(s);
-    }
     rc = uv_write(&w->uv, &s->uv.stream, bufs, count, on_uv_write);
     if (rc) {
         w->next = pool->writes;
@@ -320,13 +346,13 @@ static enum stream_result admit(struct stream *s, size_t n)
     if (s->state >= STREAM_FINISHING || s->ending)
         return STREAM_CLOSED;
     queued = stream_queued(s);
-    if (s->state == STREAM_OPEN && !s->blocked && (queued >= FLUSH_AT || (queued && queued + n > s->limits.queue))) {
+    if (s->state == STREAM_OPEN && !s->blocked && (queued >= FLUSH_AT || (queued && queued + n > s->limit))) {
         flush(s);
         if (s->state == STREAM_CLOSING)
             return STREAM_CLOSED;
         queued = stream_queued(s);
     }
-    return queued && queued + n > s->limits.queue ? STREAM_FULL : STREAM_OK;
+    return queued && queued + n > s->limit ? STREAM_FULL : STREAM_OK;
 }
 
 static void append(struct stream *s, struct stream_piece *piece)
@@ -425,7 +451,7 @@ void stream_finish(struct stream *s, int64_t linger_ms)
     }
     s->state = STREAM_FINISHING;
     s->ending = true;
-    s->linger_ms = linger_ms;
+    s->linger_ms = milliseconds(linger_ms);
     if (linger_ms > 0)
         stream_read_start(s);
     if (list_empty(&s->dirty))
@@ -451,12 +477,8 @@ int stream_prepare(struct stream *s, struct loop *loop, const struct stream_even
     s->events = events;
     s->loop = loop;
     list_init(&s->dirty);
-    if (limits)
-        s->limits = *limits;
-    if (!s->limits.queue)
-        s->limits.queue = 1024 * 1024;
-    if (s->limits.send_ms <= 0)
-        s->limits.send_ms = 30000;
+    s->limit = limits && limits->queue ? limits->queue : 1024 * 1024;
+    s->send_ms = limits && limits->send_ms > 0 ? milliseconds(limits->send_ms) : 30000;
     return stream_pool_ready(loop) ? 0 : -ENOMEM;
 }
 

@@ -85,12 +85,11 @@ struct stream {
     struct list dirty; /* in loop->streams while something waits for the flush */
     struct stream_piece *first, *last;
     size_t queued;
-    struct stream_limits limits;
-    uint64_t mark; /* `sent` must have reached this when the send timer fires */
-    struct timer timer;
+    size_t limit;                     /* of it */
+    struct stream_patience *patience; /* while a deadline runs */
     struct stream_connect *connecting;
     struct stream_write *writing;
-    int64_t linger_ms;
+    uint32_t send_ms, linger_ms;
     unsigned char state, end;
     bool reading, paused, eof, blocked, local, ending, shut;
 };

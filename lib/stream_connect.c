@@ -45,7 +45,7 @@ static void connected(struct stream *s)
 
     s->connecting = NULL;
     connect_free(c);
-    timer_stop(&s->timer);
+    stream_wait_end(s);
     if (!s->local)
         uv_tcp_nodelay(&s->uv.tcp, 1);
     s->state = STREAM_OPEN;
@@ -168,13 +168,13 @@ int stream_connect(struct stream *s, struct loop *loop, const struct address *to
         return -ENOMEM;
     s->connecting->stream = s;
     s->local = to->path[0];
-    rc = stream_init_handle(s, s->local);
+    rc = stream_wait(s, deadline_ms, on_connect_timer) ? stream_init_handle(s, s->local) : -ENOMEM;
     if (rc) {
+        stream_wait_end(s);
         free(s->connecting);
         return rc;
     }
     s->state = STREAM_CONNECTING;
-    timer_start(&s->timer, loop, deadline_ms, on_connect_timer, s);
     if (s->local) {
         s->connecting->connect.data = s->connecting;
         uv_pipe_connect(&s->connecting->connect, &s->uv.pipe, to->path, on_uv_connect);

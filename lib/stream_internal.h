@@ -30,6 +30,11 @@ struct stream_write { /* one under way per blocked stream */
     size_t n;
 };
 
+struct stream_patience { /* of a stream that is blocked or lingers: most never are */
+    struct timer timer;
+    uint64_t mark; /* `sent` must have reached this when the send timer fires */
+};
+
 struct loop_pool {
     struct stream_piece *chunks, *small, *references;
     struct stream_write *writes;
@@ -44,6 +49,9 @@ void stream_piece_put(struct loop_pool *pool, struct stream_piece *piece);
 /* Ends the stream, once; on_close follows. */
 void stream_fail(struct stream *s, enum stream_end why, int error);
 void stream_closed(uv_handle_t *handle); /* the close callback of its handle */
+/* fn(s) runs in `ms`, unless there was no memory: false. */
+bool stream_wait(struct stream *s, int64_t ms, void (*fn)(void *arg));
+void stream_wait_end(struct stream *s);
 void stream_read_start(struct stream *s);
 int stream_prepare(struct stream *s, struct loop *loop, const struct stream_events *events,
                    const struct stream_limits *limits);

@@ -3,7 +3,7 @@
 #include <string.h>
 
 /* Free pieces kept per loop, of each size. */
-enum { KEPT_CHUNKS = 256, KEPT_SMALL = 4096 };
+enum { KEPT_CHUNKS = 64, KEPT_SMALL = 4096 };
 
 struct shared *shared_new(size_t n)
 {

@@ -42,7 +42,7 @@ struct str conn_address(const struct conn *c)
 
 static void begin_request(struct conn *c)
 {
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     memset(&x->request, 0, sizeof(x->request));
     x->request.worker = c->conns->worker;
     x->request.conn = c;
@@ -55,7 +55,7 @@ static void begin_request(struct conn *c)
 /* Whether another request can follow this answer on the connection. */
 static bool may_stay(const struct conn *c)
 {
-    const struct exchange *x = c->x;
+    const struct exchange *x = c->http->x;
     const struct http_head *h = &x->parser.head;
     if (c->last || x->broken || !x->headed || !h->keep_alive || c->conns->closing)
         return false;
@@ -76,20 +76,20 @@ static void write_head(struct conn *c, int status, struct str fields, size_t len
         http_write_number(b, S("Content-Length"), length);
     if (c->last)
         buf_str(b, S("Connection: close\r\n"));
-    else if (c->x->parser.head.minor == 0) /* the head is there: the connection stays */
+    else if (c->http->x->parser.head.minor == 0) /* the head is there: the connection stays */
         buf_str(b, S("Connection: keep-alive\r\n"));
     http_write_end(b);
 }
 
 static void note_answer(struct conn *c, int status)
 {
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     must(x != NULL && x->started && !x->answered);
     x->answered = true;
     x->since_ms = loop_now_ms(loop_of(c));
     metrics_request(conn_metrics(c), status, (clock_mono_ns() - (uint64_t)x->request.started_ns) / 1000);
     if (!c->busy)
-        loop_defer(loop_of(c), &c->task, conn_go_on, c);
+        loop_defer(loop_of(c), &c->http->task, conn_go_on, c);
 }
 
 static void cut(struct conn *c, enum metric why)
@@ -100,7 +100,7 @@ static void cut(struct conn *c, enum metric why)
 
 static bool is_bodyless(const struct conn *c, int status)
 {
-    return status == 204 || status == 304 || (c->x->headed && str_eq(c->x->parser.head.method, S("HEAD")));
+    return status == 204 || status == 304 || (c->http->x->headed && str_eq(c->http->x->parser.head.method, S("HEAD")));
 }
 
 void conn_send(struct conn *c, int status, struct str fields, struct str body)
@@ -121,7 +121,7 @@ void conn_send(struct conn *c, int status, struct str fields, struct str body)
 bool conn_send_begin(struct conn *c, int status, struct str fields, uint64_t length, void (*on_room)(void *arg),
                      void *arg)
 {
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     note_answer(c, status);
     c->last = !may_stay(c);
     write_head(c, status, fields, length);
@@ -142,7 +142,7 @@ bool conn_send_begin(struct conn *c, int status, struct str fields, uint64_t len
 /* Asks for the next piece as soon as few bytes wait for the client. */
 static void ask_more(struct conn *c)
 {
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     if (x == NULL || !x->asking || x->left == 0 || closing(c))
         return;
     if (stream_queued(&c->stream) > 0) {
@@ -156,7 +156,7 @@ static void ask_more(struct conn *c)
 
 void conn_send_piece(struct conn *c, struct str bytes)
 {
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     must(x != NULL && bytes.n > 0 && bytes.n <= x->left);
     x->left -= bytes.n;
     x->asking = x->left > 0;
@@ -164,7 +164,7 @@ void conn_send_piece(struct conn *c, struct str bytes)
     if (stream_write(&c->stream, bytes) != STREAM_OK)
         stream_close(&c->stream);
     else if (!c->busy)
-        loop_defer(loop_of(c), &c->task, conn_go_on, c);
+        loop_defer(loop_of(c), &c->http->task, conn_go_on, c);
 }
 
 void conn_send_abort(struct conn *c)
@@ -199,7 +199,7 @@ static enum code code_of(int status)
 /* Answers what was found below the steps, and closes behind the answer. */
 void conn_refuse(struct conn *c, enum code code, const char *why)
 {
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     c->last = x->broken = true;
     if (x->answered)
         return;
@@ -211,7 +211,7 @@ void conn_refuse(struct conn *c, enum code code, const char *why)
 /* True: the body is known to be longer, and was refused. */
 static bool refuse_longer(struct conn *c, uint64_t max)
 {
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     const struct http_head *h = &x->parser.head;
     if ((h->length <= 0 || (uint64_t)h->length <= max) && x->body.n <= max)
         return false;
@@ -221,7 +221,7 @@ static bool refuse_longer(struct conn *c, uint64_t max)
 
 static void want(struct conn *c, uint64_t max)
 {
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     x->wanted = true;
     x->parser.body_max = max;
     if (!x->whole && x->parser.head.expect_continue && x->parser.body_n == 0 && !x->continued) {
@@ -229,12 +229,12 @@ static void want(struct conn *c, uint64_t max)
         stream_write(&c->stream, S("HTTP/1.1 100 Continue\r\n\r\n"));
     }
     if (!c->busy)
-        loop_defer(loop_of(c), &c->task, conn_go_on, c);
+        loop_defer(loop_of(c), &c->http->task, conn_go_on, c);
 }
 
 bool conn_want_body(struct conn *c, uint64_t max)
 {
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     if (refuse_longer(c, max))
         return true;
     want(c, max);
@@ -245,14 +245,14 @@ bool conn_want_body(struct conn *c, uint64_t max)
 
 static void feed_sink(struct conn *c, struct str bytes)
 {
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     if (bytes.n > 0 && !x->sink->on_bytes(x->sink_arg, bytes))
         x->held_ms = loop_now_ms(loop_of(c));
 }
 
 bool conn_stream_body(struct conn *c, uint64_t max, const struct conn_sink *sink, void *arg)
 {
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     struct buf first = x->body;
     if (refuse_longer(c, max))
         return true;
@@ -271,7 +271,7 @@ bool conn_stream_body(struct conn *c, uint64_t max, const struct conn_sink *sink
 
 void conn_body_room(struct conn *c)
 {
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     if (x == NULL || x->held_ms == 0)
         return;
     int64_t busy_ms = loop_now_ms(loop_of(c)) - x->held_ms;
@@ -279,7 +279,7 @@ void conn_body_room(struct conn *c)
     x->mark_ms += busy_ms;
     x->held_ms = 0;
     if (!c->busy)
-        loop_defer(loop_of(c), &c->task, conn_go_on, c);
+        loop_defer(loop_of(c), &c->http->task, conn_go_on, c);
 }
 
 void conn_upgrade(struct conn *c, int status, struct str fields, const struct conn_protocol *protocol, void *state)
@@ -290,7 +290,7 @@ void conn_upgrade(struct conn *c, int status, struct str fields, const struct co
     c->state = state;
     c->conns->upgraded++;
     metrics_set(conn_metrics(c), METRIC_CONNECTIONS_UPGRADED, c->conns->upgraded);
-    timer_stop(&c->timer);
+    timer_stop(&c->http->timer);
     buf_clear(b);
     http_write_status(b, status);
     buf_str(b, fields);
@@ -305,7 +305,7 @@ void conn_upgrade(struct conn *c, int status, struct str fields, const struct co
 
 static void take_body(struct conn *c)
 {
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     if (x->answered) {
         x->unread += x->parser.data.n;
         if (x->unread > CONN_UNREAD_MAX)
@@ -323,7 +323,7 @@ static void take_body(struct conn *c)
 
 static void take_end(struct conn *c)
 {
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     x->whole = true;
     x->since_ms = loop_now_ms(loop_of(c));
     if (x->wanted && !x->answered && x->sink != NULL)
@@ -334,7 +334,7 @@ static void take_end(struct conn *c)
 
 static void take_head(struct conn *c, struct str *in)
 {
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     x->headed = true;
     x->since_ms = loop_now_ms(loop_of(c));
     x->parser.body_max = INT64_MAX; /* until the steps say; WINDOW holds meanwhile */
@@ -359,7 +359,7 @@ static void take(struct conn *c, enum http_event e, struct str *in)
         break;
     case HTTP_FAULT:
         metrics_add(conn_metrics(c), METRIC_REQUESTS_MALFORMED, 1);
-        conn_refuse(c, code_of(c->x->parser.status), c->x->parser.why);
+        conn_refuse(c, code_of(c->http->x->parser.status), c->http->x->parser.why);
         break;
     case HTTP_MORE:
         break;
@@ -369,8 +369,8 @@ static void take(struct conn *c, enum http_event e, struct str *in)
 /* The answer is out, and nothing of its request is left to read. */
 static void end_exchange(struct conn *c)
 {
-    struct exchange *x = c->x;
-    c->x = NULL;
+    struct exchange *x = c->http->x;
+    c->http->x = NULL;
     exchange_give_back(c->conns, x);
     if (c->protocol == NULL && c->last)
         stream_finish(&c->stream, LINGER_MS);
@@ -396,7 +396,7 @@ static void advance(struct conn *c, struct str *in)
     c->busy = true;
     c->yielded = c->behind = false;
     while (!closing(c)) {
-        struct exchange *x = c->x;
+        struct exchange *x = c->http->x;
         if (x != NULL && x->answered && x->left == 0 && (x->whole || c->last || c->protocol != NULL)) {
             end_exchange(c);
             served++;
@@ -411,7 +411,7 @@ static void advance(struct conn *c, struct str *in)
             c->yielded = served >= settings_of(c)->pipeline_max;
             if (c->behind || c->yielded)
                 break;
-            x = c->x = exchange_take(c->conns);
+            x = c->http->x = exchange_take(c->conns);
             if (x == NULL) {
                 stream_close(&c->stream);
                 break;
@@ -432,7 +432,7 @@ static void advance(struct conn *c, struct str *in)
 static int64_t sink_deadline(const struct conn *c)
 {
     const struct settings *s = settings_of(c);
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     uint64_t n = x->parser.body_n - x->mark_n, rate = (uint64_t)s->body_rate_min;
     if (n * 1000 >= rate * BODY_GRACE_MS) {
         x->mark_ms = loop_now_ms(loop_of(c));
@@ -448,7 +448,7 @@ static int64_t sink_deadline(const struct conn *c)
 static int64_t deadline(const struct conn *c)
 {
     const struct settings *s = settings_of(c);
-    const struct exchange *x = c->x;
+    const struct exchange *x = c->http->x;
     if (x == NULL)
         return loop_now_ms(loop_of(c)) + (c->conns->closing ? LAST_IDLE_MS : s->idle_timeout);
     if (!x->headed)
@@ -468,19 +468,19 @@ static int64_t deadline(const struct conn *c)
 /* After every advance: what is to happen next? */
 void conn_settle(struct conn *c)
 {
-    bool waiting = c->pending.n > c->at;
     if (closing(c) || c->protocol != NULL)
         return;
-    if (c->pending.failed) {
+    bool waiting = c->http->pending.n > c->http->at;
+    if (c->http->pending.failed) {
         stream_close(&c->stream);
         return;
     }
-    if (c->eof && !waiting && (c->x == NULL || may_read(c->x))) {
+    if (c->eof && !waiting && (c->http->x == NULL || may_read(c->http->x))) {
         stream_finish(&c->stream, 0); /* no more requests, or the end came inside one */
         return;
     }
     if (c->yielded)
-        loop_defer(loop_of(c), &c->task, conn_go_on, c);
+        loop_defer(loop_of(c), &c->http->task, conn_go_on, c);
     if (waiting != c->paused) {
         c->paused = waiting;
         if (waiting)
@@ -488,16 +488,16 @@ void conn_settle(struct conn *c)
         else
             stream_resume(&c->stream);
     }
-    timer_start(&c->timer, loop_of(c), deadline(c) - loop_now_ms(loop_of(c)), on_deadline, c);
+    timer_start(&c->http->timer, loop_of(c), deadline(c) - loop_now_ms(loop_of(c)), on_deadline, c);
 }
 
 /* Bytes that came behind a request which upgraded belong to the protocol, and so does pausing from here on. */
 static void hand_rest(struct conn *c)
 {
-    struct buf rest = c->pending;
-    size_t at = c->at;
-    c->pending = (struct buf){0};
-    c->at = 0;
+    struct buf rest = c->http->pending;
+    size_t at = c->http->at;
+    c->http->pending = (struct buf){0};
+    c->http->at = 0;
     if (c->paused)
         stream_resume(&c->stream);
     c->paused = false;
@@ -508,20 +508,28 @@ static void hand_rest(struct conn *c)
     buf_free(&rest);
 }
 
+/* What only requests need goes once the one that upgraded has ended. */
+static void leave_http(struct conn *c)
+{
+    if (c->protocol != NULL && c->http->x == NULL)
+        conn_http_end(c);
+}
+
 void conn_go_on(void *arg)
 {
     struct conn *c = arg;
-    struct str in = str_slice(buf_view(&c->pending), c->at, c->pending.n);
+    struct str in = str_slice(buf_view(&c->http->pending), c->http->at, c->http->pending.n);
     advance(c, &in);
-    c->at = c->pending.n - in.n;
-    if (c->at == c->pending.n) {
-        buf_free(&c->pending);
-        c->at = 0;
+    c->http->at = c->http->pending.n - in.n;
+    if (c->http->at == c->http->pending.n) {
+        buf_free(&c->http->pending);
+        c->http->at = 0;
     }
     if (c->protocol != NULL && !closing(c))
         hand_rest(c);
     ask_more(c);
     conn_settle(c);
+    leave_http(c);
 }
 
 static void on_read(struct stream *s, struct str bytes)
@@ -532,12 +540,13 @@ static void on_read(struct stream *s, struct str bytes)
         c->protocol->on_read(c->state, bytes);
         return;
     }
-    if (c->pending.n == c->at)
+    if (c->http->pending.n == c->http->at)
         advance(c, &bytes);
-    buf_str(&c->pending, bytes);
+    buf_str(&c->http->pending, bytes);
     if (c->protocol != NULL && !closing(c))
         hand_rest(c);
     conn_settle(c);
+    leave_http(c);
 }
 
 static void on_eof(struct stream *s)
@@ -564,7 +573,7 @@ static void on_drain(struct stream *s)
 static void on_deadline(void *arg)
 {
     struct conn *c = arg;
-    struct exchange *x = c->x;
+    struct exchange *x = c->http->x;
     c->busy = true;
     if (x == NULL) {
         metrics_add(conn_metrics(c), METRIC_CUT_IDLE, 1);
@@ -581,7 +590,7 @@ static void on_deadline(void *arg)
         request_fault(&x->request, SYS_TIMEOUT, "the operation did not end in time");
     }
     c->busy = false;
-    if (c->x != NULL && !c->x->answered)
+    if (c->http->x != NULL && !c->http->x->answered)
         stream_close(&c->stream);
     conn_go_on(c);
 }

@@ -14,7 +14,8 @@
  * while the taker is busy. A large answer goes out the same way: conn_send_begin, then pieces as the client takes them.
  *
  * Deadlines (settings): head, body in all and by rate, request, idle, write. Memory while idle: this struct; parser,
- * request and buffers are borrowed from the worker's pool while a request is under way.
+ * request and buffers are borrowed from the worker's pool while a request is under way. What is needed between requests
+ * goes with the upgrade.
  *
  * A client that goes away while its request is worked on ends the request at once: operations are detached, the arena
  * is freed. */
@@ -22,6 +23,8 @@
 #define SERVER_CONN_H
 
 #include "lib/list.h"
+#include "lib/slab.h"
+#include "lib/timer.h"
 #include "proto/http.h"
 #include "server/peer.h"
 
@@ -103,7 +106,9 @@ struct conns { /* all connections of a worker */
     void *arg;                  /* of both */
     struct list spare;          /* private from here: exchanges to borrow */
     size_t spare_n;
-    struct buf head; /* where a head is put together */
+    struct slab slots, https; /* connections, and what they have before an upgrade */
+    struct timer calm;        /* since a rush of requests */
+    struct buf head;          /* where a head is put together */
     struct http_limits limits;
     struct peers peers;
 };

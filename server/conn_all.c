@@ -2,12 +2,14 @@
 
 #include "lib/must.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 enum {
-    SPARE_MAX = 256,  /* exchanges kept for reuse */
-    REFUSED_MAX = 256 /* connections above the limit that are told so; more are closed */
+    SPARE_MAX = 256,   /* exchanges kept for reuse */
+    REFUSED_MAX = 256, /* connections above the limit that are told so; more are closed */
+    CALM_MS = 1000     /* after a rush is over */
 };
 
 /* --- exchanges --- */
@@ -40,6 +42,13 @@ static void free_exchange(struct exchange *x)
     free(x);
 }
 
+/* What many requests at once needed is free again, but in pieces between what stayed. */
+static void on_calm(void *arg)
+{
+    (void)arg;
+    malloc_trim(0);
+}
+
 void exchange_give_back(struct conns *conns, struct exchange *x)
 {
     if (x->started)
@@ -47,6 +56,8 @@ void exchange_give_back(struct conns *conns, struct exchange *x)
     buf_free(&x->body);
     if (conns->spare_n == SPARE_MAX) {
         free_exchange(x);
+        if (!conns->closing)
+            timer_start(&conns->calm, &conns->worker->loop, CALM_MS, on_calm, conns);
         return;
     }
     http_next(&x->parser);
@@ -56,22 +67,30 @@ void exchange_give_back(struct conns *conns, struct exchange *x)
 
 /* --- the end --- */
 
+void conn_http_end(struct conn *c)
+{
+    struct conn_http *h = c->http;
+    if (h == NULL)
+        return;
+    timer_stop(&h->timer);
+    loop_undefer(&h->task);
+    if (h->x != NULL)
+        exchange_give_back(c->conns, h->x);
+    buf_free(&h->pending);
+    slab_put(&c->conns->https, h);
+    c->http = NULL;
+}
+
 static void end_parts(struct conn *c)
 {
     struct metrics *m = conn_metrics(c);
-    timer_stop(&c->timer);
-    loop_undefer(&c->task);
-    if (c->x != NULL) {
-        if (c->x->started && !c->x->answered)
-            metrics_add(m, METRIC_REQUESTS_GONE, 1);
-        exchange_give_back(c->conns, c->x);
-        c->x = NULL;
-    }
+    if (c->http != NULL && c->http->x != NULL && c->http->x->started && !c->http->x->answered)
+        metrics_add(m, METRIC_REQUESTS_GONE, 1);
+    conn_http_end(c);
     if (c->protocol != NULL) {
         metrics_set(m, METRIC_CONNECTIONS_UPGRADED, --c->conns->upgraded);
         c->protocol->on_close(c->state);
     }
-    buf_free(&c->pending);
     peer_drop(c->peer);
 }
 
@@ -83,7 +102,7 @@ void conn_closed(struct conn *c, enum stream_end why)
         metrics_add(conn_metrics(c), METRIC_CUT_WRITE, 1);
     end_parts(c);
     list_remove(&c->link);
-    free(c);
+    slab_put(&conns->slots, c);
     metrics_set(&conns->worker->metrics, METRIC_CONNECTIONS_OPEN, --conns->open);
     __atomic_fetch_sub(&conns->worker->process->connections, 1, __ATOMIC_RELAXED);
     if (early && --conns->early == 0 && conns->drained != NULL)
@@ -104,23 +123,28 @@ void conns_init(struct conns *conns, struct worker *worker)
                                          .body = (uint64_t)s->body_max};
     list_init(&conns->all);
     list_init(&conns->spare);
+    slab_init(&conns->slots, sizeof(struct conn));
+    slab_init(&conns->https, sizeof(struct conn_http));
     peers_init(&conns->peers);
 }
 
 void conns_fini(struct conns *conns)
 {
     must(conns->open == 0);
+    timer_stop(&conns->calm);
     list_for (it, &conns->spare)
         free_exchange(list_entry(it, struct exchange, link));
     buf_free(&conns->head);
+    slab_fini(&conns->slots);
+    slab_fini(&conns->https);
 }
 
 /* Tells the client that there is no room, as an answer to a request it has not made yet. */
 static void turn_away(struct conn *c, enum metric why)
 {
     metrics_add(conn_metrics(c), why, 1);
-    c->x = exchange_take(c->conns);
-    if (c->x == NULL) {
+    c->http->x = exchange_take(c->conns);
+    if (c->http->x == NULL) {
         stream_close(&c->stream);
         return;
     }
@@ -130,20 +154,35 @@ static void turn_away(struct conn *c, enum metric why)
     conn_go_on(c);
 }
 
+/* NULL: no memory. */
+static struct conn *conn_new(struct conns *conns)
+{
+    struct conn *c = slab_get(&conns->slots);
+    if (c == NULL)
+        return NULL;
+    c->http = slab_get(&conns->https);
+    if (c->http != NULL)
+        return c;
+    slab_put(&conns->slots, c);
+    return NULL;
+}
+
 void conn_open(struct conns *conns, int fd)
 {
     struct worker *w = conns->worker;
     const struct settings *s = w->settings;
     char text[64];
     int64_t open = __atomic_add_fetch(&w->process->connections, 1, __ATOMIC_RELAXED);
-    struct conn *c = open > s->connections_max + REFUSED_MAX ? NULL : calloc(1, sizeof(*c));
+    struct conn *c = open > s->connections_max + REFUSED_MAX ? NULL : conn_new(conns);
     if (c == NULL)
         metrics_add(&w->metrics, METRIC_CONNECTIONS_LIMIT, 1);
     const struct stream_limits limits = {.queue = SIZE_MAX / 2, .send_ms = s->send_timeout}; /* see conn.c */
     if (c == NULL || stream_open_fd(&c->stream, &w->loop, fd, &conn_events, &limits) != 0) {
         if (c == NULL)
             close(fd);
-        free(c);
+        else
+            slab_put(&conns->https, c->http);
+        slab_put(&conns->slots, c);
         __atomic_fetch_sub(&w->process->connections, 1, __ATOMIC_RELAXED);
         return;
     }
@@ -179,6 +218,7 @@ static void stop_protocol(struct conn *c)
 void conns_drain(struct conns *conns)
 {
     conns->closing = true;
+    timer_stop(&conns->calm);
     conns->early = conns->open;
     list_for (it, &conns->all) {
         struct conn *c = list_entry(it, struct conn, link);

@@ -36,18 +36,23 @@ struct exchange {
     bool asking; /* on_room is to be called */
 };
 
-struct conn {
-    struct stream stream;
-    struct list link;
-    struct conns *conns;
+/* What a connection has until it is upgraded. */
+struct conn_http {
     struct exchange *x; /* NULL while idle */
-    const struct conn_protocol *protocol;
-    void *state;
-    struct peer *peer;
     struct timer timer;
     struct loop_task task;
     struct buf pending; /* bytes that wait for their turn, from `at` on */
     size_t at;
+};
+
+struct conn {
+    struct stream stream;
+    struct list link;
+    struct conns *conns;
+    struct conn_http *http; /* NULL once the request that upgraded has ended */
+    const struct conn_protocol *protocol;
+    void *state;
+    struct peer *peer;
     bool busy;     /* inside advance */
     bool yielded;  /* enough requests for one turn */
     bool behind;   /* answers wait for the client to read */
@@ -80,6 +85,7 @@ void conn_settle(struct conn *c);
 /* conn_all.c */
 struct exchange *exchange_take(struct conns *conns); /* NULL: no memory */
 void exchange_give_back(struct conns *conns, struct exchange *x);
+void conn_http_end(struct conn *c); /* c->http goes, and a request under way with it; no-op when it is gone */
 void conn_closed(struct conn *c, enum stream_end why); /* the end of the struct */
 
 #endif

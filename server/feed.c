@@ -16,7 +16,7 @@ static struct feed *feed_of(struct follower *f)
 
 const struct caller *feed_caller(const struct feed *f)
 {
-    return &f->caller;
+    return f->caller;
 }
 struct worker *feed_worker(const struct feed *f)
 {
@@ -79,23 +79,34 @@ void feed_upgrade(struct feed *f)
     f->conn = r->conn;
     f->stage = FEED_LOGIN;
     conn_upgrade(r->conn, status, reply_upgraded(r, status, buf_view(&fields)), &feed_protocol, f);
-    f->beat_ms = feed_now_ms(f) + f->feeds->worker->settings->stream_auth_timeout;
+    f->due_ms = feed_now_ms(f) + f->feeds->worker->settings->stream_auth_timeout;
     feed_schedule(f);
 }
 
-static void revoked(void *arg)
+static void end_revoked(struct feed *f)
 {
-    struct feed *f = arg;
-    if (f->caller.type == CALLER_AGENT)
+    if (f->caller->type == CALLER_AGENT)
         feed_close_with(f, FEED_FORBIDDEN, AGT_REVOKED, "the agent was revoked");
     else
         feed_close_with(f, FEED_UNAUTHENTICATED, AUTH_TOKEN_REVOKED, "the credential was revoked");
 }
 
+/* One that is not answered yet watches anew when it enters, and is told then. */
+static void revoked(void *arg)
+{
+    struct feed_caller *c = arg;
+    list_for (it, &c->all->all) {
+        struct feed *f = list_entry(it, struct feed, link);
+        if (f->caller == &c->caller && f->stage != FEED_OPENING)
+            end_revoked(f);
+    }
+}
+
 void feed_watch(struct feed *f)
 {
-    session_unwatch(&f->session);
-    session_watch(f->feeds->worker->sessions, &f->session, &f->caller, revoked, f);
+    struct feed_caller *c = feed_caller_of(f);
+    if (!session_watched(&c->session))
+        session_watch(f->feeds->worker->sessions, &c->session, &c->caller, revoked, c);
 }
 
 static void say_ready(struct say *s, const struct feed_state *state)
@@ -144,10 +155,10 @@ static void say_snapshot(struct say *s, const struct feed_state *state)
 static bool follow(struct feed *f, const struct feed_state *state, int64_t since)
 {
     char channel[64];
-    struct hub_source source = {f->caller.tenant,         f->caller.partition, state->epoch,
-                                channel_name(f, channel), f->spec->last,       f->spec->open};
-    return hub_follow(f->feeds->worker->hub, &source, (struct str){f->filter, f->filter_n},
-                      f->sse ? ENCODE_SSE : ENCODE_WS, since, &f->follower);
+    struct hub_source source = {f->caller->tenant,        f->caller->partition, state->epoch,
+                                channel_name(f, channel), f->spec->last,        f->spec->open};
+    return hub_follow(f->feeds->worker->hub, &source, feed_filter(f), f->sse ? ENCODE_SSE : ENCODE_WS, since,
+                      &f->follower);
 }
 
 static void note_arrival(struct feed *f)
@@ -197,7 +208,7 @@ static void enter(struct feed *f, const struct feed_state *state)
         feed_upgrade(f);
     feed_watch(f);
     int64_t interval = feed_interval(f);
-    f->beat_ms = feed_now_ms(f) + interval / 2 + random_below((uint32_t)interval / 2 + 1); /* not all at once */
+    f->due_ms = feed_now_ms(f) + interval / 2 + random_below((uint32_t)interval / 2 + 1); /* not all at once */
     f->stage = FEED_READING;
     feed_schedule(f);
     begin(f, state);
@@ -264,12 +275,12 @@ static enum code read_state(struct feed *f)
 {
     struct arena scratch;
     char channel[64];
-    struct space space = {f->caller.partition, f->caller.tenant};
+    struct space space = {f->caller->partition, f->caller->tenant};
     arena_init(&scratch, 0);
     struct str key = f->spec->kind == NULL ? STR_NONE : key_document(&scratch, space, f->spec->kind, feed_id(f));
     struct str document[] = {S("HGETALL"), key};
     struct str seq[] = {S("GET"), key_channel_seq(&scratch, space, channel_name(f, channel))};
-    struct str epoch[] = {S("HGET"), key_meta(&scratch, f->caller.partition), S("epoch")};
+    struct str epoch[] = {S("HGET"), key_meta(&scratch, f->caller->partition), S("epoch")};
     struct str extra[] = {S("HGETALL"), f->spec->extra == NULL ? STR_NONE : f->spec->extra(f, &scratch)};
     struct store_command commands[] = {{2, document}, {2, seq}, {3, epoch}, {2, extra}};
     struct store *store = f->feeds->worker->store;
@@ -283,7 +294,7 @@ static enum code read_state(struct feed *f)
 void feed_enter(struct feed *f)
 {
     enum code code = PERM_DENIED;
-    if (f->spec->may == NULL || f->spec->may(&f->caller, feed_id(f)))
+    if (f->spec->may == NULL || f->spec->may(f->caller, feed_id(f)))
         code = read_state(f);
     if (code != OK)
         refuse(f, code);

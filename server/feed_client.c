@@ -34,20 +34,73 @@ static struct str put_text(char **at, struct str s)
     return copy;
 }
 
+const struct caller feed_nobody = {.type = CALLER_NONE};
+
+static struct list *bucket_of(struct feeds *feeds, const struct caller *c)
+{
+    return &feeds->callers[(str_hash(str_z(c->credential)) ^ str_hash(c->id)) % FEED_CALLERS];
+}
+
+static bool same_caller(const struct caller *a, const struct caller *b)
+{
+    return a->type == b->type && strcmp(a->credential, b->credential) == 0 && str_eq(a->id, b->id) &&
+           str_eq(a->name, b->name) && str_eq(a->tenant, b->tenant) && a->partition == b->partition &&
+           memcmp(&a->permissions, &b->permissions, sizeof a->permissions) == 0 && str_eq(a->narrowed, b->narrowed) &&
+           a->tier == b->tier && a->expires_ms == b->expires_ms && a->revocations == b->revocations;
+}
+
+static struct feed_caller *caller_find(struct feeds *feeds, const struct caller *caller)
+{
+    list_for (it, bucket_of(feeds, caller)) {
+        struct feed_caller *c = list_entry(it, struct feed_caller, link);
+        if (same_caller(&c->caller, caller))
+            return c;
+    }
+    return NULL;
+}
+
+static struct feed_caller *caller_new(struct feeds *feeds, const struct caller *caller)
+{
+    size_t n = caller->id.n + caller->name.n + caller->tenant.n + caller->narrowed.n;
+    struct feed_caller *c = calloc(1, sizeof(*c) + n);
+    if (c == NULL)
+        return NULL;
+    char *at = c->text;
+    c->all = feeds;
+    c->caller = *caller;
+    c->caller.id = put_text(&at, caller->id);
+    c->caller.name = put_text(&at, caller->name);
+    c->caller.tenant = put_text(&at, caller->tenant);
+    c->caller.narrowed = put_text(&at, caller->narrowed);
+    list_append(bucket_of(feeds, caller), &c->link);
+    return c;
+}
+
 bool feed_take_caller(struct feed *f, const struct caller *caller)
 {
-    char *text = malloc(caller->id.n + caller->name.n + caller->tenant.n + caller->narrowed.n + 1), *at = text;
-    if (text == NULL)
+    struct feed_caller *c = caller_find(f->feeds, caller);
+    if (c == NULL)
+        c = caller_new(f->feeds, caller);
+    if (c == NULL)
         return false;
-    f->caller = *caller;
-    f->caller.id = put_text(&at, caller->id);
-    f->caller.name = put_text(&at, caller->name);
-    f->caller.tenant = put_text(&at, caller->tenant);
-    f->caller.narrowed = put_text(&at, caller->narrowed);
-    free(f->caller_text);
-    f->caller_text = text;
+    c->feeds++;
+    feed_drop_caller(f);
+    f->caller = &c->caller;
     f->warned = false;
     return true;
+}
+
+void feed_drop_caller(struct feed *f)
+{
+    if (f->caller == &feed_nobody)
+        return;
+    struct feed_caller *c = feed_caller_of(f);
+    f->caller = &feed_nobody;
+    if (--c->feeds > 0)
+        return;
+    session_unwatch(&c->session);
+    list_remove(&c->link);
+    free(c);
 }
 
 static void prolong(struct feed *f)
@@ -71,7 +124,7 @@ static void refuse_login(struct feed *f, enum code code)
 static void permitted(struct feed *f, const struct caller *caller)
 {
     bool first = f->stage == FEED_LOGIN;
-    if (!first && (!str_eq(caller->tenant, f->caller.tenant) || !str_eq(caller->id, f->caller.id))) {
+    if (!first && (!str_eq(caller->tenant, f->caller->tenant) || !str_eq(caller->id, f->caller->id))) {
         feed_close(f, FEED_FORBIDDEN, "the token is of another caller");
         return;
     }
@@ -227,7 +280,7 @@ static void on_subscribe(struct feed *f, const struct json *message)
         feed_close(f, FEED_BAD_MESSAGE, why);
         return;
     }
-    if (f->follower.view != NULL && !hub_refilter(&f->follower, (struct str){f->filter, f->filter_n})) {
+    if (f->follower.view != NULL && !hub_refilter(&f->follower, feed_filter(f))) {
         feed_close(f, FEED_LATER, "out of memory");
         return;
     }

@@ -38,16 +38,27 @@ const char *feed_part(const struct feed *f)
     return f->spec->part == NULL ? "nodeId" : f->spec->part;
 }
 
+static const struct str everything = {"||", 2};
+
+struct str feed_filter(const struct feed *f)
+{
+    return f->filter == NULL ? everything : str_z(f->filter);
+}
+
 /* Takes the text form over. False: no memory. */
 static bool keep_filter(struct feed *f, struct buf *text)
 {
+    buf_char(text, '\0');
     if (text->failed) {
         buf_free(text);
         return false;
     }
     free(f->filter);
     f->filter = text->p;
-    f->filter_n = text->n;
+    if (str_eqz(everything, f->filter)) {
+        buf_free(text);
+        f->filter = NULL;
+    }
     return true;
 }
 
@@ -85,7 +96,7 @@ static void put_environments(const struct feed *f, struct str wanted, struct buf
 bool feed_confine(struct feed *f)
 {
     struct buf text = {0};
-    struct str rest = {f->filter, f->filter_n};
+    struct str rest = feed_filter(f);
     buf_str(&text, str_cut(&rest, '|'));
     buf_z(&text, "||");
     str_cut(&rest, '|');
@@ -178,10 +189,10 @@ static void count_feeds(const struct feeds *feeds, const struct caller *caller, 
     *tenant = *own = 0;
     list_for (link, &feeds->all) {
         const struct feed *f = list_entry(link, struct feed, link);
-        if (!str_eq(f->caller.tenant, caller->tenant))
+        if (!str_eq(f->caller->tenant, caller->tenant))
             continue;
         ++*tenant;
-        if (f->caller.type == caller->type && str_eq(f->caller.id, caller->id))
+        if (f->caller->type == caller->type && str_eq(f->caller->id, caller->id))
             ++*own;
     }
 }
@@ -202,12 +213,13 @@ enum code feed_room(const struct feeds *feeds, const struct caller *caller)
 static struct feed *feed_new(struct request *r, const struct feed_spec *spec, bool sse)
 {
     struct feeds *feeds = r->worker->feeds;
-    struct feed *f = calloc(1, sizeof(*f));
+    struct feed *f = slab_get(&feeds->slots);
     if (f == NULL)
         return NULL;
     f->feeds = feeds;
     f->spec = spec;
     f->request = r;
+    f->caller = &feed_nobody;
     f->sse = sse;
     f->since = -1;
     f->stamp = (uint64_t)clock_wall_ms() * 1000 + random_below(1000);
@@ -227,15 +239,14 @@ void feed_free(struct feed *f)
     hub_unfollow(&f->follower);
     ops_detach(&f->ops);
     feed_client_fini(f);
-    session_unwatch(&f->session);
     list_remove(&f->link);
     list_remove(&f->wheel);
     list_remove(&f->want);
     f->feeds->count--;
-    free(f->caller_text);
+    feed_drop_caller(f);
     free(f->filter);
     free(f->scope);
-    free(f);
+    slab_put(&f->feeds->slots, f);
 }
 
 /* The request ends: with the client gone, refused, or upgraded. */
@@ -288,12 +299,12 @@ enum flow feed_open(struct request *r, const struct feed_spec *spec)
     flow = take_parameters(f, r);
     if (flow != NEXT)
         return flow;
-    enum code room = feed_room(f->feeds, &f->caller);
+    enum code room = feed_room(f->feeds, f->caller);
     if (room != OK)
         return reply_error(r, room);
     if (spec->kind != NULL && !id_is_uuid(r->params[0], f->id))
         return reply_error(r, RES_NOT_FOUND);
-    if (f->caller.type == CALLER_NONE) {
+    if (f->caller->type == CALLER_NONE) {
         feed_upgrade(f);
         return DONE;
     }

@@ -4,6 +4,7 @@
 #define SERVER_FEED_PRIVATE_H
 
 #include "lib/id.h"
+#include "lib/slab.h"
 #include "lib/timer.h"
 #include "proto/ws.h"
 #include "server/feed.h"
@@ -22,6 +23,15 @@ enum feed_stage {
     FEED_CLOSING /* the close frame is out: waiting for the client's, or for the queue to drain */
 };
 
+struct feed_caller {  /* what all feeds of one credential share */
+    struct list link; /* in its bucket of feeds->callers */
+    size_t feeds;
+    struct feeds *all;
+    struct session session;
+    struct caller caller; /* its texts stand behind this struct */
+    char text[];
+};
+
 struct feed {
     struct follower follower;
     struct list link;  /* in feeds->all */
@@ -35,19 +45,16 @@ struct feed {
     struct ws *ws;           /* while a frame of the client is under way */
     struct login *login;     /* while a token is being checked */
     struct ops ops;
-    struct session session;
-    struct caller caller;
-    char *caller_text; /* what the caller's texts point into */
-    char *filter;      /* text form, see event.h */
-    size_t filter_n;
     char *scope;                  /* see feed_scope; NULL: everything */
     int64_t read_seq, read_epoch; /* while more is gathered */
+    const struct caller *caller;  /* of a feed_caller; of type CALLER_NONE until it is known */
+    char *filter;                 /* text form, see event.h; NULL: everything */
     void *data;
     int64_t since, since_epoch; /* -1: not given; 0: any */
-    int64_t beat_ms, close_ms;  /* on the loop's clock */
+    int64_t due_ms;             /* the next beat, or the end when closing; on the loop's clock */
     uint64_t stamp;             /* when it was opened, for spec->one */
-    uint64_t turn;              /* of feeds->turn, in which `fresh` bytes were written */
-    size_t fresh;
+    size_t fresh;               /* bytes written in turn `turn` */
+    uint32_t turn;              /* of feeds->turn */
     char id[ID_UUID];
     uint8_t stage, unanswered;
     bool sse, synced, over, ended, again, warned, stalled;
@@ -55,6 +62,7 @@ struct feed {
 
 enum {
     FEED_WHEEL = 256,
+    FEED_CALLERS = 1024, /* buckets */
     FEED_SLOT_MS = 250,
     FEED_RETRY_MS = 2000,  /* how long an EventSource waits before it comes again */
     FEED_LINGER_MS = 2000, /* from our close frame to the end, when the client sends none */
@@ -66,7 +74,9 @@ struct feeds {
     struct list all, wanting;
     size_t count;
     struct list wheel[FEED_WHEEL];
-    uint64_t turn; /* counts flushes */
+    struct list callers[FEED_CALLERS];
+    struct slab slots;
+    uint32_t turn; /* counts flushes */
     int64_t slot;  /* the next to be looked at: time in units of FEED_SLOT_MS */
     struct timer timer;
     struct loop_hook hook;
@@ -96,6 +106,7 @@ void feed_enter(struct feed *f);             /* the caller is known: reads the p
 const char *feed_part(const struct feed *f); /* "nodeId", "taskId" */
 bool feed_set_scope(struct feed *f, const struct scope_ids *ids); /* false: no memory; the filter is set afterwards */
 bool feed_confine(struct feed *f); /* the filter that is set, to the scope; false: no memory */
+struct str feed_filter(const struct feed *f);
 bool feed_set_filter(struct feed *f, struct str types, struct str nodes, struct str level, const char **fault);
 enum code feed_room(const struct feeds *feeds, const struct caller *caller); /* OK, or what to refuse with */
 extern const struct conn_protocol feed_protocol;
@@ -125,7 +136,13 @@ void feed_close_with(struct feed *f, enum feed_close code, enum code error, cons
 void feed_client_read(struct feed *f, struct str bytes);
 void feed_client_stop(struct feed *f); /* forgets a token that is being checked */
 void feed_client_fini(struct feed *f);
+extern const struct caller feed_nobody;
+static inline struct feed_caller *feed_caller_of(const struct feed *f) /* whose caller is known */
+{
+    return (struct feed_caller *)(uintptr_t)((const char *)f->caller - offsetof(struct feed_caller, caller));
+}
 bool feed_take_caller(struct feed *f, const struct caller *caller); /* false: no memory */
+void feed_drop_caller(struct feed *f);
 
 /* feed_tick.c */
 void feed_schedule(struct feed *f); /* after a deadline of its changed */

@@ -130,7 +130,7 @@ void feed_send(struct feed *f, struct str message)
 bool feed_send_shared(struct feed *f, const char *type, struct shared *ws, struct shared *sse)
 {
     struct shared *bytes = f->sse ? sse : ws;
-    if ((f->stage != FEED_BEHIND && f->stage != FEED_LIVE) || !event_lets((struct str){f->filter, f->filter_n}, type))
+    if ((f->stage != FEED_BEHIND && f->stage != FEED_LIVE) || !event_lets(feed_filter(f), type))
         return true; /* one that reads its state anew is given the snapshot */
     if (feed_room_for(f, bytes->n) != ROOM_ENOUGH)
         return false;
@@ -174,12 +174,11 @@ void feed_close_with(struct feed *f, enum feed_close code, enum code error, cons
     list_remove(&f->want);
     ops_detach(&f->ops);
     feed_client_stop(f);
-    session_unwatch(&f->session);
     if (!sent)
         conn_abort(f->conn);
     else if (f->sse)
         conn_end(f->conn);
-    f->close_ms = feed_now_ms(f) + FEED_LINGER_MS;
+    f->due_ms = feed_now_ms(f) + FEED_LINGER_MS;
     feed_schedule(f);
 }
 

@@ -18,15 +18,15 @@ static struct feed *in_wheel(struct list *link)
 /* Milliseconds from now until the caller's credential needs a word, or is over; INT64_MAX: never. */
 static int64_t expiry_in(const struct feed *f)
 {
-    if (f->caller.expires_ms == 0)
+    if (f->caller->expires_ms == 0)
         return INT64_MAX;
-    int64_t left = f->caller.expires_ms - clock_wall_ms();
+    int64_t left = f->caller->expires_ms - clock_wall_ms();
     return f->warned ? left : left - f->feeds->worker->settings->stream_expiry_warning;
 }
 
 void feed_schedule(struct feed *f)
 {
-    int64_t now = feed_now_ms(f), due = f->stage == FEED_CLOSING ? f->close_ms : f->beat_ms, in = expiry_in(f);
+    int64_t now = feed_now_ms(f), due = f->due_ms, in = expiry_in(f);
     if (f->stage != FEED_CLOSING && in < due - now)
         due = now + in;
     int64_t slot = due / FEED_SLOT_MS + 1, last = f->feeds->slot + FEED_WHEEL - 1;
@@ -68,7 +68,7 @@ static void say_comment(struct feed *f)
 {
     char text[96];
     snprintf(text, sizeof(text), ": heartbeat\nid: %" PRId64 ":%" PRId64 "\n\n",
-             store_epoch(f->feeds->worker->store, f->caller.partition), f->follower.seq);
+             store_epoch(f->feeds->worker->store, f->caller->partition), f->follower.seq);
     if (!conn_write(f->conn, str_z(text)))
         conn_abort(f->conn);
 }
@@ -80,7 +80,7 @@ static void beat(struct feed *f)
         conn_abort(f->conn);
         return;
     }
-    f->beat_ms = feed_now_ms(f) + feed_interval(f);
+    f->due_ms = feed_now_ms(f) + feed_interval(f);
     if (f->stage != FEED_BEHIND && f->stage != FEED_LIVE)
         return;
     if (f->sse) {
@@ -95,24 +95,24 @@ static void on_deadline(struct feed *f)
 {
     int64_t now = feed_now_ms(f);
     if (f->stage == FEED_CLOSING) {
-        if (now >= f->close_ms)
+        if (now >= f->due_ms)
             conn_end(f->conn);
-        f->close_ms = now + FEED_LINGER_MS;
+        f->due_ms = now + FEED_LINGER_MS;
         return;
     }
-    if (f->stage == FEED_LOGIN && now >= f->beat_ms) {
+    if (f->stage == FEED_LOGIN && now >= f->due_ms) {
         feed_close(f, FEED_AUTH_TIMEOUT, "no token came in time");
         return;
     }
-    if (f->caller.expires_ms > 0 && expiry_in(f) <= 0) {
-        int64_t left = f->caller.expires_ms - clock_wall_ms();
+    if (f->caller->expires_ms > 0 && expiry_in(f) <= 0) {
+        int64_t left = f->caller->expires_ms - clock_wall_ms();
         if (left <= 0) {
             feed_close_with(f, FEED_UNAUTHENTICATED, AUTH_TOKEN_EXPIRED, "the token's time is over");
             return;
         }
         say_expiring(f, left);
     }
-    if (f->stage != FEED_CLOSING && now >= f->beat_ms)
+    if (f->stage != FEED_CLOSING && now >= f->due_ms)
         beat(f);
 }
 
@@ -200,6 +200,9 @@ struct feeds *feeds_open(struct worker *worker)
     list_init(&feeds->wanting);
     for (size_t i = 0; i < FEED_WHEEL; i++)
         list_init(&feeds->wheel[i]);
+    for (size_t i = 0; i < FEED_CALLERS; i++)
+        list_init(&feeds->callers[i]);
+    slab_init(&feeds->slots, sizeof(struct feed));
     feeds->slot = loop_now_ms(&worker->loop) / FEED_SLOT_MS;
     loop_on_flush(&worker->loop, &feeds->hook, before_flush, feeds);
     timer_start(&feeds->timer, &worker->loop, FEED_SLOT_MS, on_tick, feeds);
@@ -227,5 +230,6 @@ void feeds_close(struct feeds *feeds)
     timer_stop(&feeds->timer);
     loop_off_flush(&feeds->hook);
     loop_undefer(&feeds->task);
+    slab_fini(&feeds->slots);
     free(feeds);
 }

@@ -26,5 +26,9 @@ void sessions_free(struct sessions *s);          /* after the last session was u
 void session_watch(struct sessions *all, struct session *s, const struct caller *caller, void (*revoked)(void *arg),
                    void *arg);
 void session_unwatch(struct session *s);
+static inline bool session_watched(const struct session *s)
+{
+    return s->link.next != NULL && !list_empty(&s->link);
+}
 
 #endif

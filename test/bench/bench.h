@@ -5,7 +5,7 @@
  *         Keeps DEPTH requests under way on each connection. The request is sent as it is, but ten '@' in it become a
  *         number of their own each time. The first second is not counted.
  *     bench fanout ADDRESS PORT SUBSCRIBERS SECONDS < request
- *         Upgrades every connection with the request, says "ready" on a line, and counts text frames until each
+ *         Upgrades every connection with the request, 64 at once, says "ready" on a line, and counts text frames until each
  *         subscriber saw one with the word workflow_completed.
  *
  * Either ends by printing one line of JSON; what went wrong goes to standard error. */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { INPUT = 262144 };
+enum { INPUT = 262144, OPENING = 64 };
 
 struct subscriber {
     uv_tcp_t tcp;
@@ -22,7 +22,7 @@ static struct {
     uv_timer_t timer;
     struct subscriber *subscribers;
     char input[INPUT]; /* of whoever reads: what is left over moves to `kept` */
-    unsigned upgraded, done;
+    unsigned opened, upgraded, done;
     uint64_t frames, bytes, first, last;
     struct histogram delay; /* milliseconds from an event's timestamp to its arrival, one frame in 64 */
 } bench;
@@ -81,6 +81,8 @@ static struct str take_frames(struct subscriber *s, struct str in)
     }
 }
 
+static void open_next(void);
+
 static struct str take_upgrade(struct subscriber *s, struct str in)
 {
     ptrdiff_t end = str_find(in, S("\r\n\r\n"));
@@ -95,6 +97,7 @@ static struct str take_upgrade(struct subscriber *s, struct str in)
         puts("ready");
         fflush(stdout);
     }
+    open_next();
     return str_slice(in, (size_t)end + 4, in.n);
 }
 
@@ -144,6 +147,19 @@ static void on_connect(uv_connect_t *connect, int status)
         give_up("write", "refused");
 }
 
+/* At most OPENING handshakes are under way: more at once is what a server may refuse. */
+static void open_next(void)
+{
+    if (bench.opened == bench.load->connections)
+        return;
+    struct subscriber *s = &bench.subscribers[bench.opened++];
+    uv_tcp_init(&bench.loop, &s->tcp);
+    s->tcp.data = s;
+    int e = uv_tcp_connect(&s->connect, &s->tcp, (const struct sockaddr *)&bench.load->address, on_connect);
+    if (e != 0)
+        give_up("connect", uv_strerror(e));
+}
+
 static void on_late(uv_timer_t *timer)
 {
     (void)timer;
@@ -158,14 +174,8 @@ int fanout_load(const struct load *load)
     bench.subscribers = calloc(load->connections, sizeof *bench.subscribers);
     if (bench.subscribers == NULL || uv_loop_init(&bench.loop) != 0)
         give_up("memory", "none left");
-    for (unsigned i = 0; i < load->connections; i++) {
-        struct subscriber *s = &bench.subscribers[i];
-        uv_tcp_init(&bench.loop, &s->tcp);
-        s->tcp.data = s;
-        int e = uv_tcp_connect(&s->connect, &s->tcp, (const struct sockaddr *)&load->address, on_connect);
-        if (e != 0)
-            give_up("connect", uv_strerror(e));
-    }
+    for (unsigned i = 0; i < OPENING; i++)
+        open_next();
     uv_timer_init(&bench.loop, &bench.timer);
     uv_timer_start(&bench.timer, on_late, load->seconds * 1000ull, 0);
     uv_run(&bench.loop, UV_RUN_DEFAULT);

@@ -616,7 +616,7 @@ static void a_caller_has_its_share_and_no_more(void **state)
         f[i] = feed_new(&t.request, &run_spec, false);
         assert_non_null(f[i]);
         assert_true(feed_take_caller(f[i], &(struct caller){.type = CALLER_KEY, .id = S("k1"), .tenant = S(TENANT)}));
-        assert_int_equal(feed_room(t.worker.feeds, &f[i]->caller), i < 2 ? OK : RATE_LIMIT_EXCEEDED);
+        assert_int_equal(feed_room(t.worker.feeds, f[i]->caller), i < 2 ? OK : RATE_LIMIT_EXCEEDED);
     }
     struct caller other = {.type = CALLER_KEY, .id = S("k2"), .tenant = S(TENANT)};
     assert_int_equal(feed_room(t.worker.feeds, &other), OK);
@@ -624,6 +624,28 @@ static void a_caller_has_its_share_and_no_more(void **state)
     assert_int_equal(feed_room(t.worker.feeds, &other), SYS_OVERLOADED);
     for (size_t i = 0; i < ARRAY_LEN(f); i++)
         feed_free(f[i]);
+}
+
+static void feeds_of_one_credential_share_their_caller(void **state)
+{
+    (void)state;
+    struct caller key = {.type = CALLER_KEY, .id = S("k1"), .tenant = S(TENANT), .credential = "c1"}, renewed = key;
+    struct feed *f[3];
+    renewed.expires_ms = 9000000;
+    t.request.worker = &t.worker;
+    for (size_t i = 0; i < ARRAY_LEN(f); i++) {
+        f[i] = feed_new(&t.request, &run_spec, false);
+        assert_true(feed_take_caller(f[i], i == 2 ? &renewed : &key));
+    }
+    assert_ptr_equal(f[0]->caller, f[1]->caller);
+    assert_ptr_not_equal(f[0]->caller, f[2]->caller);
+    feed_free(f[0]);
+    assert_true(str_eqz(f[1]->caller->id, "k1"));
+    assert_true(feed_take_caller(f[1], &renewed));
+    assert_ptr_equal(f[1]->caller, f[2]->caller);
+    assert_int_equal(feed_caller_of(f[1])->feeds, 2);
+    feed_free(f[1]);
+    feed_free(f[2]);
 }
 
 static void a_server_that_goes_away_takes_no_more(void **state)
@@ -704,7 +726,7 @@ static void who_says_nothing_is_closed_in_time(void **state)
     (void)state;
     open_unknown();
     struct feed *f = t.state;
-    f->beat_ms = feed_now_ms(f);
+    f->due_ms = feed_now_ms(f);
     on_deadline(f);
     assert_string_equal(told(), "error:AUTH_TOKEN_MISSING close:4408:auth_timeout");
 }
@@ -871,7 +893,7 @@ static void the_token_is_announced_and_then_over(void **state)
     open_ws("{}");
     told();
     struct feed *f = t.state;
-    f->caller.expires_ms = 1000000 + 30000;
+    feed_caller_of(f)->caller.expires_ms = 1000000 + 30000;
     on_deadline(f);
     assert_string_equal(told(), "token_expiring");
     on_deadline(f);
@@ -897,17 +919,17 @@ static void two_pings_without_an_answer_are_the_end(void **state)
     told();
     struct feed *f = t.state;
     for (int i = 0; i < 2; i++) {
-        f->beat_ms = 0;
+        f->due_ms = 0;
         on_deadline(f);
         assert_string_equal(told(), "ping heartbeat");
     }
     say(WS_PONG, "");
-    f->beat_ms = 0;
+    f->due_ms = 0;
     on_deadline(f);
-    f->beat_ms = 0;
+    f->due_ms = 0;
     on_deadline(f);
     assert_string_equal(told(), "ping heartbeat ping heartbeat");
-    f->beat_ms = 0;
+    f->due_ms = 0;
     on_deadline(f);
     assert_true(t.aborted);
 }
@@ -1043,6 +1065,7 @@ int main(void)
         T(a_client_that_leaves_before_the_answer_takes_its_feed_along),
         T(neither_protocol_is_426_and_a_bad_handshake_400),
         T(a_caller_has_its_share_and_no_more),
+        T(feeds_of_one_credential_share_their_caller),
         T(a_server_that_goes_away_takes_no_more),
         T(the_first_message_may_bring_the_token),
         T(a_login_that_fails_closes_with_its_code),
