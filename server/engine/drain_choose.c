@@ -88,20 +88,31 @@ enum code roster_read(struct drain *d)
     return store_read(d->drains->worker->store, &command, 1, &d->ops, got_roster, d);
 }
 
+/* Who refused this attempt, or was told to leave it. */
+static void unfit(const struct step *s, struct str agents[RUN_REFUSALS_KEPT + RUN_ASKED_KEPT], struct choose_wish *wish)
+{
+    wish->refused = agents;
+    for (unsigned k = 0; k < s->n_refused; k++)
+        agents[wish->refused_count++] = s->refused[k];
+    for (unsigned k = 0; k < s->n_released; k++)
+        agents[wish->refused_count++] = s->released[k];
+}
+
 void roster_choose(struct drain *d, const struct effect *choose_effect)
 {
     const struct step *s = &d->r->steps[choose_effect->step];
     const struct template_node *node = &d->r->template->nodes[choose_effect->step];
     struct str why_config;
     const struct json *config = run_step_config(&d->arena, d->r, choose_effect->step, false, &why_config);
-    struct choose_wish wish = {.capability = str_z(node->type->capability),
-                               .refused = s->refused,
-                               .refused_count = s->n_refused,
-                               .avoid = s->busy};
+    struct choose_wish wish = {.capability = str_z(node->type->capability), .avoid = s->busy};
     struct run_event e = {.node = node->id, .attempt = s->attempt};
+    struct str refused[RUN_REFUSALS_KEPT + RUN_ASKED_KEPT];
     const struct choose_agent *agent;
     struct buf why;
 
+    if (s->agent.n > 0 && s->accept_ms > 0 && !s->waits_agent)
+        return; /* several offers in one drain: it has been given to somebody */
+    unfit(s, refused, &wish);
     if (d->place.kind->wish != NULL)
         d->place.kind->wish(&d->arena, d->r, choose_effect->step, config, &wish);
     buf_init_arena(&why, &d->arena, 128);

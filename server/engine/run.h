@@ -198,6 +198,8 @@ struct step {
     unsigned n_refused;
     struct str asked[RUN_ASKED_KEPT]; /* agents that the present attempt was assigned to, the latest last */
     unsigned n_asked;
+    struct str released[RUN_ASKED_KEPT]; /* of these, agents told to leave it to another: they are not asked again */
+    unsigned n_released;
     struct str busy;    /* the last one that refused it as busy: asked again only when no other fits */
     struct str inputs;  /* JSON, secrets masked */
     struct str outputs; /* JSON; STR_NONE: none */

@@ -328,6 +328,7 @@ void run_step_write(struct buf *b, const struct run *r, int step)
     if (s->n_attempts > 0)
         write_attempts(&o, s);
     write_agents(&o, S("asked"), s->asked, s->n_asked);
+    write_agents(&o, S("released"), s->released, s->n_released);
     write_agents(&o, S("refused"), s->refused, s->n_refused);
     json_key(&o, S("status"));
     json_put_z(&o, step_names[s->status]);
@@ -376,6 +377,7 @@ bool run_step_read(struct run *r, int step, struct str text)
     s->status = (enum step_status)status;
     s->outputs_json = json_get(j, "outputs");
     s->n_asked = read_agents(json_get(j, "asked"), s->asked, RUN_ASKED_KEPT);
+    s->n_released = read_agents(json_get(j, "released"), s->released, RUN_ASKED_KEPT);
     s->n_refused = read_agents(json_get(j, "refused"), s->refused, RUN_REFUSALS_KEPT);
     return true;
 }

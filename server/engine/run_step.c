@@ -90,7 +90,7 @@ static void clear_attempt(struct step *s)
     s->accepted = s->waits_agent = s->cancelling = s->expired = s->resume = false;
     s->started_ms = s->finished_ms = s->due_ms = s->accept_ms = s->expires_ms = s->cancel_ms = 0;
     s->progress = -1;
-    s->n_refused = s->n_asked = 0;
+    s->n_refused = s->n_asked = s->n_released = 0;
     s->agent = s->job = s->busy = s->error_type = s->message = s->reason = STR_NONE;
     s->retriable = false;
 }

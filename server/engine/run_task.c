@@ -2,6 +2,8 @@
 
 #include "server/agent/protocol.h"
 
+#include <string.h>
+
 /* The effect on the task that the event names, at the agent that sent it. */
 static void tell_sender(struct move *m, enum effect_type type, const struct run_event *e, struct str text)
 {
@@ -42,8 +44,14 @@ static void stop_sender(struct move *m, const struct run_event *e)
     tell_sender(m, EFFECT_FORGET, e, STR_NONE);
 }
 
+/* It is told to stop, and may not have heard of it when it next speaks: from here the attempt is not its any more. */
 static void release(struct move *m, int i, struct str reason)
 {
+    struct step *s = &m->r->steps[i];
+
+    if (s->n_released == RUN_ASKED_KEPT)
+        memmove(s->released, s->released + 1, --s->n_released * sizeof *s->released);
+    s->released[s->n_released++] = s->agent;
     effect_task(m, EFFECT_CANCEL, i, m->r->steps[i].agent, reason);
     effect_task(m, EFFECT_FORGET, i, m->r->steps[i].agent, STR_NONE);
 }
@@ -63,6 +71,14 @@ static bool was_asked(const struct step *s, struct str agent)
     for (unsigned k = 0; k < s->n_asked; k++)
         asked = asked || str_eq(s->asked[k], agent);
     return asked && agent.n > 0;
+}
+
+static bool was_released(const struct step *s, struct str agent)
+{
+    for (unsigned k = 0; k < s->n_released; k++)
+        if (str_eq(s->released[k], agent))
+            return true;
+    return false;
 }
 
 static void add_asked(struct step *s, struct str agent)
@@ -88,7 +104,7 @@ static bool take_over(struct move *m, int i, const struct run_event *e)
 
     if (same && s->accepted)
         return true;
-    if (s->accepted || !was_asked(s, e->agent)) {
+    if (s->accepted || !was_asked(s, e->agent) || was_released(s, e->agent)) {
         stop_sender(m, e);
         return false;
     }
@@ -127,6 +143,8 @@ void task_assigned(struct move *m, const struct run_event *e)
 
     if (s == NULL || s->status != STEP_READY || s->accepted || s->cancelling || e->agent.n == 0)
         return;
+    if (s->agent.n > 0 && s->accept_ms > 0 && !s->waits_agent)
+        return; /* asked for more than once, and answered before */
     if (s->agent.n > 0 && !str_eq(s->agent, e->agent))
         release(m, i, S("another agent gets it"));
     wait_over(m, i);
@@ -246,7 +264,7 @@ void task_completed(struct move *m, const struct run_event *e)
             tell_sender(m, EFFECT_FORGET, e, STR_NONE);
         return;
     }
-    if (agent && !was_asked(s, e->agent)) {
+    if (agent && (!was_asked(s, e->agent) || (was_released(s, e->agent) && !e->success))) {
         stop_sender(m, e);
         return;
     }

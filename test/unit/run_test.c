@@ -722,6 +722,41 @@ static void an_agent_that_was_never_asked_gets_no_step(void **state)
     }
 }
 
+static void a_step_that_is_asked_for_twice_is_given_to_one_agent(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "{'nodes':[{'id':'a',$}]}");
+    send_from(f, EVENT_TASK_ASSIGNED, "agent-2", "");
+    assert_null(effect(f, EFFECT_CANCEL));
+    assert_null(effect(f, EFFECT_ASSIGN));
+    assert_true(str_eqz(step(f, "a")->agent, "agent-1"));
+    assert_int_equal(step(f, "a")->assignment, 1);
+}
+
+static void an_agent_told_to_leave_a_step_cannot_take_it_back(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "{'nodes':[{'id':'a',$}]}");
+    f->deaf = true;
+    tick(f, RUN_ACCEPT_MS);
+    send_from(f, EVENT_TASK_ASSIGNED, "agent-2", "");
+    assert_true(str_eqz(effect(f, EFFECT_CANCEL)->agent, "agent-1"));
+    send_from(f, EVENT_TASK_ACCEPTED, "agent-1", "");
+    assert_true(str_eqz(effect(f, EFFECT_CANCEL)->agent, "agent-1"));
+    assert_true(str_eqz(step(f, "a")->agent, "agent-2"));
+    send_from(f, EVENT_TASK_ACCEPTED, "agent-2", "");
+    send(f, (struct run_event){.type = EVENT_TASK_COMPLETED,
+                               .node = S("a"),
+                               .attempt = 1,
+                               .agent = S("agent-1"),
+                               .error_type = S("cancelled")});
+    is_step(f, "a", STEP_READY);
+    send_from(f, EVENT_TASK_COMPLETED, "agent-2", "");
+    is_step(f, "a", STEP_SUCCEEDED);
+}
+
 static void an_agent_that_was_asked_before_may_still_take_the_step(void **state)
 {
     struct fixture *f = *state;
@@ -1169,6 +1204,8 @@ int main(void)
         TEST(a_refusal_is_asked_elsewhere_a_little_later),
         TEST(another_agents_late_accept_is_told_to_stop),
         TEST(an_agent_that_was_never_asked_gets_no_step),
+        TEST(a_step_that_is_asked_for_twice_is_given_to_one_agent),
+        TEST(an_agent_told_to_leave_a_step_cannot_take_it_back),
         TEST(an_agent_that_was_asked_before_may_still_take_the_step),
         TEST(a_revoked_agents_tasks_fail_at_once),
         TEST(the_run_times_out_and_still_cleans_up),
