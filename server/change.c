@@ -4,6 +4,7 @@
 #include "lib/clock.h"
 #include "lib/id.h"
 #include "server/audit.h"
+#include "server/dashboard/event.h"
 #include "server/idempotency.h"
 #include "server/reference.h"
 #include "server/settings.h"
@@ -164,6 +165,7 @@ static void committed(void *arg, const struct commit_result *result)
         return;
     }
     a->change.result = result;
+    dashboard_nudge_for(r->worker, space_of(r), r->resource->kind);
     if (a->then != NULL)
         a->then(r, &a->change);
     else

@@ -390,6 +390,8 @@ static void on_note(struct follower *follower, struct str text)
     uint64_t stamp;
     if (f->spec->one && str_u64(text, &stamp) && stamp > f->stamp)
         feed_close(f, FEED_REPLACED, "a newer connection took over");
+    else if (f->spec->on_events != NULL)
+        f->spec->on_events(f);
 }
 
 const struct follower_type feed_follower = {on_batch, on_live, on_reset, on_note};

@@ -71,7 +71,7 @@ struct feed_spec {          /* one per stream resource, static */
     /* Reads what the snapshot needs beyond the document: OK, and feed_gathered follows, unless feed_ops are detached before.
      * The state is read first, so what is gathered is not older than state->seq. NULL: nothing more. Only without a kind. */
     enum code (*gather)(struct feed *feed);
-    void (*on_events)(struct feed *feed); /* the channel has gone on, also with what the filter keeps back */
+    void (*on_events)(struct feed *feed); /* the channel has gone on, or somebody said something */
     /* Whether the channel's last event has been: nothing more will come. NULL: never. */
     bool (*over)(const struct feed_state *state);
     /* Writes the object `data` of the snapshot message; false: memory. NULL: no snapshot message. */

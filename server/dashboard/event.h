@@ -15,5 +15,11 @@ static inline void dashboard_event(struct commit *c, struct str rest)
     commit_event(c, S(DASHBOARD_CHANNEL), rest);
     commit_window(c, S(DASHBOARD_CHANNEL), DASHBOARD_WINDOW_MS);
 }
+/* Says to whoever looks at a dashboard that figures may have changed without an event, after the commit. Without a
+ * guarantee: what is not heard of is seen by the next look (server/dashboard/board.h). */
+struct worker;
+void dashboard_nudge(struct worker *w, struct space s);
+/* The same for documents of this kind, if they are counted and have no events of their own. */
+void dashboard_nudge_for(struct worker *w, struct space s, const char *kind);
 
 #endif

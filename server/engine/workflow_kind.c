@@ -1,5 +1,6 @@
 /* The kind of run that a workflow is. Its parts are in the files of the run engine. */
 #include "server/api/orchestrator/resources.h"
+#include "server/dashboard/event.h"
 #include "server/engine/choose.h"
 #include "server/engine/environment_settle.h"
 #include "server/engine/run_parts.h"
@@ -23,10 +24,23 @@ static void write_end(struct commit *c, struct arena *a, const struct run *r, co
         environment_wake_run(c, r, now_ms);
 }
 
+/* Its frames tell of another status. */
+static bool moved(const struct effects *fx)
+{
+    for (size_t i = 0; i < fx->n; i++) {
+        const struct effect *e = &fx->list[i];
+        if (e->type == EFFECT_EVENT &&
+            (str_starts(e->text, S("\"type\":\"workflow_")) || str_starts(e->text, S("\"type\":\"step_waiting\""))))
+            return true;
+    }
+    return false;
+}
+
 static void settle_end_of(struct worker *w, struct space space, const struct run *r, const struct effects *fx,
                           bool finished)
 {
-    (void)fx;
+    if (moved(fx))
+        dashboard_nudge(w, space);
     if (finished)
         environment_settle_run(w, space, r);
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Product } from '../lib/promote.mjs';
-import { unique } from '../lib/run.mjs';
+import { holding, reaches, unique } from '../lib/run.mjs';
 import { Server, start } from '../lib/slipway.mjs';
 import { SseStream, WsStream } from '../lib/stream.mjs';
 import { eventually } from '../lib/wait.mjs';
@@ -221,6 +221,26 @@ describe('the stream', () => {
     }
     assert.deepEqual([blind.events, elsewhere.events], [[], []]);
     assert.deepEqual(figures(blind), { environments: [] });
+  });
+
+  test('counts what has no events, too: runs, targets, environments', async () => {
+    const t = await tenant(s), { api } = t;
+    const live = t.open();
+    await live.frame('synced');
+    const e = await api.want(201, 'POST', '/environments', { name: 'dev' });
+    const target = await addTarget(api, e);
+    await reach(live, 'estate', { targetsTotal: 1 });
+    await live.until((x) => card(x, e)?.targetsTotal === 1, 'the card to have a target');
+    const held = await holding(api);
+    await reaches(api, held, 'running', 'waiting');
+    await live.until((x) => figures(x).runs.running + figures(x).runs.waiting === 1, 'the run to be counted');
+    await held.release();
+    await reach(live, 'runs', { running: 0, waiting: 0 });
+    await api.want(204, 'DELETE', `/targets/${target.id}`);
+    await api.want(204, 'DELETE', `/environments/${e.id}`);
+    await reach(live, 'estate', { targetsTotal: 0 });
+    await live.until((x) => figures(x).environments.length === 0, 'the card to go');
+    assert.equal(live.events.length, 0);
   });
 
   test('a filter by types holds for the figures, too', async () => {
