@@ -10,13 +10,16 @@ import { Watcher } from './stream.mjs';
 import { Mismatch, expect } from './story.mjs';
 import { eventually } from './wait.mjs';
 
-/** A port of this host that nothing listens on now. */
+/** A port of this host that nothing listens on now, and that no outgoing connection is given. */
 function freePort() {
   return new Promise((resolve, reject) => {
-    const server = net.createServer().once('error', reject).listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
+    const tried = (tries) => {
+      const port = 10240 + Math.floor(Math.random() * 20000);
+      const server = net.createServer();
+      server.once('error', (error) => (tries > 0 ? tried(tries - 1) : reject(error)));
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(port)));
+    };
+    tried(50);
   });
 }
 
@@ -143,7 +146,7 @@ export class ReleaseStory {
   }
 
   async templates() {
-    const wait = `while [ ! -e '${this.s.nest.file('go')}'-"$SLIPWAY_ENVIRONMENT-$SLIPWAY_RELEASE" ]; do sleep 0.05; done`;
+    const wait = `while [ -n "$SLIPWAY_RELEASE" ] && [ ! -e '${this.s.nest.file('go')}'-"$SLIPWAY_ENVIRONMENT-$SLIPWAY_RELEASE" ]; do sleep 0.05; done`;
     const [dev] = this.at(this.dev);
     this.template = await this.api.want(201, 'POST', '/workflow-templates', {
       name: 'release', status: 'active',
