@@ -113,7 +113,7 @@ $(BUILD)/bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/bench/*.c)) $(ARCHIV
 bare: ## Try scripts/setup on a bare Debian in a temporary folder: install, build, test (root, minutes)
 	$(Q)scripts/bare
 
-.PHONY: test unit store sim api leaks scenario fuzz-smoke fuzz asan
+.PHONY: test unit store sim api leaks scenario fuzz-smoke fuzz fuzz-planted asan
 test: ## Install what is missing and run every test
 	$(Q)scripts/setup build test
 	+$(Q)scripts/suites unit store sim api scenario fuzz-smoke
@@ -151,6 +151,10 @@ fuzz-smoke: ## 100,000 inputs for each fuzz target, from its corpus on
 fuzz: ## One target for longer: make fuzz T=http S=60; what it finds of use goes to its corpus
 	+$(Q)$(MAKE) --no-print-directory fuzzers $(FUZZ)
 	$(Q)mkdir -p test/fuzz/corpus/$(T) && build/fuzz/fuzz/$(T) -max_total_time=$(or $(S),60) -timeout=20 -rss_limit_mb=2048 test/fuzz/corpus/$(T)
+
+fuzz-planted: ## Whether each fuzz target finds a bug that is planted for it (minutes; not part of make test)
+	+$(Q)$(MAKE) --no-print-directory fuzzers $(FUZZ)
+	$(Q)BUILD=build/fuzz FUZZ_CC="$(FUZZ_CC)" LDLIBS="$(LDLIBS)" scripts/fuzz-planted $(T)
 
 .PHONY: fuzzers
 fuzzers: $(FUZZERS:%=$(BUILD)/fuzz/%)

@@ -260,8 +260,8 @@ static void go_if_open(struct said *m)
 
 static struct str text_of(struct said *m, const struct json *j, const char *name)
 {
-    struct str text = json_str(json_get(j, name));
-    return text.p != NULL ? arena_str(&m->arena, str_slice(text, 0, TEXT)) : STR_NONE;
+    struct str text = str_slice(json_str(json_get(j, name)), 0, TEXT);
+    return text.p != NULL ? arena_str(&m->arena, str_slice(text, 0, str_utf8_valid(text))) : STR_NONE;
 }
 
 static const char *read_progress(struct said *m, const struct json *j)
