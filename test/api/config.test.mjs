@@ -18,6 +18,7 @@ const INTERNAL = {
   SPOOL_RECORD_MAX: "the agent's own files",
   CHOOSE_MAX_TASKS: 'tasks of an agent that does not say how many it takes',
   JOB_COMPONENTS_MAX: 'release.components, as the engine sees it',
+  FIGURES_MOST: 'places for the rows of a table of ours',
 };
 
 before(() => {
