@@ -24,7 +24,6 @@
 #include "lib/json.h"
 
 #include "lib/clock.h"
-#include "lib/json_quick.h"
 #include "lib/must.h"
 
 #include <float.h>
@@ -151,6 +150,8 @@ static struct str widened(struct arena *a, struct str text)
  * have to end, since the parser refuses it. */
 static const char *check_limits(struct str text, const struct json_limits *limits, size_t *offset, bool *any_wide)
 {
+    unsigned max_depth = limits != NULL && limits->depth != 0 ? limits->depth : DEPTH;
+    unsigned max_nodes = limits != NULL && limits->nodes != 0 ? limits->nodes : NODES;
     unsigned depth = 0, nodes = 1;
     bool opened = false; /* nothing yet since a bracket: an empty container has no element to count */
     for (size_t i = 0; i < text.n; i++) {
@@ -164,11 +165,11 @@ static const char *check_limits(struct str text, const struct json_limits *limit
         if (c == ',' || (opened && !close))
             nodes++;
         opened = c == '[' || c == '{';
-        if (opened && ++depth > limits->depth)
+        if (opened && ++depth > max_depth)
             return "nested too deeply";
         if (close && depth > 0)
             depth--;
-        if (nodes > limits->nodes)
+        if (nodes > max_nodes)
             return "too many values";
         if (c == '"')
             i = skip_string(text, i) - 1;
@@ -199,17 +200,7 @@ struct json *json_parse(struct arena *a, struct str text, const struct json_limi
     use(a);
     if (text.n == 0)
         return refuse(fault, 0, "the text is empty");
-    const struct json_limits bounds = {limits != NULL && limits->depth != 0 ? limits->depth : DEPTH,
-                                       limits != NULL && limits->nodes != 0 ? limits->nodes : NODES};
-    bool full = false;
-    struct json *quick = text.n > JSON_QUICK_MAX ? NULL : json_quick(a, text, &bounds, &full);
-    if (quick != NULL)
-        return quick;
-    use(a);
-    exhausted = full;
-    if (full)
-        return refuse(fault, 0, "out of memory");
-    const char *over = check_limits(text, &bounds, &offset, &any_wide);
+    const char *over = check_limits(text, limits, &offset, &any_wide);
     if (over != NULL)
         return refuse(fault, offset, over);
     if (any_wide && (text = widened(a, text)).n == 0)
