@@ -12,8 +12,14 @@
  * lib/     strings, arenas, JSON, fields, configuration, keys, timers, streams. Knows no HTTP, no Redis, no resource.
  * proto/   bytes in, events out: HTTP, WebSocket, SSE, Redis' wire, JWT. Knows no resource.
  * server/  what this service is. A resource is rows (server/resource.h): fields and routes in one file; the rest of the
- *          server reads them. A request walks fixed steps (server/request.h); a change is one atomic commit
- *          (server/store/); a run is a document and a pure function (server/engine/); server/agent/ is the agent program.
+ *          server reads them. A request walks fixed steps (server/request.h), and who may is asked once, environments
+ *          included (server/scope.h). A change is one atomic commit (server/store/). Large bytes are blobs beside the
+ *          documents (server/blob_store.h). server/dashboard/ counts what dashboards show; server/agent/ is the agent.
+ *
+ * server/engine/  everything that takes time is a run: a document and a pure function (run.h), moved by whoever holds its
+ *          lease (drain.h). Kinds of runs are rows (kind.h): workflow runs, deployment jobs (job.h), probes of targets
+ *          (probe.h). What follows from them is settled: read whole, brought in line by one commit, safe to do twice
+ *          (environment_settle.h: promotions; rollback_settle.h; target_settle.h: what is on a target).
  *
  * One binary, several programs: each entry of `commands` is a main of its own, in its own file. */
 // clang-format on
