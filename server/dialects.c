@@ -4,10 +4,11 @@
 #include "server/health.h"
 #include "server/openapi.h"
 #include "server/test_endpoints.h"
+#include "server/well_known.h"
 
 /* Resources of the process rather than of a tenant. */
-static const struct resource *const system_resources[] = {&health_resource, &documents_resource, &asyncapi_resource,
-                                                          &test_resource, NULL};
+static const struct resource *const system_resources[] = {&health_resource,     &documents_resource, &asyncapi_resource,
+                                                          &well_known_resource, &test_resource,      NULL};
 
 const struct dialect dialect_system = {
     .name = "system",
