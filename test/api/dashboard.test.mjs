@@ -1,6 +1,7 @@
 // The dashboard's stream: figures counted from what is stored, and events as they come.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { figures } from '../lib/figures.mjs';
 import { Product } from '../lib/promote.mjs';
 import { holding, reaches, unique } from '../lib/run.mjs';
 import { Server, start } from '../lib/slipway.mjs';
@@ -10,19 +11,6 @@ import { eventually } from '../lib/wait.mjs';
 const PATH = '/dashboard/stream';
 const oneTo = (first, last) => Array.from({ length: last - first + 1 }, (_, i) => first + i);
 
-/** What the stream has told of the figures so far: the last snapshot and every change behind it. */
-function figures(stream) {
-  let now;
-  for (const frame of stream.frames) {
-    if (frame.type === 'snapshot') now = structuredClone(frame.data);
-    if (frame.type !== 'metrics_updated') continue;
-    for (const group of ['releaseOperations', 'deployments', 'runs', 'estate']) if (frame[group]) Object.assign((now[group] ??= {}), frame[group]);
-    for (const card of frame.environments ?? [])
-      now.environments = [...now.environments.filter((e) => e.environmentId !== card.environmentId), card];
-    now.environments = now.environments.filter((e) => !(frame.removedEnvironments ?? []).includes(e.environmentId));
-  }
-  return now;
-}
 const reach = (stream, group, wanted) =>
   stream.until((s) => {
     const now = figures(s)?.[group];

@@ -4,9 +4,10 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import net from 'node:net';
+import { figures } from './figures.mjs';
 import { ROOT, run } from './process.mjs';
 import { Agent, start } from './slipway.mjs';
-import { Watcher } from './stream.mjs';
+import { Watcher, WsStream } from './stream.mjs';
 import { Mismatch, expect } from './story.mjs';
 import { eventually } from './wait.mjs';
 
@@ -182,7 +183,22 @@ export class ReleaseStory {
     await Promise.all([workflow.done, job.done]);
     await this.dashboard.until((w) => w.events.find((e) => e.type === 'promotion_updated' && e.promotionId === promotion.id && e.status === ended.status),
       `the dashboard to show the promotion ${ended.status}`);
+    await this.counted();
     return { promotion: ended, workflow, job, killedAt: first.seq };
+  }
+
+  /** Whoever opens the dashboard now finds every agent and target, and nothing under way. */
+  async counted() {
+    const wanted = {
+      releaseOperations: { inFlight: 0, queued: 0, pendingApproval: 0 },
+      deployments: { running: 0, paused: 0, rollingBack: 0 },
+      runs: { running: 0, waiting: 0, paused: 0 },
+      estate: { agentsOnline: this.agents.length, targetsTotal: this.targets.length },
+    };
+    const stream = new WsStream(this.s.server, '/dashboard/stream', { token: this.s.key });
+    const holds = (now) => Object.entries(wanted).every(([group, members]) =>
+      Object.entries(members).every(([name, n]) => now?.[group]?.[name] === n));
+    await stream.until(() => holds(figures(stream)), `the dashboard to count ${JSON.stringify(wanted)}`).finally(() => stream.close());
   }
 
   promotionUntil(promotion, condition, what) {
@@ -264,6 +280,7 @@ export class ReleaseStory {
       return now.finishedAt ? now : [false, JSON.stringify(now)];
     }, 'the rollback to end');
     expect('the rollback', ended.status, 'succeeded');
+    await this.counted();
     await this.serves(this.prod, '1.0.0');
     return `job=${ended.newDeploymentJobId} status=${ended.status}, 3 sites at 1.0.0`;
   }
