@@ -209,18 +209,24 @@ describe('agents', () => {
   test('go through their lifecycle: active and inactive, and revoked for good', async () => {
     const made = await agent();
     const to = (lifecycleState) => api.put(`/agents/${made.id}`, { lifecycleState });
-    for (const state of ['inactive', 'inactive', 'active', 'inactive', 'revoked']) {
+    for (const state of ['active', 'inactive', 'inactive', 'active', 'inactive', 'revoked']) {
       const answer = await to(state);
       assert.deepEqual([answer.status, answer.data?.lifecycleState], [200, state]);
     }
     for (const state of ['active', 'inactive', 'revoked']) {
       const answer = await to(state);
-      assert.deepEqual([answer.status, answer.code, answer.error.details.currentState], [409, 'RES_INVALID_STATE', 'revoked']);
+      const { currentState, allowedActions } = answer.error.details;
+      assert.deepEqual([answer.status, answer.code, currentState, allowedActions], [409, 'RES_INVALID_STATE', 'revoked', ['delete']]);
     }
     const beat = await made.heartbeat();
     assert.deepEqual([beat.status, beat.code], [403, 'AGT_REVOKED']);
     const renewal = await s.server.client().post('/agents/token', { refreshToken: made.refresh });
     assert.deepEqual([renewal.status, renewal.code], [403, 'AGT_REVOKED']);
+  });
+
+  test('can be revoked while they are active', async () => {
+    const made = await agent();
+    assert.equal((await api.put(`/agents/${made.id}`, { lifecycleState: 'revoked' })).data.lifecycleState, 'revoked');
   });
 
   test('that are deleted leave their name, and their tokens open nothing', async () => {
