@@ -382,7 +382,7 @@ static enum flow authorize(struct request *r)
     const char *needed = r->route == NULL ? NULL : r->route->permission;
     if (flow != NEXT || needed == NULL || caller_may(&r->caller, needed) || scope_enter(r))
         return flow;
-    r->details = arena_printf(&r->arena, "{\"required\":\"%s\"}", r->route->permission);
+    request_lacks(r, r->route->permission);
     request_refuse(r, PERM_DENIED, "this needs the permission %s", r->route->permission);
     return reply_error(r, PERM_DENIED);
 }

@@ -63,7 +63,7 @@ static const struct {
     {"Location",              "Path of what was created.",                         "{\"type\":\"string\"}"},
     {"Retry-After",           "Seconds to wait.",                                  "{\"type\":\"integer\"}"},
     {"Idempotency-Replayed",  "true: this is the answer to an earlier request.",   "{\"enum\":[\"true\"]}"},
-    {"WWW-Authenticate",      "Bearer.",                                           "{\"type\":\"string\"}"},
+    {"WWW-Authenticate",      "Bearer, and what lacks: RFC 6750.",                 "{\"type\":\"string\"}"},
 };
 
 static const char meta_schema[] =

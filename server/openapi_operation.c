@@ -484,7 +484,7 @@ void error_response_write(struct json_out *o, const struct code_set *codes, int 
         if (codes->has[c] && code_status((enum code)c) == status && n < sizeof text)
             n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", n > 0 ? ", " : "", code_name((enum code)c));
     put_z(o, "description", text);
-    put_headers(o, true, status == 429 || status == 503 ? retry : status == 401 ? challenge : NULL);
+    put_headers(o, true, status == 429 || status == 503 ? retry : status == 401 || status == 403 ? challenge : NULL);
     open_key(o, "content", '{');
     open_key(o, "application/json", '{');
     open_key(o, "schema", '{');

@@ -230,6 +230,12 @@ enum flow reply_raw(struct request *r, int status, const char *content_type, str
     return finish(r, status, content_type, bytes);
 }
 
+void request_lacks(struct request *r, const char *permission)
+{
+    r->lacks = permission;
+    r->details = arena_printf(&r->arena, "{\"required\":\"%s\"}", permission);
+}
+
 /* Headers that belong to a code rather than to a place. */
 static void write_error_fields(struct request *r, enum code c)
 {
@@ -238,6 +244,10 @@ static void write_error_fields(struct request *r, enum code c)
         reply_header(r, "WWW-Authenticate",
                      c == AUTH_TOKEN_MISSING ? S("Bearer realm=\"slipway\"")
                                              : S("Bearer realm=\"slipway\", error=\"invalid_token\""));
+    } else if (status == 403 && r->lacks != NULL) {
+        reply_header(
+            r, "WWW-Authenticate",
+            arena_printf(&r->arena, "Bearer realm=\"slipway\", error=\"insufficient_scope\", scope=\"%s\"", r->lacks));
     } else if (status == 405) {
         struct buf allow;
         buf_init_arena(&allow, &r->arena, 64);

@@ -99,6 +99,7 @@ struct request {
     struct rate rate;
     struct buf fields;               /* header lines of the answer to come */
     struct idempotency *idempotency; /* NULL without an Idempotency-Key */
+    const char *lacks;               /* the permission a refusal misses (request_lacks); else NULL */
     struct scope_mark *scope;        /* the caller has the permission in some environments only; else NULL */
     bool replayed;                   /* the answer is that of an earlier request */
     size_t sent;                     /* bytes of the answer's body */
@@ -127,6 +128,8 @@ static inline void request_on_end(struct request *r, void (*on_end)(struct reque
 /* Walks the steps from where the request stands. */
 void request_resume(struct request *r);
 
+/* Names the missing permission in details.required and in WWW-Authenticate (RFC 6750 §3.1) of the coming refusal. */
+void request_lacks(struct request *r, const char *permission);
 /* Note why; returns `c` so that a handler can write `return request_refuse(...)`. Formats into the arena. */
 enum code request_refuse(struct request *r, enum code c, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 bool caller_may(const struct caller *c, const char *permission);

@@ -287,7 +287,7 @@ static enum flow refuse(struct request *r, enum code c)
 {
     if (c != PERM_ENVIRONMENT_SCOPE)
         return reply_error(r, c);
-    r->details = arena_printf(&r->arena, "{\"required\":\"%s\"}", r->route->permission);
+    request_lacks(r, r->route->permission);
     request_refuse(r, c, "the permission %s is narrowed to other environments", r->route->permission);
     return reply_error(r, c);
 }

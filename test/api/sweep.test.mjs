@@ -245,6 +245,8 @@ describe('who may call', () => {
     assert.equal(answer.status, 403);
     assert.equal(answer.code, 'PERM_DENIED');
     assert.equal(answer.error.details.required, op.permission);
+    const challenge = `Bearer realm="slipway", error="insufficient_scope", scope="${op.permission}"`;
+    assert.equal(answer.headers['www-authenticate'], challenge, 'RFC 6750 §3.1');
   }));
 
   // Cancelling is for whoever asked for the promotion, and with a right of its own (promotion.test.mjs).

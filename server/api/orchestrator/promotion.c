@@ -106,7 +106,7 @@ static const struct route routes[] = {
 
 static enum code refuse_cancel(struct request *r)
 {
-    r->details = S("{\"required\":\"promotion:cancel\"}");
+    request_lacks(r, "promotion:cancel");
     return request_refuse(r, PERM_DENIED, "promotion:cancel is needed for promotions of others");
 }
 

@@ -275,7 +275,7 @@ static enum code check_order(struct request *r, const struct gathered *g)
     }
     if (scope_may(&r->caller, "promotion:skip-order", g->environment_id, member(g->environment, "name")))
         return OK;
-    r->details = S("{\"required\":\"promotion:skip-order\"}");
+    request_lacks(r, "promotion:skip-order");
     return request_refuse(r, PERM_DENIED, "promotion:skip-order is needed to go past an environment");
 }
 
