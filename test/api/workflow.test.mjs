@@ -456,3 +456,14 @@ test('timers, retries and work under way outlive the server', async () => {
   assert.equal(ended.status, 'succeeded');
   assert.ok(ended.duration >= 5);
 });
+
+test('templates go from each status to each other; only active ones run', async () => {
+  const { id } = await template({ nodes: [wait('a', 0)] });
+  for (const from of ['draft', 'active', 'archived'])
+    for (const to of ['draft', 'active', 'archived']) {
+      for (const status of [from, to])
+        assert.equal((await s.api.want(200, 'PUT', `/workflow-templates/${id}`, { status })).status, status, `${from} to ${to}`);
+      const started = await s.api.post('/workflow-runs', { templateId: id });
+      assert.equal(started.status, to === 'active' ? 201 : 422, `${to}: ${started.text}`);
+    }
+});
