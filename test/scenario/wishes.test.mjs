@@ -132,22 +132,32 @@ describe('wishes about deployments', () => {
     return { promotion, template };
   };
 
-  test('W19: a target without an agent is skipped and listed as skipped, and is part of the next deployment', async () => {
+  test('W19: a target whose agent is away, and one in maintenance, are skipped and listed; both are part of the next deployment', async () => {
     const env = await environment();
-    const [there, away] = await makeTargets(s, env, 2, (i) => (i === 2 ? { maintenance: true } : {}));
+    const other = await s.addAgent('two');
+    const targets = await makeTargets(s, env, 3, (i) => [{}, { agentId: other.id }, { maintenance: true }][i - 1]);
+    await other.stop();
+    await eventually(async () => {
+      const { status } = await s.api.want(200, 'GET', `/agents/${other.id}`);
+      return status === 'offline' || [false, status];
+    }, 'the agent to be offline');
     const first = await out(env, { strategy: 'all-at-once', strategyConfig: { onUnavailableTarget: 'skip' } });
     const job = await jobEnds(s, await jobOf(s, first.promotion));
-    assert.equal(job.status, 'succeeded');
-    const tasks = await tasksOf(s, job);
-    const skipped = tasks.filter((t) => t.targetId === away.id && t.type === 'deploy');
-    assert.deepEqual(skipped.map((t) => t.status), ['skipped']);
-    assert.equal(fs.readFileSync(`${there.connection.path}/current/app/app.txt`, 'utf8'), 'one\n');
-    assert.ok(!fs.existsSync(`${away.connection.path}/current`));
+    assert.deepEqual([job.status, job.completedTargets, job.skippedTargets], ['succeeded', 1, 2]);
+    const tasks = (await tasksOf(s, job)).filter((t) => t.type === 'deploy');
+    assert.deepEqual(targets.map((t) => tasks.find((x) => x.targetId === t.id).status), ['succeeded', 'skipped', 'skipped']);
+    assert.ok(tasks.filter((t) => t.status === 'skipped').every((t) => t.reason), 'each says why');
+    const has = (t) => fs.existsSync(`${t.connection.path}/current`);
+    assert.deepEqual(targets.map(has), [true, false, false]);
     await promotionReaches(s, first.promotion, 'deployed');
-    await s.api.want(200, 'PUT', `/targets/${away.id}`, { maintenance: false });
-    const second = await out(env, { strategy: 'all-at-once' });
-    assert.equal((await jobEnds(s, await jobOf(s, second.promotion))).status, 'succeeded');
-    assert.equal(fs.readFileSync(`${away.connection.path}/current/app/app.txt`, 'utf8'), 'one\n');
+
+    await s.api.want(200, 'PUT', `/targets/${targets[2].id}`, { maintenance: false });
+    await other.start();
+    await other.online();
+    const second = await out(env, { strategy: 'all-at-once', strategyConfig: { onUnavailableTarget: 'skip' } });
+    const again = await jobEnds(s, await jobOf(s, second.promotion));
+    assert.deepEqual([again.status, again.completedTargets, again.skippedTargets], ['succeeded', 3, 0]);
+    assert.deepEqual(targets.map(has), [true, true, true]);
   });
 
   test('W26: a rolling deployment stops at the first target that fails; going on keeps to the targets it was given', async () => {
