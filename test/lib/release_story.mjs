@@ -249,6 +249,8 @@ export class ReleaseStory {
   async sick() {
     const { promotion, job, killedAt } = await this.promote(this.dev, '1.2.0');
     expect('the promotion', promotion.status, 'rolled_back');
+    const late = await this.api.post(`/promotions/${promotion.id}/cancel`, {});
+    expect('cancelling it now', [late.status, late.code, late.error.details.currentState, late.error.details.allowedActions], [409, 'RES_INVALID_STATE', 'rolled_back', []]);
     const back = job.events.find((e) => e.type === 'rollback_started');
     if (!back) throw new Mismatch('the job rolls back', 'rollback_started', job.events.map((e) => e.type));
     expect('the job', job.events.at(-1).status, 'rolled_back');
