@@ -1,5 +1,5 @@
 // What a strategy does when one of three targets fails, on a real agent's disk: each strategy with each failure behaviour,
-// the fault found by a health check or by the deployment's own hook.
+// the fault found by a health check or by one of the deployment's own hooks; and each when nothing fails.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { after, before, describe, test } from 'node:test';
@@ -12,8 +12,14 @@ const ALL = { strategy: 'all-at-once' }, ROLLING = { strategy: 'rolling', strate
 const BACK = ['one', 'one', 'one'], DONE = ['two', 'two', 'two'];
 /** Runs in the release's folder: the second version does not do where the target is sick. */
 const LOOK = ['sh', '-c', 'grep -q one app/app.txt || [ ! -e ../../sick ]'];
+/** What may find the fault, and how the sick target's disk is then left: a failed hook switches back by itself. */
+const LOOKS = {
+  'health check': { sick: 'two', config: { healthCheck: { type: 'command', command: LOOK, retries: 0 } } },
+  'postDeploy hook': { sick: 'one', hooks: { postDeploy: LOOK } },
+  'preDeploy hook': { sick: 'one', hooks: { preDeploy: ['sh', '-c', 'case "$SLIPWAY_RELEASE" in app-2*) [ ! -e "$SLIPWAY_ROOT/sick" ] ;; esac'] } },
+};
 
-describe('a deployment whose second target of three fails', { concurrency: true }, () => {
+describe('a deployment over three targets, of which the second may fail', { concurrency: true }, () => {
   let s, component, order = 0;
   before(async () => {
     s = await start({ name: 'strategies' });
@@ -29,7 +35,29 @@ describe('a deployment whose second target of three fails', { concurrency: true 
   };
   const at = (target) => fs.readFileSync(`${target.connection.path}/current/app/app.txt`, 'utf8');
 
-  for (const [look, sick] of [['health check', 'two'], ['hook', 'one']]) // a failed hook switches back by itself
+  /** Three targets with the first version on them; then the second. */
+  const second = async ({ strategy, strategyConfig }, failureBehavior, { config, hooks }, fault) => {
+    const environment = await s.api.want(201, 'POST', '/environments', { name: unique('env').replaceAll('_', '-'), orderIndex: order++ });
+    const targets = await makeTargets(s, environment, 3);
+    await promotionReaches(s, await deploy(environment, '1.0.0', ALL), 'deployed');
+    const mark = `${targets[1].connection.path}/sick`;
+    if (fault) fs.writeFileSync(mark, '');
+    const promotion = await deploy(environment, '2.0.0', {
+      strategy, strategyConfig: { ...strategyConfig, failureBehavior, ...config }, ...(hooks && { hooks }),
+    });
+    return { targets, mark, promotion };
+  };
+
+  for (const plan of [ALL, ROLLING])
+    for (const failureBehavior of ['rollback', 'continue', 'pause'])
+      test(`${plan.strategy}, ${failureBehavior}, nothing fails: succeeded`, async () => {
+        const { targets, promotion } = await second(plan, failureBehavior, LOOKS['health check'], false);
+        assert.equal((await jobEnds(s, await jobOf(s, promotion))).status, 'succeeded');
+        assert.deepEqual(targets.map(at), DONE);
+        await promotionReaches(s, promotion, 'deployed');
+      });
+
+  for (const [look, { sick, ...how }] of Object.entries(LOOKS))
     for (const [plan, failureBehavior, status, disks] of [
       [ALL, 'rollback', 'rolled_back', BACK],
       [ALL, 'continue', 'failed', ['two', sick, 'two']],
@@ -39,17 +67,7 @@ describe('a deployment whose second target of three fails', { concurrency: true 
       [ROLLING, 'pause', 'paused', ['two', sick, 'one']],
     ])
       test(`${plan.strategy}, ${failureBehavior}, found by a ${look}: ${status}`, async () => {
-        const environment = await s.api.want(201, 'POST', '/environments', { name: unique('env').replaceAll('_', '-'), orderIndex: order++ });
-        const targets = await makeTargets(s, environment, 3);
-        await promotionReaches(s, await deploy(environment, '1.0.0', ALL), 'deployed');
-        const mark = `${targets[1].connection.path}/sick`;
-        fs.writeFileSync(mark, '');
-        const healthCheck = { type: 'command', command: LOOK, retries: 0 };
-        const promotion = await deploy(environment, '2.0.0', {
-          strategy: plan.strategy,
-          strategyConfig: { ...plan.strategyConfig, failureBehavior, ...(look === 'hook' ? {} : { healthCheck }) },
-          ...(look === 'hook' && { hooks: { postDeploy: LOOK } }),
-        });
+        const { targets, mark, promotion } = await second(plan, failureBehavior, how, true);
         const job = await jobReaches(s, await jobOf(s, promotion), status);
         if (status === 'paused') // what was under way ends in its own time
           await eventually(() => [targets.map(at).join() === disks.join(), targets.map(at)], `the disks to be at ${disks}`);
@@ -57,6 +75,12 @@ describe('a deployment whose second target of three fails', { concurrency: true 
         if (status !== 'paused') return promotionReaches(s, promotion, status);
         const { workflowRunId } = await s.api.want(200, 'GET', `/promotions/${promotion.id}`);
         await reaches(s.api, { id: workflowRunId }, 'paused');
+        if (look === 'preDeploy hook') { // this one is given up
+          await s.api.want(200, 'POST', `/workflow-runs/${workflowRunId}/cancel`, {});
+          assert.equal((await jobEnds(s, job)).status, 'cancelled');
+          assert.deepEqual(targets.map(at), disks, 'what is deployed stays');
+          return promotionReaches(s, promotion, 'failed', 'cancelled');
+        }
         fs.rmSync(mark);
         await s.api.want(200, 'POST', `/workflow-runs/${workflowRunId}/resume`, {});
         assert.equal((await jobEnds(s, job)).status, 'succeeded');
