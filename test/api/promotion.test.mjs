@@ -2,6 +2,7 @@
 // deploy are made of waits, so no agent is needed. W9, W10 … are the wishes of the specification's list (§15).
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { HostAgent, makeEstate, makeRelease, promote } from '../lib/deployment.mjs';
 import { Product } from '../lib/promote.mjs';
 import { makeTemplate, unique, wait } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
@@ -415,12 +416,10 @@ describe('cancelling', () => {
     await gates(approved, 'environment-busy');
     const free = await p.environment();
     const rejecting = await p.environment('quick', { config: { deploymentTemplate: 'none' } });
-    const [pending, back] = [await p.until(await p.skip(await p.release(), guarded), 'awaiting_approval'), await p.deploy(await p.release(), free)];
+    const pending = await p.until(await p.skip(await p.release(), guarded), 'awaiting_approval');
     await put(pending, 'pending');
-    await put(back, 'rolled_back');
     const states = {
       pending: [pending, true],
-      rolled_back: [back, false, []],
       awaiting_approval: [awaiting, true],
       approved: [approved, true],
       cancelled: [approved, false, []],
@@ -442,6 +441,28 @@ describe('cancelling', () => {
       assert.equal((await get(x)).status, state);
     }
     await cancelRun(current);
+  });
+
+  test('one that was rolled back, by its own job or by a rollback: refused', async () => {
+    let broken;
+    const { environment, labels } = await makeEstate(api, 1);
+    await new HostAgent(s).serve(labels, (task) => (task.payload.release?.id === broken
+      ? { success: false, error: 'other bytes', errorType: 'digest_mismatch', retriable: false, outputs: {} } : {}));
+    const template = await makeTemplate(api, [{ id: 'deploy', type: 'deploy', config: { strategy: 'all-at-once', strategyConfig: { failureBehavior: 'rollback' } } }]);
+    const one = await makeRelease(api), two = await makeRelease(api, one), three = await makeRelease(api, one);
+    const deploy = (release) => promote(api, release, environment, { templateId: template.id });
+    await p.until(await deploy(one), 'deployed');
+    const second = await p.until(await deploy(two), 'deployed');
+    await api.want(201, 'POST', '/rollbacks', { deploymentJobId: second.deploymentJobId, reason: 'it is broken' });
+    await eventually(async () => (await get(second)).status === 'rolled_back', 'the promotion to be taken back');
+    broken = three.id;
+    const byItself = await p.until(await deploy(three), 'rolled_back');
+    for (const x of [byItself, second]) {
+      const answer = await cancel(x);
+      assert.deepEqual(refused(answer), [409, 'RES_INVALID_STATE'], answer.text);
+      assert.deepEqual([answer.error.details.currentState, answer.error.details.allowedActions], ['rolled_back', []]);
+      assert.equal((await get(x)).status, 'rolled_back');
+    }
   });
 });
 
