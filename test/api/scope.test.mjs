@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
+import { FakeAgent } from '../lib/agent.mjs';
+import { makeEstate, makeRelease } from '../lib/deployment.mjs';
 import { makeTemplate, reaches, streamOf, unique, wait } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
 import { SseStream, WsStream } from '../lib/stream.mjs';
@@ -201,4 +203,40 @@ test('a refusal is an entry of the audit trail', async () => {
 test('only what could grant something is taken by `key create`', async () => {
   for (const bad of ['target:read@', 'target:fly@dev', '@dev', 'target:read@dev@prod', 'target:read@de/v', 'target:read@de v'])
     await assert.rejects(s.makeKey('--permissions', bad), /there is no permission/, bad);
+});
+
+test('ids of another tenant in a body are answered as ids that nobody has', async () => {
+  const stranger = s.server.client(await s.makeKey('--tenant', 'neighbours', '--role', 'admin'));
+  const theirs = await makeEstate(stranger, 1), release = await makeRelease(stranger);
+  const agent = await new FakeAgent(s, { api: stranger }).register({ capabilities: ['host'] });
+  const mine = await makeEstate(api, 1), own = await makeRelease(api);
+  const workflow = await stranger.want(201, 'POST', '/workflow-templates', { name: 'theirs', status: 'active', nodes: [{ id: 'a', type: 'wait', config: { seconds: 0 } }] });
+  const started = await stranger.want(201, 'POST', '/promotions', {
+    releaseId: release.id, targetEnvironmentId: theirs.environment.id, templateId: workflow.id, reason: 'theirs', skipOrderReason: 'theirs',
+  });
+  const promotion = { reason: 'x', skipOrderReason: 'x' }, target = { name: 'foreign', type: 'host', connection: { path: '/srv/foreign' } };
+  for (const [path, foreign, body] of [
+    ['/promotions', release.id, (id) => ({ ...promotion, releaseId: id, targetEnvironmentId: mine.environment.id })],
+    ['/promotions', theirs.environment.id, (id) => ({ ...promotion, releaseId: own.id, targetEnvironmentId: id })],
+    ['/promotions', workflow.id, (id) => ({ ...promotion, releaseId: own.id, targetEnvironmentId: mine.environment.id, templateId: id })],
+    ['/targets', theirs.environment.id, (id) => ({ ...target, environmentId: id })],
+    ['/targets', agent.id, (id) => ({ ...target, environmentId: mine.environment.id, agentId: id })],
+    ['/releases', release.component.id, (id) => ({ name: 'foreign', components: [{ componentId: id, versionId: own.version.id }] })],
+    ['/releases', release.version.id, (id) => ({ name: 'foreign', components: [{ componentId: own.component.id, versionId: id }] })],
+    ['/rollbacks', theirs.environment.id, (id) => ({ reason: 'x', environmentId: id })],
+    ['/rollbacks', release.id, (id) => ({ reason: 'x', environmentId: mine.environment.id, toReleaseId: id })],
+    ['/workflow-runs', workflow.id, (id) => ({ templateId: id })],
+  ]) {
+    const nobodys = randomUUID();
+    const [one, other] = [await api.post(path, body(foreign)), await api.post(path, body(nobodys))];
+    const what = `${path} ${JSON.stringify(body(foreign))}: ${one.text}`;
+    assert.ok([404, 422].includes(one.status), what);
+    assert.equal(one.status, other.status, what);
+    assert.equal(JSON.stringify(one.error).replaceAll(foreign, 'ID'), JSON.stringify(other.error).replaceAll(nobodys, 'ID'), what);
+    for (const name of [release.name, release.component.name, theirs.environment.name, agent.name, 'theirs'])
+      if (name) assert.ok(!one.text.includes(name), what);
+  }
+  for (const path of ['/targets', '/releases']) assert.deepEqual(await api.want(200, 'GET', `${path}?name=foreign`), [], path);
+  assert.deepEqual(await api.want(200, 'GET', `/promotions?targetEnvironmentId=${mine.environment.id}`), []);
+  assert.equal((await stranger.get(`/promotions/${started.id}`)).data.targetEnvironmentId, theirs.environment.id);
 });
