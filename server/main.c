@@ -57,12 +57,25 @@ static void print_commands(FILE *out)
         fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].doc);
 }
 
+static bool asks_for_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+static int unknown(const char *what, const char *name)
+{
+    fprintf(stderr, "slipway: there is no %s '%s'; `slipway help` lists the commands\n", what, name);
+    return 2;
+}
+
 static int help_main(int argc, char **argv)
 {
-    if (argc > 1 && argv[1][0] != '-') {
+    if (argc > 1 && !asks_for_help(argv[1])) {
         for (size_t i = 0; i < ARRAY_LEN(commands); i++)
             if (strcmp(argv[1], commands[i].name) == 0 && commands[i].run != help_main)
                 return commands[i].run(2, (char *[]){argv[1], (char[]){"--help"}, NULL});
+        if (strcmp(argv[1], "help") != 0)
+            return unknown("command", argv[1]);
     }
     print_commands(stdout);
     return 0;
@@ -70,9 +83,9 @@ static int help_main(int argc, char **argv)
 
 static int version_main(int argc, char **argv)
 {
-    (void)argc;
-    (void)argv;
-    puts("slipway " SLIPWAY_VERSION);
+    if (argc > 1 && !asks_for_help(argv[1]))
+        return unknown("option of version", argv[1]);
+    puts(argc > 1 ? "usage: slipway version\n\nPrints the version." : "slipway " SLIPWAY_VERSION);
     return 0;
 }
 
@@ -87,13 +100,12 @@ int main(int argc, char **argv)
         fputs("slipway: the system gives no random bytes\n", stderr);
         return 1;
     }
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+    if (asks_for_help(name))
         name = "help";
     if (strcmp(name, "--version") == 0)
         name = "version";
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (strcmp(name, commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
-    fprintf(stderr, "slipway: there is no command '%s'; `slipway help` lists them\n", name);
-    return 2;
+    return unknown("command", name);
 }

@@ -6,7 +6,6 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { BUILD, Nest, ROOT, run } from '../lib/process.mjs';
 
-const SOURCE = 'server/api/orchestrator/environment.c';
 const CREATE = '{POST, "/environments", crud_create, "environment:create", "createEnvironment"';
 
 let nest;
@@ -27,27 +26,27 @@ async function compile(...args) {
   assert.equal(code, 0, stderr);
 }
 
-/** The sweep's verdict on a server with `spoil` done to the text of the rows. */
-async function sweep(name, spoil) {
-  const source = fs.readFileSync(path.join(ROOT, SOURCE), 'utf8');
+/** The sweep's verdict on a server with `spoil` done to the text of a resource's rows. */
+async function sweep(name, spoil, resource = 'environment') {
+  const source = fs.readFileSync(path.join(ROOT, `server/api/orchestrator/${resource}.c`), 'utf8');
   const spoilt = spoil(source);
   if (spoil !== untouched) assert.notEqual(spoilt, source, 'the row to spoil is there');
   const dir = nest.file(name);
   fs.mkdirSync(dir);
-  fs.writeFileSync(path.join(dir, 'environment.c'), spoilt);
-  await compile(...make.cflags, '-c', '-o', path.join(dir, 'environment.o'), path.join(dir, 'environment.c'));
+  fs.writeFileSync(path.join(dir, 'spoilt.c'), spoilt);
+  await compile(...make.cflags, '-c', '-o', path.join(dir, 'spoilt.o'), path.join(dir, 'spoilt.c'));
   await compile(...make.ldflags, '-o', path.join(dir, 'slipway'), path.join(BUILD, 'server/main.o'),
-    path.join(dir, 'environment.o'), path.join(BUILD, 'slipway.a'), ...make.ldlibs);
+    path.join(dir, 'spoilt.o'), path.join(BUILD, 'slipway.a'), ...make.ldlibs);
   return run(process.execPath, ['--test', '--test-reporter=spec', 'test/api/sweep.test.mjs'], {
     cwd: ROOT,
-    env: { NODE_TEST_CONTEXT: undefined, BUILD: dir, SWEEP: '/environments' }, // a test run of its own
+    env: { NODE_TEST_CONTEXT: undefined, BUILD: dir, SWEEP: `/${resource}s` }, // a test run of its own
     patience: 150_000,
   });
 }
 
 const untouched = (source) => source;
-const fails = async (name, spoil, saying) => {
-  const { code, stdout } = await sweep(name, spoil);
+const fails = async (name, spoil, saying, resource) => {
+  const { code, stdout } = await sweep(name, spoil, resource);
   assert.notEqual(code, 0, `the sweep did not notice: ${name}`);
   assert.match(stdout, saying);
 };
@@ -68,3 +67,7 @@ test('it fails when an operation lost its permission', () =>
 test('it fails when an operation asks for another permission', () =>
   fails('other-permission', (source) => source.replace(CREATE, CREATE.replace('"environment:create"', '"environment:read"')),
     /permission of POST \/api\/v1\/environments/));
+
+test('it fails when a member that promotions require no longer is', () =>
+  fails('promotion', (source) => source.replace(/(\{"targetEnvironmentId",\s*FIELD_UUID,\s*)FIELD_REQUIRED \| /, '$1'),
+    /required members of POST \/api\/v1\/promotions/, 'promotion'));

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import { judgeAnswer } from '../lib/contract.mjs';
 import { FakeAgent } from '../lib/agent.mjs';
 import { HostAgent, jobOf, jobReaches, makeEstate, makeRelease, promote, runOf } from '../lib/deployment.mjs';
 import { reaches, run, script, unique } from '../lib/run.mjs';
@@ -20,7 +21,9 @@ after(() => s?.stop());
 
 const fetched = async (path, { token = s.key, headers = {} } = {}) => {
   const answer = await fetch(`${s.server.url}/api/v1${path}`, { headers: { authorization: `Bearer ${token}`, ...headers } });
-  return { status: answer.status, headers: answer.headers, text: await answer.text() };
+  const bytes = Buffer.from(await answer.arrayBuffer());
+  await judgeAnswer(s.server, 'GET', `/api/v1${path}`, { status: answer.status, headers: Object.fromEntries(answer.headers), text: bytes.toString('latin1') });
+  return { status: answer.status, headers: answer.headers, text: bytes.toString('utf8'), bytes };
 };
 
 describe('a deployment job', () => {
@@ -145,8 +148,7 @@ describe('a step', () => {
       assert.deepEqual((await api.get(at(r, name))).data, again.data);
       assert.equal((await fetched(`${at(r, name)}?download=true`)).text, 'longer');
     }
-    const raw = await fetch(`${s.server.url}/api/v1${at(r, 'report.bin')}`, { headers: { authorization: `Bearer ${s.key}`, accept: OCTETS } });
-    assert.ok(Buffer.from(await raw.arrayBuffer()).equals(report));
+    assert.ok((await fetched(at(r, 'report.bin'), { headers: { accept: OCTETS } })).bytes.equals(report));
     assert.equal((await api.get(at(r, 'none'))).status, 404);
     assert.deepEqual(await api.want(200, 'GET', at(r, '', 'late')), []);
     await agent.completed(task.id);

@@ -1,5 +1,6 @@
 // What tests of releases start from: a component with uploaded versions, releases, environments with targets on this host.
 import fs from 'node:fs';
+import { judgeAnswer } from './contract.mjs';
 import { run } from './process.mjs';
 import { unique } from './run.mjs';
 import { eventually } from './wait.mjs';
@@ -25,7 +26,9 @@ export async function upload(s, path, file) {
   const answer = await fetch(`${s.server.url}/api/v1${path}`, {
     method: 'PUT', body: fs.readFileSync(file), headers: { authorization: `Bearer ${s.key}`, 'content-type': 'application/octet-stream' },
   });
-  return { status: answer.status, body: await answer.json() };
+  const text = await answer.text();
+  await judgeAnswer(s.server, 'PUT', `/api/v1${path}`, { status: answer.status, headers: Object.fromEntries(answer.headers), text });
+  return { status: answer.status, body: JSON.parse(text) };
 }
 
 /** A version of a component with its artifact. */

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import net from 'node:net';
 import { figures } from './figures.mjs';
+import { judgeAnswer } from './contract.mjs';
 import { ROOT, run } from './process.mjs';
 import { Agent, start } from './slipway.mjs';
 import { Watcher, WsStream } from './stream.mjs';
@@ -121,12 +122,16 @@ export class ReleaseStory {
     const answer = await fetch(`${this.s.server.url}/api/v1${path}`, {
       method: 'PUT', body: bytes, headers: { authorization: `Bearer ${this.s.key}`, 'content-type': 'application/octet-stream' },
     });
-    return { status: answer.status, body: await answer.json() };
+    const text = await answer.text();
+    await judgeAnswer(this.s.server, 'PUT', `/api/v1${path}`, { status: answer.status, headers: Object.fromEntries(answer.headers), text });
+    return { status: answer.status, body: JSON.parse(text) };
   }
 
   async download(path) {
     const answer = await fetch(`${this.s.server.url}/api/v1${path}`, { headers: { authorization: `Bearer ${this.s.key}` } });
-    return Buffer.from(await answer.arrayBuffer());
+    const bytes = Buffer.from(await answer.arrayBuffer());
+    await judgeAnswer(this.s.server, 'GET', `/api/v1${path}`, { status: answer.status, headers: Object.fromEntries(answer.headers), text: bytes.toString('latin1') });
+    return bytes;
   }
 
   async releases() {

@@ -5,6 +5,7 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { Haproxy, Nginx } from '../lib/balancer.mjs';
+import { judgeAnswer } from '../lib/contract.mjs';
 import { Gate, makeTemplate, reaches, script, startRun, streamOf, unique } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
 import { SseStream, Watcher, WsStream } from '../lib/stream.mjs';
@@ -93,7 +94,9 @@ for (const instances of [2, 3]) describe(`${instances} instances behind HAProxy 
       assert.ok([200, 201, 204].includes(put.status), `${put.status} ${put.text}`);
       const answer = await fetch(`${down.url}/api/v1${at}`, { headers: { authorization: `Bearer ${s.key}` } });
       assert.equal(answer.status, 200);
-      assert.equal(digestOf(Buffer.from(await answer.arrayBuffer())), digestOf(bytes));
+      const came = Buffer.from(await answer.arrayBuffer());
+      await judgeAnswer(down, 'GET', `/api/v1${at}`, { status: answer.status, headers: Object.fromEntries(answer.headers), text: came.toString('latin1') });
+      assert.equal(digestOf(came), digestOf(bytes));
     }
   });
 

@@ -443,6 +443,7 @@ static void errors_have_names(void **state)
         {"NOAUTH Authentication required.", REDIS_AUTH},
         {"WRONGPASS invalid username-password pair", REDIS_AUTH},
         {"ERR Function not found", REDIS_NO_FUNCTION},
+        {"NOSCRIPT No matching script. Please use EVAL.", REDIS_NO_FUNCTION},
         {"WRONGTYPE Operation against a key", REDIS_WRONG_TYPE},
         {"ERR syntax error", REDIS_REFUSED},
         {"", REDIS_REFUSED},
