@@ -218,6 +218,8 @@ describe('agents', () => {
       const { currentState, allowedActions } = answer.error.details;
       assert.deepEqual([answer.status, answer.code, currentState, allowedActions], [409, 'RES_INVALID_STATE', 'revoked', ['delete']]);
     }
+    const fromActive = await api.put(`/agents/${(await agent()).id}`, { lifecycleState: 'revoked' });
+    assert.deepEqual([fromActive.status, fromActive.data?.lifecycleState], [200, 'revoked']);
     const beat = await made.heartbeat();
     assert.deepEqual([beat.status, beat.code], [403, 'AGT_REVOKED']);
     const renewal = await s.server.client().post('/agents/token', { refreshToken: made.refresh });

@@ -427,7 +427,9 @@ describe('cancelling', () => {
       deployed: [await p.deploy(await p.release(), free, { templateId: quick }), false, ['rollback']],
       failed: [await p.until(await p.skip(await p.release(), free, { templateId: bad }), 'failed'), false, ['rollback']],
       rejected: [await p.until(await p.skip(await p.release(), rejecting), 'rejected'), false, []],
+      rolled_back: [await p.deploy(await p.release(), await p.environment(), { templateId: quick }), false, []],
     };
+    await put(states.rolled_back[0], 'rolled_back');
     for (const [state, [x, allowed, helps]] of Object.entries(states)) {
       assert.equal((await get(x)).status, state);
       const answer = await cancel(x);
