@@ -30,6 +30,7 @@ async function fill(api) {
 before(async () => {
   s = await start({ name: 'tenants' });
   one = await fill(s.api);
+  await s.api.want(201, 'POST', '/rollbacks', { environmentId: one.environment.id, reason: 'a test' });
   other = s.server.client(await s.makeKey('--tenant', 'another', '--role', 'admin'));
 });
 after(() => s?.stop());
@@ -45,7 +46,8 @@ test('every list is empty for the other', async () => {
     assert.deepEqual([theirs.status, theirs.data], [200, []], at);
     if (ours.data.length) filled.push(at.replace('/api/v1/', ''));
   }
-  for (const name of ['environments', 'targets', 'agents', 'components', 'releases', 'promotions', 'deployment-jobs', 'workflow-runs', 'workflow-templates', 'version-stickers'])
+  for (const name of ['environments', 'targets', 'agents', 'components', 'releases', 'promotions', 'deployment-jobs', 'rollbacks',
+    'workflow-runs', 'workflow-templates', 'version-stickers'])
     assert.ok(filled.includes(name), `there are ${name} to hide: ${filled}`);
 });
 
