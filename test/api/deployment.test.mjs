@@ -453,3 +453,40 @@ test('slipway watch job shows it and ends as it does', async () => {
   for (const word of ['job started: all-at-once', '1-deploy', 'hello from the hook', 'job succeeded'])
     assert.ok(shown.stdout.includes(word), shown.stdout);
 });
+
+test('a stream of a job is resumed at the other instance, by since and by Last-Event-ID, without loss', async () => {
+  let go;
+  const gone = new Promise((resolve) => (go = resolve));
+  const estate = await served(1, async (task) => {
+    await estate.agent.lines(task.id, 1, ['one', 'two']);
+    await gone;
+    await estate.agent.lines(task.id, 3, ['three', 'four']);
+  });
+  const { job } = await deploy(estate, await makeRelease(api));
+  const [here, there] = s.servers;
+  const first = [
+    new WsStream(here, jobStream(job), { token: s.key, query: { since: '0' } }),
+    new SseStream(here, jobStream(job), { token: s.key, query: { since: '0' } }),
+  ];
+  for (const stream of first) {
+    await stream.frame('task_log', (f) => f.line === 'two');
+    stream.close();
+  }
+  const [ws, sse] = first;
+  const seen = first.map((stream) => [...stream.events]);
+  go();
+  await jobReaches(api, job, 'succeeded');
+  const rest = [
+    new WsStream(there, jobStream(job), { token: s.key, query: { since: `${ws.frames[0].epoch}:${ws.events.at(-1).seq}` } }),
+    new SseStream(there, jobStream(job), { token: s.key, lastEventId: sse.lastEventId }),
+  ];
+  for (const [i, stream] of rest.entries()) {
+    await stream.frame('end');
+    assert.ok(!stream.types.includes('gap'));
+    const all = [...seen[i], ...stream.events];
+    assert.deepEqual(all.map((e) => e.seq), all.map((_, n) => n + 1));
+    assert.deepEqual(all.filter((e) => e.type === 'task_log').map((e) => e.line), ['one', 'two', 'three', 'four']);
+    assert.equal(all.at(-1).type, 'job_completed');
+  }
+  assert.equal(estate.agent.fault, undefined);
+});
