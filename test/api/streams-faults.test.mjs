@@ -1,6 +1,7 @@
 // The live stream when things go wrong: hints lost, Redis away, readers too slow, tokens over, instances going away.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { HostAgent, jobOf, jobReaches, jobStream, makeEstate, makeRelease, promote, runOf } from '../lib/deployment.mjs';
 import { RedisProxy } from '../lib/proxy.mjs';
 import { Gate, holding, reaches, run, script, streamOf } from '../lib/run.mjs';
 import { Server, start } from '../lib/slipway.mjs';
@@ -188,6 +189,37 @@ describe('with readers that do not read', () => {
     const rest = new WsStream(s.server, streamOf(r), { token: s.key, query: { since: String(seen) } });
     assert.equal((await rest.ended()).code, 1000);
     assert.equal(rest.events[0].seq, seen + 1);
+  });
+
+  test('a job: one that stops reading is cut with 4429, and its rest is there', async () => {
+    const line = 'x'.repeat(1000), [batches, each] = [90, 100];
+    const { environment, labels } = await makeEstate(s.api, 1);
+    let go;
+    const started = new Promise((resolve) => (go = resolve));
+    const agent = await new HostAgent(s).serve(labels, async (task) => {
+      await agent.lines(task.id, 1, ['ready']);
+      await started;
+      for (let i = 0; i < batches; i++) assert.equal((await agent.lines(task.id, 2 + i * each, Array(each).fill(line))).type, 'ack');
+      return { lines: [] };
+    });
+    const job = await jobOf(s.api, await runOf(s.api, await promote(s.api, await makeRelease(s.api), environment)));
+    const slow = new WsStream(s.server, jobStream(job), { token: s.key, query: { since: '0' } });
+    await slow.frame('task_log', (f) => f.line === 'ready');
+    slow.stopReading();
+    go();
+    await jobReaches(s.api, job, 'succeeded');
+    assert.equal(agent.fault, undefined);
+    slow.readOn();
+    assert.equal((await slow.ended()).code, 4429);
+    assert.deepEqual([slow.frames.at(-1).type, slow.frames.at(-1).retry], ['error', true]);
+    const seen = slow.events.at(-1).seq;
+    assert.deepEqual(slow.events.map((e) => e.seq), oneTo(seen));
+    const rest = new WsStream(s.server, jobStream(job), { token: s.key, query: { since: String(seen) } });
+    assert.equal((await rest.ended()).code, 1000);
+    const all = [...slow.events, ...rest.events];
+    assert.deepEqual(all.map((e) => e.seq), oneTo(all.length));
+    assert.equal(all.filter((e) => e.line === line).length, batches * each);
+    assert.equal(all.at(-1).type, 'job_completed');
   });
 });
 
