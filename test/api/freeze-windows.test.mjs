@@ -99,3 +99,25 @@ test('they say whether they are in force, and are found by that and by time', as
   assert.deepEqual(await found({ from: hours(-2), to: hours(2) }), [b]);
   for (const query of [{ active: 'maybe' }, { from: 'yesterday' }]) assert.equal((await api.get(base(there), { query })).status, 400);
 });
+
+for (const [state, [from, to]] of Object.entries({ future: [2, 4], 'in force': [-1, 1], ended: [-4, -2] }))
+  test(`one that is ${state}: what finds it, and that it can be taken back`, async () => {
+    const hours = (n) => new Date(Date.now() + n * 3600_000).toISOString();
+    const there = await api.want(201, 'POST', '/environments', { name: state.replace(' ', '-') });
+    const { id, active } = await announce(there, { start: hours(from), end: hours(to) });
+    assert.equal(active, state === 'in force');
+    for (const [query, found] of [
+      [{}, true],
+      [{ active: 'true' }, state === 'in force'],
+      [{ active: 'false' }, state !== 'in force'],
+      [{ from: hours(1.5) }, state === 'future'],
+      [{ to: hours(-1.5) }, state === 'ended'],
+      [{ from: hours(-1.5), to: hours(1.5) }, state === 'in force'],
+      [{ from: hours(from + 0.5), to: hours(to - 0.5) }, true],
+      [{ filter: JSON.stringify({ start: { $gt: hours(0) } }) }, state === 'future'],
+      [{ filter: JSON.stringify({ end: { $lt: hours(0) } }) }, state === 'ended'],
+    ]) assert.deepEqual((await api.want(200, 'GET', `${base(there)}?${new URLSearchParams(query)}`)).map((w) => w.id), found ? [id] : [], JSON.stringify(query));
+    await api.want(204, 'DELETE', `${base(there)}/${id}`);
+    assert.equal((await api.delete(`${base(there)}/${id}`)).code, 'RES_NOT_FOUND');
+    assert.deepEqual(await api.want(200, 'GET', base(there)), []);
+  });
