@@ -363,6 +363,96 @@ test('a job in each state: what a rollback of it meets', async () => {
   await api.want(200, 'GET', `/environments/${environment.id}`);
 });
 
+/** A promise to be kept from outside. */
+function promised() {
+  const p = {};
+  p.kept = new Promise((keep) => (p.keep = keep));
+  return p;
+}
+const FAULT = { success: false, error: 'other bytes', errorType: 'digest_mismatch', retriable: false, outputs: {} };
+
+test('a rollback in each status: what a second one meets, of the job and of the environment', async () => {
+  let answer;
+  const { environment, one, two, second } = await twice(1, () => answer);
+  const again = async (dryRun) => Promise.all([{ deploymentJobId: second.job.id }, { environmentId: environment.id }].map((body) => begin({ ...body, dryRun })));
+  const seen = (a) => [a.status, a.code, a.error?.details?.currentState, a.data?.plan?.toReleaseId];
+
+  // One that fails leaves the job as it was: it can be taken back once more.
+  const held = promised();
+  answer = held.kept;
+  const first = (await begin({ deploymentJobId: second.job.id })).data;
+  assert.equal(first.status, 'running');
+  for (const a of await again(false)) {
+    assert.deepEqual(seen(a), [409, 'RES_INVALID_STATE', 'rolling_back', undefined], a.text);
+    if (a.error.details.rollbackId) assert.equal(a.error.details.rollbackId, first.id);
+  }
+  held.keep(FAULT);
+  answer = FAULT;
+  assert.equal((await ended(first)).status, 'failed');
+  for (const a of await again(true)) assert.deepEqual(seen(a), [200, undefined, undefined, one.id], a.text);
+
+  // One that succeeds: the job is taken back already; the environment can go back to what the rollback took away.
+  answer = {};
+  const more = await begin({ deploymentJobId: second.job.id });
+  assert.equal(more.status, 201, more.text);
+  assert.equal((await ended(more.data)).status, 'succeeded');
+  const [ofJob, ofEnvironment] = await again(true);
+  assert.deepEqual(seen(ofJob), [409, 'RES_INVALID_STATE', 'rolled_back', undefined], ofJob.text);
+  assert.deepEqual(seen(ofEnvironment), [200, undefined, undefined, two.id], ofEnvironment.text);
+  assert.deepEqual((await api.get('/rollbacks', { query: { environmentId: environment.id, sort: 'createdAt' } })).data.map((r) => r.status), ['failed', 'succeeded']);
+});
+
+test('a job that came to each state by itself: what a rollback of it meets', async () => {
+  let play = () => ({}); // what becomes of target b; a takes every release
+  const { environment, one, second } = await twice(2, (task) => (task.payload.target.name === 'b' || task.type === 'rollback' ? play(task) : {}));
+  const launch = async (failureBehavior) => {
+    const template = await makeTemplate(api, [{ id: 'deploy', type: 'deploy', config: { strategy: 'all-at-once', strategyConfig: { failureBehavior } } }]);
+    const promotion = await promote(api, await makeRelease(api, one), environment, { templateId: template.id });
+    const run = await runOf(api, promotion);
+    return { promotion, run, job: await jobOf(api, run) };
+  };
+  /** While its promotion has the environment, that is what is told; afterwards, the job's own state. */
+  const meets = async ({ promotion, job }, state, status) => {
+    assert.equal((await jobReaches(api, job, state)).status, state);
+    const answer = await begin({ deploymentJobId: job.id, dryRun: true });
+    assert.equal(answer.status, status, `${state}: ${answer.text}`);
+    const { currentState, allowedActions, promotionId } = answer.error?.details ?? {};
+    if (status === 409)
+      assert.deepEqual([answer.code, currentState, allowedActions, promotionId],
+        ['RES_INVALID_STATE', promotion ? 'deploying' : state, [], promotion?.id], `${state}: ${answer.text}`);
+    assert.equal((await get(`/deployment-jobs/${job.id}`)).status, state);
+  };
+  await meets({ job: second.job }, 'succeeded', 200);
+
+  const held = promised();
+  play = () => held.kept;
+  let made = await launch('pause');
+  await meets(made, 'running', 409);
+  held.keep(FAULT);
+  await meets(made, 'paused', 409);
+  await api.want(200, 'POST', `/workflow-runs/${made.run.id}/cancel`, {});
+  await reaches(`/promotions/${made.promotion.id}`, 'failed');
+  await meets({ job: made.job }, 'cancelled', 200);
+
+  play = () => FAULT;
+  made = await launch('continue');
+  await reaches(`/promotions/${made.promotion.id}`, 'failed');
+  await meets({ job: made.job }, 'failed', 200);
+
+  const goingBack = promised();
+  play = (task) => (task.type === 'rollback' ? goingBack.kept : FAULT);
+  made = await launch('rollback');
+  await meets(made, 'rolling_back', 409);
+  goingBack.keep({});
+  await reaches(`/promotions/${made.promotion.id}`, 'rolled_back');
+  await meets({ job: made.job }, 'rolled_back', 409);
+
+  play = () => FAULT;
+  made = await launch('rollback');
+  await reaches(`/promotions/${made.promotion.id}`, 'failed');
+  await meets({ job: made.job }, 'rollback_failed', 200);
+});
+
 test('the same request with the same key begins one rollback', async () => {
   const { environment, second } = await twice(1);
   const headers = { 'idempotency-key': 'rollback-once' };
