@@ -257,28 +257,39 @@ static bool newest_health(const struct settling *t, struct health *h)
     return h->status.n > 0 && h->at_ms > known;
 }
 
+/* What dashboards hear of a target begins with which one it is. */
+static void event_open(struct settling *t, struct buf *b, struct json_out *o, const char *type)
+{
+    buf_init_arena(b, t->a, 256);
+    json_out_init(o, b);
+    json_open(o, '{');
+    json_key(o, S("type"));
+    json_put_z(o, type);
+    json_key(o, S("targetId"));
+    json_put_str(o, t->id);
+    json_key(o, S("targetName"));
+    json_put(o, json_get(t->old, "name"));
+    json_key(o, S("environmentId"));
+    json_put(o, json_get(t->old, "environmentId"));
+}
+
+static void event_close(struct settling *t, const struct buf *b, struct json_out *o)
+{
+    json_close(o, '}');
+    dashboard_event(&t->commit, b->failed ? STR_NONE : str_slice(buf_view(b), 1, b->n));
+}
+
 static void health_event(struct settling *t, const struct health *h)
 {
     struct json_out o;
     struct buf b;
 
-    buf_init_arena(&b, t->a, 256);
-    json_out_init(&o, &b);
-    json_open(&o, '{');
-    json_key(&o, S("type"));
-    json_put_z(&o, "target_health_changed");
-    json_key(&o, S("targetId"));
-    json_put_str(&o, t->id);
-    json_key(&o, S("targetName"));
-    json_put(&o, json_get(t->old, "name"));
-    json_key(&o, S("environmentId"));
-    json_put(&o, json_get(t->old, "environmentId"));
+    event_open(t, &b, &o, "target_health_changed");
     json_key(&o, S("status"));
     json_put_str(&o, h->status);
     json_key(&o, S("previousStatus"));
     json_put(&o, json_get(t->old, "healthStatus"));
-    json_close(&o, '}');
-    dashboard_event(&t->commit, b.failed ? STR_NONE : str_slice(buf_view(&b), 1, b.n));
+    event_close(t, &b, &o);
 }
 
 static void health_audit(struct settling *t, struct str after)
@@ -336,19 +347,8 @@ static void write_drift(struct settling *t)
 
     if (t->news == NULL || !t->news->drifted)
         return;
-    buf_init_arena(&b, t->a, 256);
-    json_out_init(&o, &b);
-    json_open(&o, '{');
-    json_key(&o, S("type"));
-    json_put_z(&o, "drift_detected");
-    json_key(&o, S("targetId"));
-    json_put_str(&o, t->id);
-    json_key(&o, S("targetName"));
-    json_put(&o, json_get(t->old, "name"));
-    json_key(&o, S("environmentId"));
-    json_put(&o, json_get(t->old, "environmentId"));
-    json_close(&o, '}');
-    dashboard_event(&t->commit, b.failed ? STR_NONE : str_slice(buf_view(&b), 1, b.n));
+    event_open(t, &b, &o, "drift_detected");
+    event_close(t, &b, &o);
 }
 
 static enum code commit(struct settling *t)

@@ -2,14 +2,12 @@
  * it. Tasks of a rollback are there once they have begun. */
 #include "server/api/orchestrator/resources.h"
 
-#include "lib/id.h"
 #include "server/api/orchestrator/workflow_run.h"
 #include "server/engine/drain.h"
 #include "server/engine/job.h"
 #include "server/engine/job_start.h"
 #include "server/engine/kind.h"
 #include "server/shelf.h"
-#include "server/worker.h"
 
 static const char *const types[] = {"deploy", "health-check", "rollback", NULL};
 static const char *const states[] = {"pending",   "assigned", "running",   "succeeded", "failed",
@@ -64,48 +62,6 @@ static const struct field fields[] = {
     {0}};
 // clang-format on
 
-/* --- reading the job --- */
-
-struct reading {
-    struct request *r;
-    enum flow (*then)(struct request *r, const struct run *run);
-};
-
-static void got_hash(void *arg, enum code c, const struct redis_value *v)
-{
-    struct reading *reading = arg;
-    struct request *r = reading->r;
-    const struct run *run;
-
-    if (c != OK) {
-        reply_error(r, c);
-        return;
-    }
-    run = run_of_hash(&r->arena, &job_kind, v);
-    if (run != NULL)
-        reading->then(r, run);
-    else
-        reply_error(r, redis_is_nil(v) || v->count == 0 ? RES_NOT_FOUND : SYS_INTERNAL);
-}
-
-static enum flow with_job(struct request *r, enum flow (*then)(struct request *r, const struct run *run))
-{
-    struct reading *reading = arena_new(&r->arena, struct reading);
-    struct space space = {r->caller.partition, r->caller.tenant};
-    char id[ID_UUID];
-    enum code c;
-
-    if (reading == NULL)
-        return reply_error(r, SYS_OVERLOADED);
-    if (!id_is_uuid(r->params[0], id))
-        return reply_error(r, RES_NOT_FOUND);
-    *reading = (struct reading){r, then};
-    struct store_command command =
-        STORE_COMMAND(S("HGETALL"), key_document(&r->arena, space, job_kind.name, str_z(id)));
-    c = store_read(r->worker->store, &command, 1, &r->ops, got_hash, reading);
-    return c == OK ? WAIT : reply_error(r, c);
-}
-
 /* Index of the task the path names; -1: there is none, or not yet. */
 static int task_of(const struct request *r, const struct run *run)
 {
@@ -159,15 +115,15 @@ static enum flow put_log(struct request *r, const struct run *run)
 
 static enum flow list(struct request *r)
 {
-    return with_job(r, put_tasks);
+    return run_read(r, &job_kind, put_tasks);
 }
 static enum flow get(struct request *r)
 {
-    return with_job(r, put_task);
+    return run_read(r, &job_kind, put_task);
 }
 static enum flow logs(struct request *r)
 {
-    return with_job(r, put_log);
+    return run_read(r, &job_kind, put_log);
 }
 
 // clang-format off

@@ -12,9 +12,15 @@ enum flow workflow_run_pause(struct request *r); /* workflow_run_action.c */
 enum flow workflow_run_resume(struct request *r);
 enum flow workflow_run_cancel(struct request *r);
 
+/* run_read.c: reads the run, of this kind, that the path's first parameter names, and calls `then` on a live request; or
+ * answers 404. For what is rendered from a run's hash, which has no documents of its own. */
+struct run;
+struct run_kind;
+typedef enum flow run_then(struct request *r, const struct run *run);
+enum flow run_read(struct request *r, const struct run_kind *kind, run_then *then);
+
 /* workflow_log.c: the answer of the logs of a node (a step, a job's task), once its run, of any kind, was read. Query and
  * answer of the route are the rows below. */
-struct run;
 enum flow run_log_read(struct request *r, const struct run *run, struct str node);
 extern const struct field workflow_step_log_query[], workflow_step_log_fields[];
 

@@ -1,10 +1,8 @@
 /* The steps of a run. They are no documents of their own: each answer reads the run's hash and renders from it. */
 #include "server/api/orchestrator/workflow_run.h"
 
-#include "lib/id.h"
 #include "server/engine/drain.h"
 #include "server/shelf.h"
-#include "server/worker.h"
 
 static const char *const states[] = {"pending", "ready",     "running",   "waiting", "retrying", "succeeded",
                                      "failed",  "timed_out", "cancelled", "skipped", NULL};
@@ -54,51 +52,6 @@ static const struct field fields[] = {
     {0}};
 // clang-format on
 
-/* --- reading the run --- */
-
-struct reading {
-    struct request *r;
-    enum flow (*then)(struct request *r, const struct run *run);
-};
-
-static void got_hash(void *arg, enum code c, const struct redis_value *v)
-{
-    struct reading *reading = arg;
-    struct request *r = reading->r;
-    const struct run *run;
-
-    if (c != OK) {
-        reply_error(r, c);
-        return;
-    }
-    run = run_of_hash(&r->arena, &workflow_kind, v);
-    if (run != NULL)
-        reading->then(r, run);
-    else
-        reply_error(r, redis_is_nil(v) || v->count == 0 ? RES_NOT_FOUND : SYS_INTERNAL);
-}
-
-static enum flow with_run(struct request *r, enum flow (*then)(struct request *r, const struct run *run))
-{
-    struct reading *reading = arena_new(&r->arena, struct reading);
-    struct space space = {r->caller.partition, r->caller.tenant};
-    char id[ID_UUID];
-    struct store_command command;
-    struct str *argv = arena_array(&r->arena, 2, sizeof *argv);
-    enum code c;
-
-    if (reading == NULL || argv == NULL)
-        return reply_error(r, SYS_OVERLOADED);
-    if (!id_is_uuid(r->params[0], id))
-        return reply_error(r, RES_NOT_FOUND);
-    *reading = (struct reading){r, then};
-    argv[0] = S("HGETALL");
-    argv[1] = key_document(&r->arena, space, RUN_KIND, str_z(id));
-    command = (struct store_command){2, argv};
-    c = store_read(r->worker->store, &command, 1, &r->ops, got_hash, reading);
-    return c == OK ? WAIT : reply_error(r, c);
-}
-
 /* --- the steps --- */
 
 static enum flow put_steps(struct request *r, const struct run *run)
@@ -133,11 +86,11 @@ static enum flow put_step(struct request *r, const struct run *run)
 
 static enum flow list(struct request *r)
 {
-    return with_run(r, put_steps);
+    return run_read(r, &workflow_kind, put_steps);
 }
 static enum flow get(struct request *r)
 {
-    return with_run(r, put_step);
+    return run_read(r, &workflow_kind, put_step);
 }
 static enum flow put_logs(struct request *r, const struct run *run)
 {
@@ -145,7 +98,7 @@ static enum flow put_logs(struct request *r, const struct run *run)
 }
 static enum flow logs(struct request *r)
 {
-    return with_run(r, put_logs);
+    return run_read(r, &workflow_kind, put_logs);
 }
 
 // clang-format off
