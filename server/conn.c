@@ -11,7 +11,8 @@ enum {
     BODY_GRACE_MS = 5000, /* before the rate of a body counts */
     UNREAD_MS = 5000,     /* for reading what is dropped */
     LINGER_MS = 2000,     /* for the client to take the last answer */
-    LAST_IDLE_MS = 1000   /* an idle connection is kept for this while the server drains */
+    LAST_IDLE_MS = 1000,  /* an idle connection is kept for this while the server drains */
+    SURPLUS_MS = 1000     /* for the head of the one request of a connection above a limit */
 };
 
 static void on_deadline(void *arg);
@@ -35,6 +36,10 @@ struct worker *conn_worker(const struct conn *c)
 {
     return c->conns->worker;
 }
+bool conn_surplus(const struct conn *c)
+{
+    return c->surplus;
+}
 struct str conn_address(const struct conn *c)
 {
     return (struct str){c->peer->text, c->peer->n};
@@ -48,6 +53,7 @@ static void begin_request(struct conn *c)
     x->request.conn = c;
     x->request.address = conn_address(c);
     x->started = true;
+    metrics_set(conn_metrics(c), METRIC_REQUESTS_ASKED, ++c->conns->asked);
 }
 
 /* --- answers --- */
@@ -86,6 +92,7 @@ static void note_answer(struct conn *c, int status)
     struct exchange *x = c->http->x;
     must(x != NULL && x->started && !x->answered);
     x->answered = true;
+    metrics_set(conn_metrics(c), METRIC_REQUESTS_ASKED, --c->conns->asked);
     x->since_ms = loop_now_ms(loop_of(c));
     metrics_request(conn_metrics(c), status, (clock_mono_ns() - (uint64_t)x->request.started_ns) / 1000);
     if (!c->busy)
@@ -449,6 +456,8 @@ static int64_t deadline(const struct conn *c)
 {
     const struct settings *s = settings_of(c);
     const struct exchange *x = c->http->x;
+    if (c->surplus && (x == NULL || !x->headed))
+        return (x == NULL ? loop_now_ms(loop_of(c)) : x->since_ms) + SURPLUS_MS;
     if (x == NULL)
         return loop_now_ms(loop_of(c)) + (c->conns->closing ? LAST_IDLE_MS : s->idle_timeout);
     if (!x->headed)

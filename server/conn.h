@@ -91,6 +91,8 @@ void conn_end(struct conn *c);   /* sends what is queued, within a deadline, the
 void conn_abort(struct conn *c); /* closes now; on_close follows, later */
 
 struct worker *conn_worker(const struct conn *c);
+/* It is one more than there may be: it is answered once, and anything but a probe by a refusal. */
+bool conn_surplus(const struct conn *c);
 struct str conn_address(const struct conn *c); /* the peer's, text form, without the port; "unix" */
 
 /* The worker's side. */
@@ -99,6 +101,7 @@ struct conns { /* all connections of a worker */
     struct list all;
     size_t open;                /* connections */
     size_t upgraded;            /* of these, handed to a protocol */
+    size_t asked;               /* requests begun and not yet answered */
     size_t early;               /* after conns_drain: of these, open since before it */
     bool closing;               /* no connection stays for another request */
     void (*drained)(void *arg); /* the last early connection is gone; may be NULL */

@@ -8,7 +8,7 @@
 
 enum {
     SPARE_MAX = 256,   /* exchanges kept for reuse */
-    REFUSED_MAX = 256, /* connections above the limit that are told so; more are closed */
+    REFUSED_MAX = 256, /* connections above the limit whose one request is read; more are closed */
     CALM_MS = 1000     /* after a rush is over */
 };
 
@@ -51,8 +51,11 @@ static void on_calm(void *arg)
 
 void exchange_give_back(struct conns *conns, struct exchange *x)
 {
-    if (x->started)
+    if (x->started) {
+        if (!x->answered)
+            metrics_set(&conns->worker->metrics, METRIC_REQUESTS_ASKED, --conns->asked);
         request_end(&x->request);
+    }
     buf_free(&x->body);
     if (conns->spare_n == SPARE_MAX) {
         free_exchange(x);
@@ -139,19 +142,11 @@ void conns_fini(struct conns *conns)
     slab_fini(&conns->https);
 }
 
-/* Tells the client that there is no room, as an answer to a request it has not made yet. */
+/* There is no room for it. Its first request is still read, since it may be the probe that tells whether we live. */
 static void turn_away(struct conn *c, enum metric why)
 {
     metrics_add(conn_metrics(c), why, 1);
-    c->http->x = exchange_take(c->conns);
-    if (c->http->x == NULL) {
-        stream_close(&c->stream);
-        return;
-    }
-    c->busy = true;
-    conn_refuse(c, SYS_OVERLOADED, "there are too many connections");
-    c->busy = false;
-    conn_go_on(c);
+    c->surplus = c->last = true;
 }
 
 /* NULL: no memory. */
@@ -194,12 +189,12 @@ void conn_open(struct conns *conns, int fd)
     struct buf address = {.p = text, .cap = sizeof(text), .max = sizeof(text)};
     stream_peer(&c->stream, &address);
     c->peer = peer_take(&conns->peers, buf_view(&address));
+    if (open > s->connections_max)
+        turn_away(c, METRIC_CONNECTIONS_LIMIT);
+    else if (c->peer != NULL && c->peer->connections > (size_t)s->connections_address_max)
+        turn_away(c, METRIC_CONNECTIONS_ADDRESS);
     if (c->peer == NULL)
         stream_close(&c->stream);
-    else if (open > s->connections_max)
-        turn_away(c, METRIC_CONNECTIONS_LIMIT);
-    else if (c->peer->connections > (size_t)s->connections_address_max)
-        turn_away(c, METRIC_CONNECTIONS_ADDRESS);
     else
         conn_settle(c);
 }

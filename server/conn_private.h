@@ -61,6 +61,7 @@ struct conn {
     bool eof;      /* the client sends no more */
     bool stopping; /* protocol->on_stop was called */
     bool late;     /* opened after conns_drain */
+    bool surplus;  /* opened above a limit: for one request, which must come soon */
 };
 
 static inline struct conn *conn_of(struct stream *s)

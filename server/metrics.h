@@ -33,6 +33,7 @@
     X(REQUESTS_3XX,         M_COUNTER, "http_requests_total",       "class=\"3xx\"",    "Requests answered, by class of status.") \
     X(REQUESTS_4XX,         M_COUNTER, "http_requests_total",       "class=\"4xx\"",    "Requests answered, by class of status.") \
     X(REQUESTS_5XX,         M_COUNTER, "http_requests_total",       "class=\"5xx\"",    "Requests answered, by class of status.") \
+    X(REQUESTS_ASKED,       M_GAUGE,   "http_requests_waiting",     NULL,               "Requests that are not yet answered.") \
     X(REQUESTS_GONE,        M_COUNTER, "http_requests_gone_total",  NULL,               "Requests whose client left before the answer.") \
     X(REQUESTS_MALFORMED,   M_COUNTER, "http_requests_malformed_total", NULL,           "Requests that broke HTTP's framing rules.") \
     X(REDIS_CALLS,          M_COUNTER, "redis_calls_total",         NULL,               "Commands sent to Redis.")         \

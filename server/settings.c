@@ -51,9 +51,11 @@ const struct config_row settings_rows[] = {
      .doc = "How often open streams are checked for revoked credentials. Requests are checked each time."},
 
     {"connections-max", CONFIG_INT, AT(connections_max), "20000", 1, 1000000, .code = "SYS_OVERLOADED",
-     .doc = "Open connections of all workers together; one more is answered 503 and closed."},
+     .doc = "Open connections of all workers together; one more is closed after its first answer, 503 unless it is a probe."},
     {"connections-address-max", CONFIG_INT, AT(connections_address_max), "10000", 1, 1000000, .code = "SYS_OVERLOADED",
-     .doc = "Open connections of one address to one worker; one more is answered 503 and closed."},
+     .doc = "Open connections of one address to one worker; one more is closed after its first answer, 503 unless it is a probe."},
+    {"requests-max", CONFIG_INT, AT(requests_max), "4096", 1, 1000000, .code = "SYS_OVERLOADED",
+     .doc = "Requests a worker has begun and not yet answered; one more is refused at once. Probes are always answered."},
     {"pipeline-max", CONFIG_INT, AT(pipeline_max), "64", 1, 10000,
      .doc = "Pipelined requests of one connection that are served before others have their turn."},
     {"request-line-max", CONFIG_SIZE, AT(request_line_max), "8KiB", 256, 64 << 10, .code = "RES_URI_TOO_LONG",

@@ -27,7 +27,7 @@ struct settings {
     int64_t agent_heartbeat, agent_registration_ttl, agent_refresh_ttl;
     int64_t token_ttl, token_ttl_max, query_token_ttl_max, auth_trust;
     /* limits of connections */
-    int64_t connections_max, connections_address_max, pipeline_max;
+    int64_t connections_max, connections_address_max, pipeline_max, requests_max;
     int64_t head_timeout, body_timeout, body_rate_min, idle_timeout, send_timeout, send_queue;
     int64_t request_line_max, head_max, head_fields_max;
     int64_t drain_wait, drain_timeout;

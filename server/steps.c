@@ -130,6 +130,24 @@ static enum flow reply_options(struct request *r, unsigned allow)
     return reply_empty(r, 204);
 }
 
+/* Before anything is spent on it. What the process itself answers is as cheap as a refusal, and probes must get through.
+ */
+static enum flow shed(struct request *r)
+{
+    const struct worker *w = r->worker;
+    if (r->dialect == &dialect_system)
+        return NEXT;
+    if (!limit_address(w->limit, r->address, r->started_ns / 1000000, &r->rate))
+        return reply_error(r, RATE_LIMIT_EXCEEDED);
+    if (conn_surplus(r->conn))
+        request_refuse(r, SYS_OVERLOADED, "there are too many connections");
+    else if (w->conns.asked > (size_t)w->settings->requests_max)
+        request_refuse(r, SYS_OVERLOADED, "too many requests wait for their answer");
+    else
+        return NEXT;
+    return reply_error(r, SYS_OVERLOADED);
+}
+
 static enum flow step_route(struct request *r)
 {
     struct buf path;
@@ -138,9 +156,8 @@ static enum flow step_route(struct request *r)
     r->method = method_parse(r->head->method);
     buf_init_arena(&path, &r->arena, r->head->path.n);
     r->dialect = dialect_of(r->head->path);
-    /* What the process itself answers is as cheap as a refusal, and probes must get through. */
-    if (r->dialect != &dialect_system && !limit_address(w->limit, r->address, r->started_ns / 1000000, &r->rate))
-        return reply_error(r, RATE_LIMIT_EXCEEDED);
+    if (shed(r) == DONE)
+        return DONE;
     if (str_eq(r->head->path, S("*")) && r->method == OPTIONS)
         return reply_options(r, GET | POST | PUT | PATCH | DELETE | HEAD | OPTIONS);
     bool decoded = http_path(&path, r->head->path);
