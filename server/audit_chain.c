@@ -1,6 +1,7 @@
 #include "server/audit_chain.h"
 
 #include "lib/clock.h"
+#include "lib/member.h"
 #include "proto/redis.h"
 
 struct str audit_hex(struct arena *a, const uint8_t hash[CRYPTO_HASH])
@@ -47,6 +48,59 @@ bool audit_hash(struct arena *a, const struct json *event, uint8_t out[CRYPTO_HA
     json_write(&b, event);
     crypto_sha256(buf_view(&b), out);
     return !b.failed;
+}
+
+static void put_name(struct buf *b, struct str name)
+{
+    if (b->n > 1)
+        buf_char(b, ',');
+    buf_char(b, '"');
+    buf_str(b, name);
+    buf_str(b, S("\":"));
+}
+
+/* What the chain adds: member `i`, in order of the names. */
+static const struct str added[] = {{"previousEventHash", 17}, {"sequence", 8}, {"timestamp", 9}};
+
+static void put_added(struct buf *b, size_t i, const struct audit_link *link, const uint8_t previous[CRYPTO_HASH])
+{
+    char time[CLOCK_TEXT];
+    put_name(b, added[i]);
+    if (i == 1) {
+        buf_i64(b, link->sequence);
+        return;
+    }
+    buf_char(b, '"');
+    clock_text(link->time_ms, time);
+    if (i == 0)
+        buf_hex(b, previous, CRYPTO_HASH);
+    else
+        buf_z(b, time);
+    buf_char(b, '"');
+}
+
+bool audit_event_text(struct buf *out, const struct audit_link *link, const uint8_t previous[CRYPTO_HASH])
+{
+    struct member m = members_of(link->entry);
+    struct str last = S("");
+    size_t next = 0;
+    buf_clear(out);
+    buf_char(out, '{');
+    for (; member_next(&m); last = m.name) {
+        if (str_cmp(last, m.name) >= 0)
+            return false;
+        for (; next < ARRAY_LEN(added) && str_cmp(added[next], m.name) <= 0; next++) {
+            if (str_eq(added[next], m.name))
+                return false;
+            put_added(out, next, link, previous);
+        }
+        put_name(out, m.name);
+        buf_str(out, m.value);
+    }
+    for (; next < ARRAY_LEN(added); next++)
+        put_added(out, next, link, previous);
+    buf_char(out, '}');
+    return m.whole && !out->failed;
 }
 
 struct str audit_checkpoint_text(struct arena *a, struct str tenant, int64_t sequence, const uint8_t hash[CRYPTO_HASH])

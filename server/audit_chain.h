@@ -25,6 +25,10 @@ bool audit_link_read(const struct redis_value *v, struct audit_link *out);
 struct json *audit_event(struct arena *a, const struct audit_link *link, const uint8_t previous[CRYPTO_HASH],
                          bool *broken);
 bool audit_hash(struct arena *a, const struct json *event, uint8_t out[CRYPTO_HASH]);
+/* The event's canonical text straight from that of the entry, which is canonical as we write it: what the chain adds goes
+ * between its members. False when they do not stand in order, or there is no memory; then the way over the tree decides.
+ * Whoever verifies goes that way always, so text that only looks canonical does not hold. */
+bool audit_event_text(struct buf *out, const struct audit_link *link, const uint8_t previous[CRYPTO_HASH]);
 /* What a checkpoint's signature is over. */
 struct str audit_checkpoint_text(struct arena *a, struct str tenant, int64_t sequence, const uint8_t hash[CRYPTO_HASH]);
 struct str audit_hex(struct arena *a, const uint8_t hash[CRYPTO_HASH]);

@@ -171,13 +171,28 @@ static void write_seals(struct auditor *a, const struct buf *hashes, const struc
     ask(a, commands, checkpoint->sequence > 0 ? 2 : 1, written);
 }
 
+/* `hash` becomes that of the entry behind it. False without memory, or when the entry is none. */
+static bool hash_entry(struct buf *text, const struct audit_link *link, uint8_t hash[CRYPTO_HASH], bool *broken)
+{
+    struct arena scratch;
+    if (audit_event_text(text, link, hash)) {
+        crypto_sha256(buf_view(text), hash);
+        return true;
+    }
+    arena_init(&scratch, 0);
+    const struct json *event = audit_event(&scratch, link, hash, broken);
+    bool good = event != NULL && audit_hash(&scratch, event, hash);
+    arena_fini(&scratch);
+    return good;
+}
+
 /* The entries behind the sealed ones, without a hole: what is missing must not be sealed over. */
 static void got_entries(void *arg, enum code c, const struct redis_value *v)
 {
     struct auditor *a = arg;
     const struct redis_value *entries = redis_at(v, 1);
     struct str before = redis_text(redis_at(v, 0));
-    struct buf hashes;
+    struct buf hashes, text;
     struct checkpoint checkpoint = {0};
     int64_t first = a->sealed + 1, n = 0;
 
@@ -189,14 +204,11 @@ static void got_entries(void *arg, enum code c, const struct redis_value *v)
     if (before.n == sizeof a->previous)
         memcpy(a->previous, before.p, before.n);
     buf_init_arena(&hashes, &a->arena, AUDIT_SLICE * CRYPTO_HASH);
+    buf_init(&text);
     for (; n < (int64_t)entries->count; n++) {
-        struct arena scratch;
         struct audit_link link;
         bool broken = !audit_link_read(redis_at(entries, (size_t)n), &link) || link.sequence != first + n;
-        arena_init(&scratch, 0);
-        const struct json *event = broken ? NULL : audit_event(&scratch, &link, a->previous, &broken);
-        bool good = event != NULL && audit_hash(&scratch, event, a->previous);
-        arena_fini(&scratch);
+        bool good = !broken && hash_entry(&text, &link, a->previous, &broken);
         if (broken)
             log_error("audit.broken", "tenant=%s sequence=%lld", a->tenant, (long long)(first + n));
         if (!good)
@@ -207,6 +219,7 @@ static void got_entries(void *arg, enum code c, const struct redis_value *v)
             memcpy(checkpoint.hash, a->previous, sizeof a->previous);
         }
     }
+    buf_free(&text);
     if (n == 0 || hashes.failed)
         done(a);
     else

@@ -1,5 +1,6 @@
 #include "server/event.h"
 
+#include "lib/member.h"
 #include "proto/sse.h"
 #include "proto/ws.h"
 
@@ -26,58 +27,12 @@ bool event_next(struct str *events, struct str *event, int64_t *seq)
     return true;
 }
 
-/* The offset behind the string that starts (with its quote) at `i`; 0 when it does not end. */
-static size_t string_end(struct str s, size_t i)
-{
-    for (i++; i < s.n; i++) {
-        if (s.p[i] == '\\')
-            i++;
-        else if (s.p[i] == '"')
-            return i + 1;
-    }
-    return 0;
-}
-
-/* The offset behind the value that starts at `i`: at the ',' or '}' that ends it; 0 when it does not end. */
-static size_t value_end(struct str s, size_t i)
-{
-    unsigned depth = 0;
-    while (i < s.n) {
-        char c = s.p[i];
-        if (c == '"') {
-            i = string_end(s, i);
-            if (i == 0)
-                return 0;
-            continue;
-        }
-        if (depth == 0 && (c == ',' || c == '}'))
-            return i;
-        if (c == '{' || c == '[')
-            depth++;
-        else if (c == '}' || c == ']')
-            depth--;
-        i++;
-    }
-    return 0;
-}
-
 struct str event_member(struct str event, const char *name)
 {
-    size_t i = 1, length = strlen(name);
-    if (event.n < 2 || event.p[0] != '{')
-        return STR_NONE;
-    while (i < event.n && event.p[i] == '"') {
-        size_t key = i + 1, colon = string_end(event, i);
-        if (colon == 0 || colon >= event.n || event.p[colon] != ':')
-            return STR_NONE;
-        size_t value = colon + 1, end = value_end(event, value);
-        if (end == 0 || end == value)
-            return STR_NONE;
-        if (colon - 1 - key == length && memcmp(event.p + key, name, length) == 0)
-            return event.p[value] == '"' ? str_slice(event, value + 1, end - 1) : str_slice(event, value, end);
-        if (event.p[end] == '}')
-            return STR_NONE;
-        i = end + 1;
+    for (struct member m = members_of(event); member_next(&m);) {
+        if (!str_eqz(m.name, name))
+            continue;
+        return m.value.p[0] == '"' ? str_slice(m.value, 1, m.value.n - 1) : m.value;
     }
     return STR_NONE;
 }

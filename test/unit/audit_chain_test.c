@@ -61,6 +61,39 @@ static void each_part_of_an_event_changes_its_hash(void **state)
     assert_memory_not_equal(first, other, sizeof first);
 }
 
+static void the_text_of_an_event_is_made_without_a_tree_and_is_the_same(void **state)
+{
+    (void)state;
+    const uint8_t previous[CRYPTO_HASH] = {1, 2, 3};
+    const char *entries[] = {
+        "{}", "{\"a\":1}", "{\"tenantId\":\"x\",\"z\":null}",
+        "{\"action\":\"a\\\\\",\"after\":{\"b\":[1,{\"c\":\"}\\\",\"}]},\"id\":\"1\",\"promotionId\":\"p\","
+        "\"resource\":\"r\",\"tenantId\":\"t\"}"};
+    for (size_t i = 0; i < ARRAY_LEN(entries); i++) {
+        struct buf text, want;
+        bool broken;
+        const struct audit_link link = {9, 1000, str_z(entries[i])};
+        buf_init_arena(&text, &arena, 0);
+        buf_init_arena(&want, &arena, 0);
+        json_write(&want, audit_event(&arena, &link, previous, &broken));
+        assert_true(audit_event_text(&text, &link, previous));
+        assert_true(str_eq(buf_view(&text), buf_view(&want)));
+    }
+}
+
+static void members_out_of_order_or_cut_short_have_no_such_text(void **state)
+{
+    (void)state;
+    const uint8_t previous[CRYPTO_HASH] = {0};
+    const char *bad[] = {"",  "[]",       "{",          "{\"a\":1}x",       "{\"b\":1,\"a\":2}", "{\"a\":1,\"a\":1}",
+                         "1", "{\"a\":}", "{ \"a\":1}", "{\"sequence\":1}", "{\"a\":\"x\\\"}"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct buf text;
+        buf_init_arena(&text, &arena, 0);
+        assert_false(audit_event_text(&text, &(struct audit_link){1, 1, str_z(bad[i])}, previous));
+    }
+}
+
 static void what_is_no_object_is_broken(void **state)
 {
     (void)state;
@@ -121,6 +154,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_hash_is_over_the_canonical_event, setup, teardown),
         cmocka_unit_test_setup_teardown(each_part_of_an_event_changes_its_hash, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_text_of_an_event_is_made_without_a_tree_and_is_the_same, setup, teardown),
+        cmocka_unit_test_setup_teardown(members_out_of_order_or_cut_short_have_no_such_text, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_object_is_broken, setup, teardown),
         cmocka_unit_test_setup_teardown(entries_are_read_as_the_store_wrote_them, setup, teardown),
         cmocka_unit_test_setup_teardown(a_checkpoint_names_tenant_sequence_and_hash, setup, teardown),
