@@ -158,6 +158,8 @@ static struct json *check_number(struct check *c, const struct field *row, const
     double real = json_real(v, 0);
     if (ranged(row) && (real < (double)row->min || real > (double)row->max))
         return out_of_range(c, row, at);
+    if (json_is(v, JSON_REAL) && real == floor(real) && fabs(real) < 0x1p53)
+        return made(c, json_new_int(c->arena, (int64_t)real)); /* as it reads back from its canonical text */
     return made(c, json_copy_tree(c->arena, v));
 }
 

@@ -94,7 +94,7 @@ const struct json *change_member(struct change *c, const char *name)
 {
     for (size_t i = 0; i < c->set.n; i++)
         if (str_eqz(c->set.list[i].name, name))
-            return c->set.list[i].value.p == NULL ? NULL : json_parse(c->set.arena, c->set.list[i].value, NULL, NULL);
+            return c->set.list[i].value;
     return json_get(c->whole, name);
 }
 
@@ -172,21 +172,27 @@ static void committed(void *arg, const struct commit_result *result)
         reply_changed(r, &a->change);
 }
 
-/* The id a document names of an environment, release or promotion, or its own when it is one. */
-static struct str related(const struct change *c, const struct json *doc, const char *kind, const char *member)
+static struct draft draft_of(const struct change *c)
 {
-    if (strcmp(c->resource->kind, kind) == 0)
-        return c->id;
-    return json_str(json_get(doc, member));
+    return c->verb == CHANGE_DELETE ? (struct draft){.whole = c->old} : (struct draft){c->whole, c->old, &c->set};
 }
 
-static void add_audit(struct request *r, struct change *c, const struct json *after)
+/* The id a document names of an environment, release or promotion, or its own when it is one. */
+static struct str related(const struct change *c, const char *kind, const char *member)
+{
+    const struct draft draft = draft_of(c);
+    const struct field *row = field_find(c->resource->fields, str_z(member));
+    if (strcmp(c->resource->kind, kind) == 0)
+        return c->id;
+    return row == NULL ? STR_NONE : json_str(draft_member(&draft, row));
+}
+
+static void add_audit(struct request *r, struct change *c)
 {
     static const char *const verbs[] = {[CHANGE_CREATE] = "created",
                                         [CHANGE_UPDATE] = "updated",
                                         [CHANGE_DELETE] = "deleted",
                                         [CHANGE_ACTION] = "changed"};
-    const struct json *doc = after == NULL ? c->old : after;
     struct str action = str_z(c->action != NULL ? c->action : r->route->action);
     if ((r->route->flags & ROUTE_NO_AUDIT) != 0)
         return;
@@ -196,28 +202,28 @@ static void add_audit(struct request *r, struct change *c, const struct json *af
         .action = action.p == NULL ? "" : action.p,
         .resource = c->resource->kind,
         .resource_id = c->id,
-        .environment_id = related(c, doc, "environment", "environmentId"),
-        .release_id = related(c, doc, "release", "releaseId"),
-        .promotion_id = related(c, doc, "promotion", "promotionId"),
+        .environment_id = related(c, "environment", "environmentId"),
+        .release_id = related(c, "release", "releaseId"),
+        .promotion_id = related(c, "promotion", "promotionId"),
         .before = c->before == NULL ? STR_NONE : c->before->json,
         .after = c->after,
     };
     audit_add(c->commit, r, &entry);
 }
 
-/* The document as it will be, with its index; NULL when memory ran out. */
-static const struct json *put(struct request *r, struct attempt *a)
+/* The document as it will be, with its index. */
+static bool put(struct request *r, struct attempt *a)
 {
     struct change *c = &a->change;
+    const struct draft draft = draft_of(c);
     bool failed;
     c->after = document_render(&r->arena, c->resource->fields, c->whole, c->old, &c->set);
-    const struct json *json = c->after.p == NULL ? NULL : document_json(&r->arena, c->after, NULL);
     struct str sealed = document_seal(&r->arena, r->worker->settings->keyring, space_of(r), c->resource, c->id,
                                       c->before == NULL ? STR_NONE : c->before->sealed,
                                       c->verb == CHANGE_ACTION ? NULL : c->patch, &failed);
-    if (json == NULL || failed)
-        return NULL;
-    document_index(&a->index, &r->arena, c->resource, json);
+    if (c->after.p == NULL || failed)
+        return false;
+    document_index_draft(&a->index, &r->arena, c->resource, &draft);
     commit_put(c->commit, &(struct commit_document){.kind = c->resource->kind,
                                                     .id = c->id,
                                                     .revision = c->revision,
@@ -225,7 +231,7 @@ static const struct json *put(struct request *r, struct attempt *a)
                                                     .json = c->after,
                                                     .index = &a->index,
                                                     .sealed = sealed});
-    return json;
+    return true;
 }
 
 static void keep_answer(struct request *r, struct attempt *a)
@@ -258,15 +264,14 @@ static enum flow commit(struct request *r)
 {
     struct attempt *a = r->state;
     struct change *c = &a->change;
-    const struct json *after = NULL;
     enum code code = a->prepare == NULL ? OK : a->prepare(r, c);
     if (code != OK)
         return reply_error(r, code);
     if (c->verb == CHANGE_DELETE)
         commit_delete(c->commit, c->resource->kind, c->id, c->before->revision);
-    else if ((after = put(r, a)) == NULL)
+    else if (!put(r, a))
         return reply_error(r, SYS_OVERLOADED);
-    add_audit(r, c, after);
+    add_audit(r, c);
     keep_answer(r, a);
     code = store_commit(r->worker->store, c->commit, &r->ops, committed, r);
     return code == OK ? WAIT : reply_error(r, code);

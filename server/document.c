@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-void overlay_raw(struct overlays *o, const char *name, struct str json)
+static void overlay(struct overlays *o, const char *name, const struct json *value)
 {
     size_t i = 0;
     while (i < o->n && !str_eqz(o->list[i].name, name))
@@ -18,53 +18,60 @@ void overlay_raw(struct overlays *o, const char *name, struct str json)
         o->failed = true;
         return;
     }
-    o->list[i] = (struct overlay){str_z(name), json};
+    o->list[i] = (struct overlay){str_z(name), value};
     o->n += i == o->n;
 }
 
-/* Renders one value and sets it. */
-#define OVERLAY(put)                                                                                                   \
-    struct buf b;                                                                                                      \
-    struct json_out out;                                                                                               \
-    buf_init_arena(&b, o->arena, 48);                                                                                  \
-    json_out_init(&out, &b);                                                                                           \
-    put;                                                                                                               \
-    o->failed = o->failed || b.failed;                                                                                 \
-    overlay_raw(o, name, buf_view(&b))
+/* A value that was made for it: none is a failure. */
+static void overlay_made(struct overlays *o, const char *name, const struct json *value)
+{
+    o->failed = o->failed || value == NULL;
+    overlay(o, name, value);
+}
+
+void overlay_raw(struct overlays *o, const char *name, struct str json)
+{
+    if (json.p == NULL)
+        overlay(o, name, NULL);
+    else
+        overlay_made(o, name, document_json(o->arena, json, NULL));
+}
 
 void overlay_json(struct overlays *o, const char *name, const struct json *value)
 {
-    OVERLAY(json_put(&out, value));
+    overlay_made(o, name, value != NULL ? value : json_new(o->arena, JSON_NULL));
 }
 
 void overlay_str(struct overlays *o, const char *name, struct str value)
 {
-    OVERLAY(json_put_str(&out, value));
+    overlay_made(o, name, json_new_str(o->arena, value));
 }
 
 void overlay_int(struct overlays *o, const char *name, int64_t value)
 {
-    OVERLAY(json_put_int(&out, value));
+    overlay_made(o, name, json_new_int(o->arena, value));
 }
 
 void overlay_time(struct overlays *o, const char *name, int64_t unix_ms)
 {
-    OVERLAY(json_put_time(&out, unix_ms));
+    char text[CLOCK_TEXT];
+    clock_text(unix_ms, text);
+    overlay_str(o, name, str_z(text));
 }
 
 void overlay_bool(struct overlays *o, const char *name, bool value)
 {
-    overlay_raw(o, name, value ? S("true") : S("false"));
+    overlay(o, name, json_new_bool(value));
 }
 
 void overlay_null(struct overlays *o, const char *name)
 {
-    overlay_raw(o, name, S("null"));
+    overlay_json(o, name, NULL);
 }
 
 void overlay_drop(struct overlays *o, const char *name)
 {
-    overlay_raw(o, name, STR_NONE);
+    overlay(o, name, NULL);
 }
 
 static const struct overlay *overlay_find(const struct overlays *o, const char *name)
@@ -109,19 +116,22 @@ static void put_stored(struct json_out *o, const struct field *row, const struct
     o->b->failed = o->b->failed || order == NULL;
 }
 
-static void render_member(struct json_out *o, const struct field *row, const struct json *whole, const struct json *old,
-                          const struct overlay *over)
+const struct json *draft_member(const struct draft *d, const struct field *row)
 {
-    const struct json *v = json_get(whole, row->name);
-    if (v == NULL && (row->flags & FIELD_READONLY) != 0)
-        v = json_get(old, row->name);
-    if (over != NULL ? over->value.p == NULL : v == NULL && (row->flags & FIELD_NULLABLE) == 0)
+    const struct overlay *over = overlay_find(d->over, row->name);
+    if (over != NULL)
+        return over->value;
+    const struct json *v = json_get(d->whole, row->name);
+    return v == NULL && (row->flags & FIELD_READONLY) != 0 ? json_get(d->old, row->name) : v;
+}
+
+static void render_member(struct json_out *o, const struct field *row, const struct draft *d)
+{
+    const struct json *v = draft_member(d, row);
+    if (v == NULL && ((row->flags & FIELD_NULLABLE) == 0 || overlay_find(d->over, row->name) != NULL))
         return;
     json_key(o, str_z(row->name));
-    if (over != NULL)
-        json_put_raw(o, over->value);
-    else
-        put_stored(o, row, v);
+    put_stored(o, row, v);
 }
 
 struct str document_render(struct arena *a, const struct field *rows, const struct json *whole, const struct json *old,
@@ -129,6 +139,7 @@ struct str document_render(struct arena *a, const struct field *rows, const stru
 {
     struct buf b;
     struct json_out o;
+    const struct draft draft = {whole, old, over};
     const int *order = field_order(rows);
 
     if (order == NULL || (over != NULL && over->failed))
@@ -138,7 +149,7 @@ struct str document_render(struct arena *a, const struct field *rows, const stru
     json_open(&o, '{');
     for (; *order >= 0; order++)
         if (stored(&rows[*order]))
-            render_member(&o, &rows[*order], whole, old, overlay_find(over, rows[*order].name));
+            render_member(&o, &rows[*order], &draft);
     json_close(&o, '}');
     return b.failed ? STR_NONE : buf_view(&b);
 }
@@ -223,15 +234,35 @@ static void index_unique_value(struct indexing *x, const struct field *row, cons
     index_unique(x->index, RES_ALREADY_EXISTS, row->flags & FIELD_PER_PARENT ? x->parent : STR_NONE, path, text);
 }
 
-static void index_rows(struct indexing *x, const struct field *rows, struct str prefix, const struct json *object)
+static bool is_indexed(const struct field *row)
+{
+    bool nested = row->type == FIELD_OBJECT && row->fields != NULL;
+    return stored(row) && (nested || (row->flags & (FIELD_FILTER | FIELD_SORT | FIELD_UNIQUE)) != 0);
+}
+
+/* "a.b", NUL-terminated; of the outermost rows the name itself. */
+static struct str path_of(struct arena *a, struct str prefix, const char *name)
+{
+    struct buf b;
+    if (prefix.n == 0)
+        return str_z(name);
+    buf_init_arena(&b, a, prefix.n + strlen(name) + 2);
+    buf_str(&b, prefix);
+    buf_char(&b, '.');
+    buf_z(&b, name);
+    buf_char(&b, '\0');
+    return b.failed ? STR_NONE : str_slice(buf_view(&b), 0, b.n - 1);
+}
+
+static void index_rows(struct indexing *x, const struct field *rows, struct str prefix, const struct draft *d)
 {
     for (const struct field *row = rows; row->name != NULL; row++) {
-        const struct json *value = json_get(object, row->name);
-        struct str path = arena_printf(x->arena, STR_FMT "%s%s", STR_ARG(prefix), prefix.n > 0 ? "." : "", row->name);
-        if (!stored(row))
+        if (!is_indexed(row))
             continue;
+        const struct json *value = draft_member(d, row);
+        struct str path = path_of(x->arena, prefix, row->name);
         if (row->type == FIELD_OBJECT && row->fields != NULL)
-            index_rows(x, row->fields, path, value);
+            index_rows(x, row->fields, path, &(struct draft){.whole = value});
         if (row->flags & FIELD_FILTER)
             index_facets(x, row, path, value);
         if (row->flags & FIELD_SORT && !str_eqz(path, "createdAt"))
@@ -241,12 +272,19 @@ static void index_rows(struct indexing *x, const struct field *rows, struct str 
     }
 }
 
-void document_index(struct commit_index *x, struct arena *a, const struct resource *of, const struct json *json)
+void document_index_draft(struct commit_index *x, struct arena *a, const struct resource *of, const struct draft *d)
 {
-    struct indexing in = {x, a, of->parent_field == NULL ? STR_NONE : json_str(json_get(json, of->parent_field))};
+    struct indexing in = {x, a, STR_NONE};
+    if (of->parent_field != NULL)
+        in.parent = json_str(draft_member(d, field_find(of->fields, str_z(of->parent_field))));
     index_begin(x, a);
     index_facet(x, FILTER_EVERY.field, FILTER_EVERY.value);
-    index_rows(&in, of->fields, S(""), json);
+    index_rows(&in, of->fields, S(""), d);
+}
+
+void document_index(struct commit_index *x, struct arena *a, const struct resource *of, const struct json *json)
+{
+    document_index_draft(x, a, of, &(struct draft){.whole = json});
 }
 
 /* Secrets. */

@@ -38,7 +38,8 @@ struct document {
 
 /* Server-set members, which take the place of what a body says. Later settings win. */
 struct overlay {
-    struct str name, value; /* JSON text; STR_NONE: the member is left out */
+    struct str name;
+    const struct json *value; /* NULL: the member is left out */
 };
 struct overlays {
     struct arena *arena;
@@ -46,8 +47,9 @@ struct overlays {
     size_t n;
     bool failed; /* memory ran out, or there are too many */
 };
-void overlay_raw(struct overlays *o, const char *name, struct str json);
-void overlay_json(struct overlays *o, const char *name, const struct json *value); /* NULL: null */
+void overlay_raw(struct overlays *o, const char *name, struct str json); /* a text; STR_NONE: left out */
+/* The tree itself, not a copy; NULL: null. */
+void overlay_json(struct overlays *o, const char *name, const struct json *value);
 void overlay_str(struct overlays *o, const char *name, struct str value);
 void overlay_int(struct overlays *o, const char *name, int64_t value);
 void overlay_bool(struct overlays *o, const char *name, bool value);
@@ -55,8 +57,15 @@ void overlay_time(struct overlays *o, const char *name, int64_t unix_ms);
 void overlay_null(struct overlays *o, const char *name);
 void overlay_drop(struct overlays *o, const char *name);
 
-/* The JSON to store: each member from `over`, else from `whole`, else, if it is read-only, from `old` (may be NULL).
- * STR_NONE when memory ran out. */
+/* A document in the making: each member from `over`, else from `whole`, else, if it is read-only, from `old`; any of them
+ * may be NULL. */
+struct draft {
+    const struct json *whole, *old;
+    const struct overlays *over;
+};
+const struct json *draft_member(const struct draft *d, const struct field *row);
+
+/* The JSON to store. STR_NONE when memory ran out. */
 struct str document_render(struct arena *a, const struct field *rows, const struct json *whole, const struct json *old,
                            const struct overlays *over);
 /* The members of a stored document that a body may set. */
@@ -66,6 +75,8 @@ struct str document_answer(struct arena *a, const struct document *d);
 
 /* `json`: the stored JSON, parsed. Memory that runs out fails the commit that uses the index. */
 void document_index(struct commit_index *x, struct arena *a, const struct resource *of, const struct json *json);
+/* That of what document_render makes of the same draft. */
+void document_index_draft(struct commit_index *x, struct arena *a, const struct resource *of, const struct draft *d);
 
 /* Brings an old schema's JSON up to the present one by the `upcast` hook, and parses it. NULL with SYS_OVERLOADED
  * (memory) or SYS_INTERNAL (what is stored cannot be read: a newer server's, or damaged; logged). */

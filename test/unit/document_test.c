@@ -163,6 +163,31 @@ static void the_index_follows_from_the_rows(void **state)
     assert_true(has(&x.uniques, "name") && has(&x.uniques, "p:n"));
 }
 
+static void a_draft_has_the_index_of_what_it_renders(void **state)
+{
+    (void)state;
+    struct commit_index made, read;
+    struct overlays over = {.arena = &arena};
+    overlay_str(&over, "parentId", S("p"));
+    overlay_time(&over, "seenAt", 86400000);
+    overlay_raw(&over, "labels", S("{\"b\":\"2\",\"a\":\"1\"}"));
+    overlay_drop(&over, "state");
+    const struct draft draft = {
+        .whole =
+            parse("{\"inner\":{\"pin\":\"1\",\"zone\":\"z\"},\"n\":5,\"name\":\"x\",\"secret\":\"s\",\"state\":\"on\","
+                  "\"tags\":[\"t\"]}"),
+        .old = parse("{\"createdAt\":\"2026-01-01T00:00:00.000Z\",\"id\":\"i\",\"name\":\"old\"}"),
+        .over = &over};
+    document_index_draft(&made, &arena, &thing, &draft);
+    struct str text = document_render(&arena, rows, draft.whole, draft.old, &over);
+    document_index(&read, &arena, &thing, parse(arena_z(&arena, text)));
+    assert_true(str_eq(buf_view(&made.facets), buf_view(&read.facets)));
+    assert_true(str_eq(buf_view(&made.numbers), buf_view(&read.numbers)));
+    assert_true(str_eq(buf_view(&made.texts), buf_view(&read.texts)));
+    assert_true(str_eq(buf_view(&made.uniques), buf_view(&read.uniques)));
+    assert_int_equal(made.unique_count, 2);
+}
+
 static void old_schemas_are_brought_up(void **state)
 {
     (void)state;
@@ -283,6 +308,8 @@ static void all_rows_are_sound(void **state)
                 check_rows(*r, (*r)->fields, "");
             if ((*r)->fields != NULL)
                 check_scope(*r);
+            if ((*r)->parent_field != NULL)
+                assert_non_null(field_find((*r)->fields, str_z((*r)->parent_field)));
             if ((*r)->parent != NULL) {
                 const struct field *row = field_find((*r)->fields, str_z((*r)->parent_field));
                 assert_non_null(row);
@@ -302,6 +329,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_what_a_body_may_set_is_merged, setup, teardown),
         cmocka_unit_test_setup_teardown(live_members_are_appended, setup, teardown),
         cmocka_unit_test_setup_teardown(the_index_follows_from_the_rows, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_draft_has_the_index_of_what_it_renders, setup, teardown),
         cmocka_unit_test_setup_teardown(old_schemas_are_brought_up, setup, teardown),
         cmocka_unit_test_setup_teardown(secrets_are_sealed_for_their_place_and_merged, setup, teardown),
         cmocka_unit_test_setup_teardown(all_rows_are_sound, setup, teardown),
