@@ -170,7 +170,7 @@ static void a_draft_has_the_index_of_what_it_renders(void **state)
     struct overlays over = {.arena = &arena};
     overlay_str(&over, "parentId", S("p"));
     overlay_time(&over, "seenAt", 86400000);
-    overlay_raw(&over, "labels", S("{\"b\":\"2\",\"a\":\"1\"}"));
+    overlay_raw(&over, "labels", S("{\"a\":\"1\",\"b\":\"2\"}"));
     overlay_drop(&over, "state");
     const struct draft draft = {
         .whole =
