@@ -41,6 +41,11 @@
     X(REDIS_TIMEOUTS,       M_COUNTER, "redis_timeouts_total",      NULL,               "Commands that Redis did not answer in time.") \
     X(REDIS_CONNECTS,       M_COUNTER, "redis_connects_total",      NULL,               "Connections made to Redis.")      \
     X(REDIS_PENDING,        M_GAUGE,   "redis_pending",             NULL,               "Commands under way.")             \
+    X(REDIS_MEMORY,         M_GAUGE,   "redis_memory_bytes",        NULL,               "What Redis' data take.")          \
+    X(REDIS_MEMORY_MAX,     M_GAUGE,   "redis_memory_max_bytes",    NULL,               "maxmemory of Redis; 0: no bound.") \
+    X(STORE_READY,          M_GAUGE,   "store_ready_workers",       NULL,               "Workers whose Redis can be used.") \
+    X(STORE_EPOCHS,         M_COUNTER, "store_epochs_total",        NULL,               "Times that Redis came back with older data.") \
+    X(WORKERS,              M_GAUGE,   "workers",                   NULL,               "Workers of this process.")        \
     X(STREAMS_OPEN,         M_GAUGE,   "streams",                   NULL,               "Live streams, those being opened too.") \
     X(STREAMS_SLOW,         M_COUNTER, "streams_slow_total",        NULL,               "Streams cut because the reader was too slow.") \
     X(HUB_CHANNELS,         M_GAUGE,   "hub_channels",              NULL,               "Channels followed.")              \

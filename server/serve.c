@@ -5,6 +5,7 @@
 #include "lib/acceptor.h"
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/notify.h"
 #include "lib/signal.h"
 #include "server/dialect.h"
 #include "server/drain.h"
@@ -23,7 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BACKLOG = 4096, WORKERS_MAX = 256, BEAT_MS = 3600000 };
+enum { BACKLOG = 4096, WORKERS_MAX = 256, IDLE_BEAT_MS = 3600000 };
 
 struct serve {
     struct settings settings;
@@ -35,6 +36,8 @@ struct serve {
     struct drain drain;
     struct signal_watch term, interrupt;
     struct timer beat; /* signals alone do not keep a loop running */
+    int64_t beat_ms;
+    bool watched; /* by the service manager: a beat tells it that every worker's loop goes round */
     struct address address;
     int listeners[WORKERS_MAX];
     unsigned count;  /* listeners bound */
@@ -63,6 +66,7 @@ static void announce(struct serve *s)
     address_text(&s->address, &text);
     log_info("serve.ready", "listen=" STR_FMT " workers=%u", STR_ARG(buf_view(&text)), s->process.count);
     buf_char(&text, '\n');
+    notify_send("READY=1");
     listen_path(s, "", path);
     listen_path(s, ".new", fresh);
     int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
@@ -134,6 +138,7 @@ static void on_signal(void *arg, int signum)
 {
     struct serve *s = arg;
     log_info("serve.signal", "signal=%s", strsignal(signum));
+    notify_send("STOPPING=1");
     /* Ctrl-C is a person, not a balancer: nobody has to notice first. */
     bool balanced = signum == SIGTERM && process_phase(&s->process) == PHASE_READY;
     drain_begin(&s->drain, balanced ? s->settings.drain_wait : 0, s->settings.drain_timeout);
@@ -264,7 +269,17 @@ static void start_workers(struct serve *s)
 static void beat(void *arg)
 {
     struct serve *s = arg;
-    timer_start(&s->beat, &s->loop, BEAT_MS, beat, s);
+    if (s->watched && process_beat(&s->process))
+        notify_send("WATCHDOG=1");
+    timer_start(&s->beat, &s->loop, s->beat_ms, beat, s);
+}
+
+static void start_beat(struct serve *s)
+{
+    int64_t ms = notify_watchdog_ms();
+    s->watched = ms > 0;
+    s->beat_ms = s->watched ? ms / 3 + 1 : IDLE_BEAT_MS;
+    beat(s);
 }
 
 static void run(struct serve *s)
@@ -274,7 +289,7 @@ static void run(struct serve *s)
     s->process.started_ms = clock_wall_ms();
     drain_init(&s->drain, &s->process, on_ended, s);
     if (bind_listeners(s) && open_redis(s) && make_workers(s)) {
-        beat(s);
+        start_beat(s);
         start_workers(s);
     } else {
         s->status = 1;

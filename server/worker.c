@@ -48,6 +48,18 @@ void process_enter(struct process *p, enum phase phase)
         loop_wake(&p->workers[i].loop);
 }
 
+bool process_beat(struct process *p)
+{
+    bool all = true;
+    for (unsigned i = 0; i < p->count; i++)
+        all &= worker_state(&p->workers[i]) == WORKER_ENDED ||
+               __atomic_load_n(&p->workers[i].beaten, __ATOMIC_ACQUIRE) == p->beat;
+    __atomic_store_n(&p->beat, p->beat + 1, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < p->count; i++)
+        loop_wake(&p->workers[i].loop);
+    return all;
+}
+
 static void enter(struct worker *w, enum worker_state state)
 {
     __atomic_store_n(&w->state, state, __ATOMIC_RELEASE);
@@ -305,6 +317,13 @@ static void sample(void *arg)
     metrics_set(&w->metrics, METRIC_REDIS_CONNECTS, store.redis.connects);
     metrics_set(&w->metrics, METRIC_REDIS_PENDING, store.redis.pending);
     metrics_set(&w->metrics, METRIC_STORE_REFUSED, store.refused);
+    metrics_set(&w->metrics, METRIC_STORE_READY, store_ready(w->store));
+    metrics_set(&w->metrics, METRIC_STORE_EPOCHS, store.epochs);
+    metrics_set(&w->metrics, METRIC_WORKERS, 1);
+    if (w->index == 0) { /* one Redis for all of them */
+        metrics_set(&w->metrics, METRIC_REDIS_MEMORY, (uint64_t)store.used_memory);
+        metrics_set(&w->metrics, METRIC_REDIS_MEMORY_MAX, (uint64_t)store.max_memory);
+    }
     feeds_sample(w->feeds);
     timer_start(&w->sampler, &w->loop, SAMPLE_MS, sample, w);
 }
@@ -318,6 +337,7 @@ static void on_wake(void *arg)
 {
     struct worker *w = arg;
     enum phase phase = process_phase(w->process);
+    __atomic_store_n(&w->beaten, __atomic_load_n(&w->process->beat, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
     if (phase == w->seen)
         return;
     w->seen = phase;

@@ -40,6 +40,7 @@ struct process { /* one, shared by all workers; what changes is atomic */
     int64_t started_ms;
     enum phase phase;
     bool failed; /* a worker could not start */
+    uint64_t beat;
 };
 
 struct worker {
@@ -65,6 +66,7 @@ struct worker {
 
     enum worker_state state; /* atomic; private to worker.c from here */
     enum phase seen;
+    uint64_t beaten; /* atomic */
     pthread_t thread;
     int fd;         /* to listen on, until the listener has it */
     unsigned parts; /* how many are started */
@@ -83,6 +85,8 @@ void worker_start(struct worker *w);
 void worker_fini(struct worker *w);
 /* The process's phase has changed: tells every worker. */
 void process_enter(struct process *p, enum phase phase);
+/* Asks every worker to go once round its loop. False: one has not done so since the last call. */
+bool process_beat(struct process *p);
 enum phase process_phase(const struct process *p);
 enum phase worker_phase(const struct worker *w); /* of its process */
 enum worker_state worker_state(const struct worker *w);
