@@ -3,6 +3,7 @@
 #include "lib/clock.h"
 #include "lib/field_plan.h"
 #include "lib/id.h"
+#include "lib/must.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -26,9 +27,21 @@ const struct fault_code fault_codes[] = {
 
 void faults_init(struct faults *f, struct arena *a)
 {
-    f->arena = a;
-    f->n = 0;
-    f->more = false;
+    *f = (struct faults){.arena = a, .list = f->first, .room = ARRAY_LEN(f->first)};
+}
+
+/* Room for all there can be, once there is more than one or two. */
+static bool has_room(struct faults *f)
+{
+    if (f->n == f->room && f->room < FIELD_FAULTS_MAX) {
+        struct fault *list = arena_array(f->arena, FIELD_FAULTS_MAX, sizeof *list);
+        if (list != NULL) {
+            memcpy(list, f->first, sizeof f->first);
+            f->list = list;
+            f->room = FIELD_FAULTS_MAX;
+        }
+    }
+    return f->n < f->room;
 }
 
 void fault_add(struct faults *f, struct str field, const char *code, const char *fmt, ...)
@@ -36,7 +49,7 @@ void fault_add(struct faults *f, struct str field, const char *code, const char 
     va_list args;
     char text[300];
 
-    if (f->n == ARRAY_LEN(f->list)) {
+    if (!has_room(f)) {
         f->more = true;
         return;
     }
@@ -128,7 +141,7 @@ static struct json *check_text(struct check *c, const struct field *rows, const 
         if (!field_plan_matches(plan, row, s.p))
             return fault(c, at, "VAL_INVALID_FORMAT", "must match %s", row->pattern);
     }
-    return made(c, json_copy_tree(c->arena, v));
+    return made(c, json_share(c->arena, v));
 }
 
 static struct json *out_of_range(struct check *c, const struct field *row, const struct place *at)
@@ -160,7 +173,7 @@ static struct json *check_number(struct check *c, const struct field *row, const
         return out_of_range(c, row, at);
     if (json_is(v, JSON_REAL) && real == floor(real) && fabs(real) < 0x1p53)
         return made(c, json_new_int(c->arena, (int64_t)real)); /* as it reads back from its canonical text */
-    return made(c, json_copy_tree(c->arena, v));
+    return made(c, json_share(c->arena, v));
 }
 
 static struct json *check_uuid(struct check *c, const struct json *v, const struct place *at)
@@ -194,7 +207,7 @@ static struct json *check_enum(struct check *c, const struct field *row, const s
         return wrong_type(c, at, "a string");
     for (const char *const *choice = row->choices; *choice != NULL; choice++) {
         if (str_eqz(json_str(v), *choice))
-            return made(c, json_copy_tree(c->arena, v));
+            return made(c, json_share(c->arena, v));
         if (n < sizeof list)
             n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", n > 0 ? ", " : "", *choice);
     }
@@ -220,7 +233,7 @@ static struct json *check_scalar(struct check *c, const struct field *rows, cons
     case FIELD_NUMBER:
         return check_number(c, &bare, v, at);
     case FIELD_BOOL:
-        return json_is(v, JSON_BOOL) ? made(c, json_copy_tree(c->arena, v)) : wrong_type(c, at, "true or false");
+        return json_is(v, JSON_BOOL) ? made(c, json_share(c->arena, v)) : wrong_type(c, at, "true or false");
     case FIELD_UUID:
         return check_uuid(c, v, at);
     case FIELD_TIME:
@@ -230,9 +243,9 @@ static struct json *check_scalar(struct check *c, const struct field *rows, cons
     case FIELD_OBJECT:
         if (!json_is(v, JSON_OBJECT))
             return wrong_type(c, at, "an object");
-        return row->fields != NULL ? check_object(c, row->fields, v, at) : made(c, json_copy_tree(c->arena, v));
+        return row->fields != NULL ? check_object(c, row->fields, v, at) : made(c, json_share(c->arena, v));
     default:
-        return made(c, json_copy_tree(c->arena, v));
+        return made(c, json_share(c->arena, v));
     }
 }
 
@@ -352,6 +365,27 @@ static const struct json *find_value(struct check *c, const struct field *rows, 
     return value;
 }
 
+/* The row's default, as a body that gives it would be read: made once per thread. NULL: memory ran out. */
+static const struct json *preset_of(const struct field *rows, const struct field *row)
+{
+    struct field_plan *plan = field_plan_of(rows);
+    if (plan == NULL)
+        return NULL;
+    struct json **kept = &plan->presets[row - rows];
+    if (*kept != NULL)
+        return *kept;
+    struct faults faults;
+    faults_init(&faults, &plan->arena);
+    struct check own = {&plan->arena, &faults, FIELD_CREATE, false};
+    struct place here = {NULL, str_z(row->name), 0};
+    struct json *preset = json_parse(&plan->arena, str_z(row->preset), NULL, NULL);
+    if (preset != NULL && !json_is(preset, JSON_NULL))
+        preset = check_value(&own, rows, row, preset, &here);
+    must(faults.n == 0);
+    *kept = own.failed ? NULL : preset;
+    return *kept;
+}
+
 static struct json *absent(struct check *c, const struct field *rows, const struct field *row, const struct place *at)
 {
     bool needed = c->mode != FIELD_CHANGE && (row->flags & FIELD_REQUIRED) != 0;
@@ -361,10 +395,8 @@ static struct json *absent(struct check *c, const struct field *rows, const stru
         return fault(c, at, "VAL_REQUIRED", "is required");
     if (c->mode != FIELD_CREATE || row->preset == NULL)
         return NULL;
-    struct json *preset = made(c, json_parse(c->arena, str_z(row->preset), NULL, NULL));
-    if (preset == NULL || json_is(preset, JSON_NULL))
-        return preset;
-    return check_value(c, rows, row, preset, at);
+    const struct json *preset = preset_of(rows, row);
+    return made(c, preset == NULL ? NULL : json_share(c->arena, preset));
 }
 
 static struct json *check_null(struct check *c, const struct field *row, const struct place *at)

@@ -76,11 +76,11 @@ struct fault {
     struct str message;
     const char *code;
 };
-struct faults { /* collects up to FIELD_FAULTS_MAX; lives in the arena */
+struct faults { /* collects up to FIELD_FAULTS_MAX; lives in the arena, and is not copied */
     struct arena *arena;
-    struct fault list[FIELD_FAULTS_MAX];
-    size_t n;
-    bool more;
+    struct fault *list, first[2]; /* list: `first`, until there are more */
+    size_t n, room;
+    bool more; /* than there was room for */
 };
 void faults_init(struct faults *f, struct arena *a);
 void fault_add(struct faults *f, struct str field, const char *code, const char *fmt, ...)
@@ -93,7 +93,7 @@ enum field_mode {
 };
 /* Checks `body` against the rows and answers a normalised tree in the arena (defaults filled, read-only members
  * dropped, aliases resolved, UUIDs and times in their one form), or NULL when memory ran out. All faults are reported,
- * not the first; what was faulty is not in the tree. */
+ * not the first; what was faulty is not in the tree. It shares scalars with `body`, which lives as long. */
 struct json *field_check(const struct field *rows, const struct json *body, enum field_mode mode,
                          struct faults *faults);
 /* Members of `patch` (checked, FIELD_CHANGE) that are immutable and differ from those of `before`. */

@@ -1,9 +1,9 @@
 #include "lib/field_plan.h"
 
 #include "lib/must.h"
+#include "lib/pattern.h"
 
 #include <pthread.h>
-#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,12 +22,11 @@ static void plan_free(struct field_plan *p)
     if (p == NULL)
         return;
     for (size_t i = 0; p->patterns != NULL && i < p->count; i++)
-        if (p->patterns[i] != NULL) {
-            regfree(p->patterns[i]);
-            free(p->patterns[i]);
-        }
+        pattern_free(p->patterns[i]);
     free(p->patterns);
+    free(p->presets);
     free(p->order);
+    arena_fini(&p->arena);
     free(p);
 }
 
@@ -109,11 +108,13 @@ static struct field_plan *plan_new(const struct field *rows)
     if (p == NULL)
         return NULL;
     p->rows = rows;
+    arena_init(&p->arena, 0);
     while (rows[p->count].name != NULL)
         p->count++;
     p->order = calloc(p->count + 1, sizeof *p->order);
     p->patterns = calloc(p->count + 1, sizeof *p->patterns);
-    if (p->order == NULL || p->patterns == NULL) {
+    p->presets = calloc(p->count + 1, sizeof *p->presets);
+    if (p->order == NULL || p->patterns == NULL || p->presets == NULL) {
         plan_free(p);
         return NULL;
     }
@@ -141,20 +142,10 @@ struct field_plan *field_plan_of(const struct field *rows)
 
 bool field_plan_matches(struct field_plan *plan, const struct field *row, const char *text)
 {
-    void **compiled = &plan->patterns[row - plan->rows];
-    if (*compiled == NULL) {
-        regex_t *re = malloc(sizeof *re);
-        if (re == NULL)
-            return false;
-        int e = regcomp(re, row->pattern, REG_EXTENDED | REG_NOSUB);
-        must(e == 0 || e == REG_ESPACE);
-        if (e != 0) {
-            free(re);
-            return false;
-        }
-        *compiled = re;
-    }
-    return regexec(*compiled, text, 0, NULL, 0) == 0;
+    struct pattern **made = &plan->patterns[row - plan->rows];
+    if (*made == NULL)
+        *made = pattern_new(row->pattern);
+    return *made != NULL && pattern_matches(*made, text);
 }
 
 const int *field_order(const struct field *rows)

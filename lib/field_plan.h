@@ -1,8 +1,5 @@
-/* What a thread keeps about rows it has met: their order, and their patterns compiled. Between field.c and
- * field_schema.c.
- *
- * glibc's regexec takes a lock in the compiled pattern, so threads do not share them. Everything is freed when the
- * thread ends. */
+/* What a thread keeps about rows it has met: their order, their patterns compiled, their defaults as trees. Between
+ * field.c and field_schema.c. Everything is freed when the thread ends. */
 #ifndef LIB_FIELD_PLAN_H
 #define LIB_FIELD_PLAN_H
 
@@ -11,8 +8,10 @@
 struct field_plan {
     const struct field *rows; /* key */
     size_t count;
-    int *order;      /* by RFC 8785, ends with -1 */
-    void **patterns; /* compiled at first use, by row */
+    int *order;                /* by RFC 8785, ends with -1 */
+    struct pattern **patterns; /* made at first use, by row */
+    struct json **presets;     /* the same; in the arena */
+    struct arena arena;
 };
 
 struct field_plan *field_plan_of(const struct field *rows); /* NULL: memory ran out */

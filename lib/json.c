@@ -393,7 +393,7 @@ bool json_append(struct arena *a, struct json *array, struct json *value)
     return json_array_append_new(theirs(array), json_incref(theirs(value))) == 0;
 }
 
-struct json *json_copy_tree(struct arena *a, const struct json *j)
+static struct json *copy_scalar(struct arena *a, const struct json *j)
 {
     enum json_type type = json_type(j);
     if (type == JSON_STRING)
@@ -402,17 +402,33 @@ struct json *json_copy_tree(struct arena *a, const struct json *j)
         return json_new_int(a, json_int(j, 0));
     if (type == JSON_REAL)
         return json_new_real(a, json_real(j, 0));
+    return ours(theirs(j)); /* jansson's null, true and false are constants */
+}
+
+static struct json *copy(struct arena *a, const struct json *j, bool deep)
+{
+    enum json_type type = json_type(j);
     if (type != JSON_ARRAY && type != JSON_OBJECT)
-        return ours(theirs(j)); /* jansson's null, true and false are constants */
-    struct json *copy = json_new(a, type);
+        return deep ? copy_scalar(a, j) : ours(theirs(j));
+    struct json *made = json_new(a, type);
     if (type == JSON_ARRAY)
         for (size_t i = 0; i < json_count(j); i++)
-            if (!json_append(a, copy, json_copy_tree(a, json_at(j, i))))
+            if (!json_append(a, made, copy(a, json_at(j, i), deep)))
                 return NULL;
     for (struct json_iter it = json_members(j); json_next(&it);)
-        if (!json_set(a, copy, it.name, json_copy_tree(a, it.value)))
+        if (!json_set(a, made, it.name, copy(a, it.value, deep)))
             return NULL;
-    return copy;
+    return made;
+}
+
+struct json *json_copy_tree(struct arena *a, const struct json *j)
+{
+    return copy(a, j, true);
+}
+
+struct json *json_share(struct arena *a, const struct json *j)
+{
+    return copy(a, j, false);
 }
 
 struct json *json_merge(struct arena *a, const struct json *target, const struct json *patch)

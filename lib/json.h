@@ -69,6 +69,8 @@ bool json_set(struct arena *a, struct json *object, struct str name, struct json
 bool json_unset(struct json *object, struct str name);
 bool json_append(struct arena *a, struct json *array, struct json *value);
 struct json *json_copy_tree(struct arena *a, const struct json *j); /* deep */
+/* Objects and arrays of its own, whose scalars are those of `j`, which lives as long: nobody changes a scalar. */
+struct json *json_share(struct arena *a, const struct json *j);
 
 /* RFC 7396. Neither argument changes; the result lives in the arena and shares nothing with them. NULL: out of memory. */
 struct json *json_merge(struct arena *a, const struct json *target, const struct json *patch);
