@@ -437,7 +437,8 @@ static bool sizes_fit(struct build *b, const struct json *nodes, const struct js
     return json_count(nodes) >= 1 && json_count(nodes) <= TEMPLATE_NODES && json_count(edges) <= TEMPLATE_EDGES;
 }
 
-const struct template *template_parse(struct arena *a, const struct json *definition, struct template_report *report)
+static const struct template *parse(struct arena *a, const struct json *definition, struct template_report *report,
+                                    bool checked)
 {
     const struct json *nodes = json_get(definition, "nodes"), *edges = json_get(definition, "edges");
     struct build b = {a, definition, arena_new(a, struct template), report, false};
@@ -448,7 +449,7 @@ const struct template *template_parse(struct arena *a, const struct json *defini
     }
     if (b.t == NULL)
         return NULL;
-    if (report != NULL)
+    if (report != NULL && !checked)
         check_fields(&b);
     if (!sizes_fit(&b, nodes, edges) || b.failed)
         return NULL;
@@ -468,9 +469,18 @@ const struct template *template_parse(struct arena *a, const struct json *defini
     return b.failed ? NULL : b.t;
 }
 
+const struct template *template_parse(struct arena *a, const struct json *definition, struct template_report *report)
+{
+    return parse(a, definition, report, false);
+}
+
+const struct template *template_parse_checked(struct arena *a, const struct json *definition,
+                                              struct template_report *report)
+{
+    return parse(a, definition, report, true);
+}
+
 const struct template *template_of(struct arena *a, const struct json *definition)
 {
-    const struct template *t = template_parse(a, definition, NULL);
-
-    return t;
+    return parse(a, definition, NULL, true);
 }

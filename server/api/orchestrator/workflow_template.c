@@ -73,7 +73,7 @@ static enum code check_active(struct request *r, const struct json *whole)
 
     if (report == NULL)
         return SYS_OVERLOADED;
-    if (template_parse(&r->arena, whole, report) != NULL)
+    if (template_parse_checked(&r->arena, whole, report) != NULL)
         return OK;
     if (report->n_errors == 0)
         return SYS_OVERLOADED;
