@@ -633,12 +633,17 @@ static bool refuse_write(struct conn *c)
     return false;
 }
 
-bool conn_write(struct conn *c, struct str bytes)
+bool conn_write_last(struct conn *c, struct str bytes)
 {
-    if (!has_room(c, bytes.n) || stream_write(&c->stream, bytes) != STREAM_OK)
+    if (stream_write(&c->stream, bytes) != STREAM_OK)
         return refuse_write(c);
     metrics_add(conn_metrics(c), METRIC_BYTES_WRITTEN, bytes.n);
     return true;
+}
+
+bool conn_write(struct conn *c, struct str bytes)
+{
+    return has_room(c, bytes.n) ? conn_write_last(c, bytes) : refuse_write(c);
 }
 
 bool conn_write_shared(struct conn *c, struct shared *bytes)

@@ -83,9 +83,10 @@ void conn_upgrade(struct conn *c, int status, struct str fields, const struct co
  * queued: the reader is too slow, conn_abort is the usual answer) or the connection is closing. */
 bool conn_write(struct conn *c, struct str bytes);
 bool conn_write_shared(struct conn *c, struct shared *bytes);
-size_t conn_queued(const struct conn *c); /* bytes not yet taken by the kernel */
-void conn_flush(struct conn *c);          /* hands the kernel now what it takes; on_drain follows if that was not all */
-void conn_pause(struct conn *c);          /* no on_read until conn_resume */
+bool conn_write_last(struct conn *c, struct str bytes); /* a few last words, which always fit */
+size_t conn_queued(const struct conn *c);               /* bytes not yet taken by the kernel */
+void conn_flush(struct conn *c); /* hands the kernel now what it takes; on_drain follows if that was not all */
+void conn_pause(struct conn *c); /* no on_read until conn_resume */
 void conn_resume(struct conn *c);
 void conn_end(struct conn *c);   /* sends what is queued, within a deadline, then closes; on_close follows */
 void conn_abort(struct conn *c); /* closes now; on_close follows, later */

@@ -152,12 +152,12 @@ static void say_snapshot(struct say *s, const struct feed_state *state)
     say_close(s);
 }
 
-static bool follow(struct feed *f, const struct feed_state *state, int64_t since)
+static bool follow(struct feed *f)
 {
     char channel[64];
-    struct hub_source source = {f->caller->tenant,        f->caller->partition, state->epoch,
+    struct hub_source source = {f->caller->tenant,        f->caller->partition, f->read_epoch,
                                 channel_name(f, channel), f->spec->last,        f->spec->open};
-    return hub_follow(f->feeds->worker->hub, &source, feed_filter(f), f->sse ? ENCODE_SSE : ENCODE_WS, since,
+    return hub_follow(f->feeds->worker->hub, &source, feed_filter(f), f->sse ? ENCODE_SSE : ENCODE_WS, f->read_seq,
                       &f->follower);
 }
 
@@ -166,6 +166,36 @@ static void note_arrival(struct feed *f)
     char stamp[32];
     snprintf(stamp, sizeof(stamp), "%020llu", (unsigned long long)f->stamp);
     hub_note(&f->follower, str_z(stamp));
+}
+
+void feed_greet_more(struct feed *f)
+{
+    if (f->stage == FEED_GREETING)
+        feed_want(f);
+}
+
+void feed_greeted(struct feed *f, enum code code)
+{
+    if (f->stage != FEED_GREETING)
+        return;
+    f->stage = FEED_BEHIND;
+    if (code == OK && !follow(f))
+        code = SYS_OVERLOADED;
+    if (code != OK) {
+        feed_close_with(f, FEED_LATER, code, code_text(code));
+        return;
+    }
+    if (f->spec->one && !f->again)
+        note_arrival(f);
+    f->again = false;
+}
+
+void feed_go_on(struct feed *f)
+{
+    if (f->stage == FEED_GREETING)
+        f->spec->greet_on(f);
+    else
+        hub_next(&f->follower);
 }
 
 /* Tells the client where it stands and follows from there. */
@@ -185,20 +215,17 @@ static void begin(struct feed *f, const struct feed_state *state)
         say_gap(&s, state, f->since, foreign ? "epoch" : f->again ? "reset" : "ahead");
     if (whole)
         say_snapshot(&s, state);
-    f->stage = FEED_BEHIND;
+    f->stage = FEED_GREETING;
+    f->read_seq = from;
+    f->read_epoch = state->epoch;
     f->over = f->spec->over != NULL && f->spec->over(state);
     say_send(&s);
-    if (f->stage == FEED_BEHIND && whole && f->spec->greet != NULL)
+    if (f->stage == FEED_GREETING && whole && f->spec->greet != NULL)
         f->spec->greet(state);
-    if (f->stage != FEED_BEHIND)
-        return;
-    if (!follow(f, state, from)) {
-        feed_close(f, FEED_LATER, "out of memory");
-        return;
-    }
-    if (f->spec->one && !f->again)
-        note_arrival(f);
-    f->again = false;
+    if (whole && f->spec->greet_on != NULL)
+        feed_greet_more(f);
+    else
+        feed_greeted(f, OK);
 }
 
 /* The first time: the request is answered by the upgrade. */
@@ -281,7 +308,7 @@ static enum code read_state(struct feed *f)
     struct str document[] = {S("HGETALL"), key};
     struct str seq[] = {S("GET"), key_channel_seq(&scratch, space, channel_name(f, channel))};
     struct str epoch[] = {S("HGET"), key_meta(&scratch, f->caller->partition), S("epoch")};
-    struct str extra[] = {S("HGETALL"), f->spec->extra == NULL ? STR_NONE : f->spec->extra(f, &scratch)};
+    struct str extra[] = {S("HKEYS"), f->spec->extra == NULL ? STR_NONE : f->spec->extra(f, &scratch)};
     struct store_command commands[] = {{2, document}, {2, seq}, {3, epoch}, {2, extra}};
     struct store *store = f->feeds->worker->store;
     enum code code = f->spec->kind == NULL
@@ -409,7 +436,7 @@ static void on_drain(void *state)
 {
     struct feed *f = state;
     if (f->stalled)
-        hub_next(&f->follower);
+        feed_go_on(f);
     f->stalled = false;
 }
 

@@ -46,7 +46,7 @@ struct feed_state { /* what was read, at one instant; valid during the call */
     struct feed *feed;
     int64_t seq, epoch;
     const struct redis_value *document; /* the document's HASH: names and values */
-    const struct redis_value *extra;    /* the HASH named by spec->extra; nil without one */
+    const struct redis_value *extra;    /* names of the fields of the HASH named by spec->extra; nil without one */
 };
 
 struct feed_spec {          /* one per stream resource, static */
@@ -66,7 +66,7 @@ struct feed_spec {          /* one per stream resource, static */
     /* The channel's events as its readers are to see them, appended to `out`: what stands there sealed. NULL: as they
      * stand. */
     void (*open)(struct worker *w, struct str tenant, struct str event, struct buf *out);
-    /* Name of another HASH to read with the document, in `scratch`; NULL: none. */
+    /* Name of another HASH whose fields are read with the document, in `scratch`; NULL: none. */
     struct str (*extra)(const struct feed *feed, struct arena *scratch);
     /* Reads what the snapshot needs beyond the document: OK, and feed_gathered follows, unless feed_ops are detached before.
      * The state is read first, so what is gathered is not older than state->seq. NULL: nothing more. Only without a kind. */
@@ -78,6 +78,9 @@ struct feed_spec {          /* one per stream resource, static */
     bool (*snapshot)(const struct feed_state *state, struct json_out *o);
     /* In its place, or behind it: messages of the resource's own, by feed_send. NULL: none. */
     void (*greet)(const struct feed_state *state);
+    /* What would be too much to say at once: called when the socket has taken everything said before. It sends a piece,
+     * now or later, and calls feed_greet_more, or feed_greeted: only then events follow. NULL: greet has said it all. */
+    void (*greet_on)(struct feed *feed);
     /* A message of the client that is none of auth, ping and subscribe; it dies with the call. NULL: 4400. */
     void (*on_message)(struct feed *feed, struct str type, const struct json *message);
     void (*on_open)(struct feed *feed);  /* authenticated and, for the first time, synced */
@@ -109,6 +112,8 @@ void feed_set_data(struct feed *feed, void *data);
 /* Sends one JSON message as it is. A reader too slow for it is cut with 4429. */
 void feed_send(struct feed *feed, struct str message);
 void feed_gathered(struct feed *feed, enum code code);
+void feed_greet_more(struct feed *feed);
+void feed_greeted(struct feed *feed, enum code code);
 /* The environments a narrowed caller is shown, ids between commas; STR_NONE: everything. */
 struct str feed_scope(const struct feed *feed);
 /* A message of `type` for many feeds, encoded once for each way: sent if the filter lets the type through. False: the

@@ -15,10 +15,11 @@
 #include "server/worker.h"
 
 enum feed_stage {
-    FEED_OPENING, /* the request is not answered yet: it is known, its state is being read */
-    FEED_LOGIN,   /* upgraded; the first message will say who it is, or has and is being checked */
-    FEED_READING, /* upgraded; the present state is being read */
-    FEED_BEHIND,  /* follows; what it missed is being sent */
+    FEED_OPENING,  /* the request is not answered yet: it is known, its state is being read */
+    FEED_LOGIN,    /* upgraded; the first message will say who it is, or has and is being checked */
+    FEED_READING,  /* upgraded; the present state is being read */
+    FEED_GREETING, /* the resource says what it has to say before anything else */
+    FEED_BEHIND,   /* follows; what it missed is being sent */
     FEED_LIVE,
     FEED_CLOSING /* the close frame is out: waiting for the client's, or for the queue to drain */
 };
@@ -36,7 +37,7 @@ struct feed {
     struct follower follower;
     struct list link;  /* in feeds->all */
     struct list wheel; /* in the slot of its next deadline */
-    struct list want;  /* in feeds->wanting: has room for a slice once the queue was flushed */
+    struct list want;  /* in feeds->wanting: has room for more once the queue was flushed */
     struct feeds *feeds;
     const struct feed_spec *spec;
     struct request *request; /* while it lives */
@@ -46,7 +47,7 @@ struct feed {
     struct login *login;     /* while a token is being checked */
     struct ops ops;
     char *scope;                  /* see feed_scope; NULL: everything */
-    int64_t read_seq, read_epoch; /* while more is gathered */
+    int64_t read_seq, read_epoch; /* while more is gathered, or the greeting goes on */
     const struct caller *caller;  /* of a feed_caller; of type CALLER_NONE until it is known */
     char *filter;                 /* text form, see event.h; NULL: everything */
     void *data;
@@ -64,9 +65,8 @@ enum {
     FEED_WHEEL = 256,
     FEED_CALLERS = 1024, /* buckets */
     FEED_SLOT_MS = 250,
-    FEED_RETRY_MS = 2000,  /* how long an EventSource waits before it comes again */
-    FEED_LINGER_MS = 2000, /* from our close frame to the end, when the client sends none */
-    FEED_RESERVE = 4096    /* what stays free in the queue for the last words to a reader that is too slow */
+    FEED_RETRY_MS = 2000, /* how long an EventSource waits before it comes again */
+    FEED_LINGER_MS = 2000 /* from our close frame to the end, when the client sends none */
 };
 
 struct feeds {
@@ -103,6 +103,7 @@ extern const struct follower_type feed_follower;
 void feed_free(struct feed *f);              /* the last thing that happens to it */
 void feed_watch(struct feed *f);             /* is told when the caller is revoked */
 void feed_enter(struct feed *f);             /* the caller is known: reads the present state, then follows */
+void feed_go_on(struct feed *f);             /* the socket took everything: the next piece of the greeting, or slice */
 const char *feed_part(const struct feed *f); /* "nodeId", "taskId" */
 bool feed_set_scope(struct feed *f, const struct scope_ids *ids); /* false: no memory; the filter is set afterwards */
 bool feed_confine(struct feed *f); /* the filter that is set, to the scope; false: no memory */
@@ -146,6 +147,6 @@ void feed_drop_caller(struct feed *f);
 
 /* feed_tick.c */
 void feed_schedule(struct feed *f); /* after a deadline of its changed */
-void feed_want(struct feed *f);     /* hub_next as soon as the socket took what was written */
+void feed_want(struct feed *f);     /* feed_go_on as soon as the socket took what was written */
 
 #endif

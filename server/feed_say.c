@@ -84,16 +84,29 @@ static size_t stale(const struct feed *f)
     return queued > fresh ? queued - fresh : 0;
 }
 
+/* What may wait, of a connection's and of a stream's. */
+static size_t queue_of(const struct feed *f)
+{
+    const struct settings *s = f->feeds->worker->settings;
+    return (size_t)(s->stream_queue < s->send_queue ? s->stream_queue : s->send_queue);
+}
+
+/* Whether what the socket did not take in time leaves room for `n` more; one message may be larger than the queue. */
+static bool keeps_up(const struct feed *f, size_t n, size_t queue)
+{
+    return stale(f) == 0 || stale(f) + n <= queue;
+}
+
 enum room feed_room_for(const struct feed *f, size_t n)
 {
-    size_t queue = (size_t)f->feeds->worker->settings->stream_queue - FEED_RESERVE, queued = conn_queued(f->conn);
+    size_t queue = queue_of(f), queued = conn_queued(f->conn);
     if (queued == 0)
         return ROOM_ENOUGH;
     if (f->follower.view != NULL && !f->follower.live)
         return stale(f) == 0 && queued + n <= queue ? ROOM_ENOUGH : ROOM_LATER;
     if (queued + n <= queue)
         return ROOM_ENOUGH;
-    return stale(f) + n <= queue ? ROOM_LATER : ROOM_NONE;
+    return keeps_up(f, n, queue) ? ROOM_LATER : ROOM_NONE;
 }
 
 /* False when nothing was queued. */
@@ -109,7 +122,7 @@ void say_send(struct say *s)
 {
     struct feed *f = s->feed;
     bool failed = s->out.failed;
-    bool fits = f->stage == FEED_CLOSING || stale(f) + s->out.n <= (size_t)f->feeds->worker->settings->stream_queue;
+    bool fits = f->stage == FEED_CLOSING || keeps_up(f, s->out.n, queue_of(f));
     bool sent = f->stage == FEED_CLOSING || (fits && put(f, &s->out));
     buf_free(&s->out);
     buf_free(&s->text);
@@ -164,7 +177,7 @@ void feed_close_with(struct feed *f, enum feed_close code, enum code error, cons
     put_error(&s, row, error, why);
     if (!f->sse)
         ws_write_close(&s.out, WS_SERVER, (int)code, str_z(row->reason));
-    bool sent = put(f, &s.out);
+    bool sent = !s.out.failed && conn_write_last(f->conn, buf_view(&s.out));
     if (code == FEED_SLOW)
         metrics_add(&f->feeds->worker->metrics, METRIC_STREAMS_SLOW, 1);
     buf_free(&s.out);

@@ -147,7 +147,7 @@ static void on_tick(void *arg)
     timer_start(&feeds->timer, &feeds->worker->loop, FEED_SLOT_MS, on_tick, feeds);
 }
 
-/* --- the next slice, once the socket took the last --- */
+/* --- more, once the socket took what there was --- */
 
 /* Runs in the turn after the flush. Something may have been written since, so it is handed to the kernel first: only what
  * is queued then waits for the socket, and only then will on_drain come. */
@@ -167,7 +167,7 @@ static void after_flush(void *arg)
         conn_flush(f->conn);
         f->stalled = conn_queued(f->conn) > 0;
         if (!f->stalled)
-            hub_next(&f->follower);
+            feed_go_on(f);
     }
 }
 

@@ -28,6 +28,8 @@ struct station {
     struct list under_way; /* of struct said */
     size_t n;
     bool paused;
+    struct buf greeting; /* ids of open tasks that are still to be said, each with its NUL */
+    size_t greeted;      /* bytes of it that are dealt with */
     size_t known_count, known_next;
     char known[KNOWN][PROTOCOL_ID];
 };
@@ -521,7 +523,59 @@ static void put_task(struct json_out *o, struct feed *f, struct str stored)
     buf_free(&task);
 }
 
-/* Its settings, then every task it was given and has not completed. */
+static void greet_task(struct feed *f, struct str id, struct str stored)
+{
+    struct buf b = {0};
+    struct json_out o;
+    know(feed_data(f), id);
+    message_begin(&o, &b, "task_assigned");
+    json_key(&o, S("task"));
+    put_task(&o, f, stored);
+    message_send(f, &o);
+    buf_free(&b);
+}
+
+static struct str next_greeting(const struct station *s)
+{
+    return s->greeted < s->greeting.n ? str_z(s->greeting.p + s->greeted) : STR_NONE;
+}
+
+/* One that is gone by now was completed or cancelled, and what is said of that follows. */
+static void greeting_read(void *arg, enum code c, const struct redis_value *v)
+{
+    struct station *s = arg;
+    struct str id = next_greeting(s);
+    if (c != OK) {
+        feed_greeted(s->feed, c);
+        return;
+    }
+    if (!redis_is_nil(v))
+        greet_task(s->feed, id, redis_text(v));
+    s->greeted += id.n + 1;
+    feed_greet_more(s->feed);
+}
+
+/* Task by task, as the agent reads them: an agent may have more open than wait for one reader. */
+static void greet_on(struct feed *f)
+{
+    struct station *s = feed_data(f);
+    struct str id = next_greeting(s);
+    enum code c = OK;
+    if (id.n > 0) {
+        struct arena scratch;
+        arena_init(&scratch, 0);
+        const struct store_command read = STORE_COMMAND(S("HGET"), open_tasks(f, &scratch), id);
+        c = store_read(feed_worker(f)->store, &read, 1, feed_ops(f), greeting_read, s);
+        arena_fini(&scratch);
+    } else {
+        buf_free(&s->greeting);
+        s->greeted = 0;
+    }
+    if (id.n == 0 || c != OK)
+        feed_greeted(f, c);
+}
+
+/* Its settings; then every task it was given and has not completed. */
 static void greet(const struct feed_state *state)
 {
     struct station *s = station_of(state->feed);
@@ -531,16 +585,14 @@ static void greet(const struct feed_state *state)
     }
     greet_config(state);
     s->known_count = s->known_next = 0;
-    for (size_t i = 0; i + 1 < state->extra->count; i += 2) {
-        struct buf b = {0};
-        struct json_out o;
-        know(s, redis_text(redis_at(state->extra, i)));
-        message_begin(&o, &b, "task_assigned");
-        json_key(&o, S("task"));
-        put_task(&o, state->feed, redis_text(redis_at(state->extra, i + 1)));
-        message_send(state->feed, &o);
-        buf_free(&b);
+    buf_clear(&s->greeting);
+    s->greeted = 0;
+    for (size_t i = 0; i < state->extra->count; i++) {
+        buf_str(&s->greeting, redis_text(redis_at(state->extra, i)));
+        buf_char(&s->greeting, '\0');
     }
+    if (s->greeting.failed)
+        feed_close(state->feed, FEED_LATER, "out of memory");
 }
 
 static void on_close(struct feed *f)
@@ -551,6 +603,7 @@ static void on_close(struct feed *f)
     feed_set_data(f, NULL);
     list_for (it, &s->under_way)
         said_free(list_entry(it, struct said, link));
+    buf_free(&s->greeting);
     free(s);
 }
 
@@ -565,6 +618,7 @@ static const struct feed_spec spec = {
     .open = seal_open_event,
     .extra = open_tasks,
     .greet = greet,
+    .greet_on = greet_on,
     .on_message = on_message,
     .on_close = on_close,
 };

@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { FakeAgent } from '../lib/agent.mjs';
-import { reaches, run, script, unique } from '../lib/run.mjs';
+import { makeTemplate, reaches, run, script, startRun, unique } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
 import { Watcher } from '../lib/stream.mjs';
 import { eventually } from '../lib/wait.mjs';
+import { metric } from '../lib/wire.mjs';
 
 let s, api;
 before(async () => {
@@ -395,4 +396,59 @@ test('new settings are told to the agent', async () => {
   await api.want(200, 'PUT', `/agents/${one.id}`, { config: { logLevel: 'debug' } });
   const update = await one.stream.frame('config_update', (f) => f.seq !== undefined);
   assert.deepEqual(update.config, { heartbeatInterval: 30, logLevel: 'debug', taskPollInterval: 5 });
+});
+
+describe('of an agent with more open tasks than wait for one reader', () => {
+  const [part, parts] = [32_000, 7];
+  const words = ['sh', '-c', 'true', ...Array(parts).fill('${{ inputs.much }}')];
+  const whole = ['sh', '-c', 'true', ...Array(parts).fill('x'.repeat(part))];
+  let small;
+  before(async () => (small = await start({ name: 'task-stream-small', args: ['--send-queue', '64KiB', '--stream-queue', '256KiB'] })));
+  after(() => small?.stop());
+
+  /** An agent, and what starts a run with a large task for it and answers the task's id. */
+  async function estate() {
+    const labels = { zone: unique('zone') };
+    const one = await (await new FakeAgent(small).register({ labels, maxTasks: 100 })).connect();
+    const template = await makeTemplate(small.api, [{ id: 'build', type: 'script', config: { command: words, labels } }], [],
+      { inputs: [{ name: 'much', type: 'string' }] });
+    return { one, more: async () => `${(await startRun(small.api, template, { inputs: { much: whole.at(-1) } })).id}:build:1` };
+  }
+  const tasks = (stream) => stream.frames.filter((f) => f.type === 'task_assigned').map((f) => f.task);
+  const ids = (stream) => tasks(stream).map((t) => t.id).sort();
+
+  test('the agent is given all of them when it comes back, at the pace of its reading, and is live then', async () => {
+    const { one, more } = await estate();
+    const open = [];
+    while (open.length < 24) open.push(await more());
+    await one.stream.until((x) => tasks(x).length === open.length, 'all tasks to be assigned');
+    one.stream.close();
+    one.stream = one.open({ pauseReading: true });
+    await one.stream.opened();
+    const late = await more(); // assigned while the others are still being said
+    one.stream.readOn();
+    await one.stream.frame('synced');
+    await one.stream.until((x) => ids(x).includes(late), 'the late task');
+    assert.deepEqual(ids(one.stream), [...open, late]);
+    for (const task of tasks(one.stream)) assert.deepEqual(task.payload.command, whole);
+    assert.deepEqual(one.stream.types.slice(0, 2), ['ready', 'config_update']);
+    assert.equal((await one.tell('task_accepted', { taskId: late })).type, 'ack');
+  });
+
+  test('one that stops reading is cut with 4429, and finds all of them when it comes back', async () => {
+    const { one, more } = await estate();
+    const cut = 'slipway_streams_slow_total', before = await metric(small.server, cut);
+    const open = [];
+    one.stream.stopReading();
+    while ((await metric(small.server, cut)) === before && open.length < 90) open.push(await more());
+    one.stream.readOn();
+    assert.equal((await one.stream.ended()).code, 4429);
+    assert.deepEqual([one.stream.frames.at(-1).type, one.stream.frames.at(-1).retry], ['error', true]);
+    const seen = ids(one.stream);
+    assert.deepEqual(seen, open.slice(0, seen.length));
+    assert.ok(seen.length < open.length, 'nothing was lost with the stream: nothing was tested');
+    await one.connect();
+    assert.deepEqual(ids(one.stream), open);
+    for (const task of tasks(one.stream)) assert.deepEqual(task.payload.command, whole);
+  });
 });
