@@ -9,6 +9,7 @@
 #define conn_resume       fake_conn_resume
 #define conn_upgrade      fake_conn_upgrade
 #define conn_write        fake_conn_write
+#define conn_write_last   fake_conn_write_last
 #define conn_write_shared fake_conn_write_shared
 #define hub_figures       fake_hub_figures
 #define hub_follow        fake_hub_follow
@@ -83,6 +84,7 @@ static struct {
     /* the spec */
     bool finished; /* over() */
     unsigned opens, closes, greetings;
+    enum code unread; /* what ends a long greeting */
     char heard[64];
     unsigned fail_at; /* which allocation fails, from feed_open on; 0: none */
 } t;
@@ -148,6 +150,12 @@ bool fake_conn_write(struct conn *c, struct str bytes)
     assert_false(t.over);
     if (t.queued + bytes.n > t.room)
         return false;
+    buf_str(&t.sent, bytes);
+    return true;
+}
+bool fake_conn_write_last(struct conn *c, struct str bytes)
+{
+    (void)c;
     buf_str(&t.sent, bytes);
     return true;
 }
@@ -291,6 +299,16 @@ static void greet(const struct feed_state *state)
     feed_send(state->feed, S("{\"type\":\"greeting\"}"));
     t.greetings++;
 }
+static void greet_on(struct feed *f)
+{
+    if (t.greetings == 3) {
+        feed_greeted(f, t.unread);
+        return;
+    }
+    feed_send(f, S("{\"type\":\"more\"}"));
+    t.greetings++;
+    feed_greet_more(f);
+}
 static void heard(struct feed *f, struct str type, const struct json *message)
 {
     (void)f, (void)message;
@@ -327,6 +345,15 @@ static const struct feed_spec agent_spec = {
     .on_message = heard,
     .on_close = was_closed,
 };
+static const struct feed_spec talker_spec = {
+    .kind = "run",
+    .channel = "run",
+    .permission = "workflow:read",
+    .one = true,
+    .greet = greet,
+    .greet_on = greet_on,
+    .on_close = was_closed,
+};
 
 /* --- driving --- */
 
@@ -345,6 +372,7 @@ static int setup(void **state)
                                    .stream_expiry_warning = 60000,
                                    .stream_drain_window = 5000,
                                    .stream_queue = 1 << 20,
+                                   .send_queue = 2 << 20,
                                    .stream_message_max = 1 << 18,
                                    .stream_fragments_max = 1024,
                                    .stream_per_worker = 100,
@@ -820,7 +848,7 @@ static void a_reader_too_slow_is_told_so(void **state)
     live();
     told();
     before_flush(t.worker.feeds);
-    t.queued = t.room - FEED_RESERVE;
+    t.queued = t.room;
     assert_false(batch("{\"seq\":10,\"type\":\"a\"}", 10, false));
     assert_string_equal(told(), "error:RATE_LIMIT_EXCEEDED close:4429:slow_consumer");
     assert_false(t.aborted);
@@ -833,7 +861,7 @@ static void what_one_turn_brings_is_no_fault_of_the_reader(void **state)
     live();
     told();
     struct feed *f = t.state;
-    t.queued = t.room - FEED_RESERVE;
+    t.queued = t.room;
     feed_wrote(f, t.queued - 100); /* all but 100 bytes of it in this turn */
     assert_false(batch("{\"seq\":10,\"type\":\"a\"}", 10, false));
     assert_string_equal(told(), "");
@@ -997,6 +1025,51 @@ static void an_agent_is_greeted_and_heard_and_replaced_by_a_newer_one(void **sta
     assert_string_equal(told(), "error:RES_INVALID_STATE close:4409:replaced");
 }
 
+static void turn(void)
+{
+    before_flush(t.worker.feeds);
+    loop_turn(&t.worker.loop, false);
+}
+
+static void a_long_greeting_goes_out_as_the_socket_takes_it_and_events_follow_behind_it(void **state)
+{
+    (void)state;
+    assert_int_equal(ask_as(&talker_spec, ws_head, "{}", false), WAIT);
+    answer_as(OK);
+    request_over();
+    assert_string_equal(told(), "ready greeting");
+    turn();
+    assert_string_equal(told(), "more");
+    t.queued = 1000; /* the socket took less */
+    turn();
+    turn();
+    assert_string_equal(told(), "");
+    t.queued = 0;
+    t.protocol->on_drain(t.state);
+    assert_string_equal(told(), "more");
+    assert_null(t.follower);
+    assert_string_equal(t.note, ""); /* an older connection stays until this one is of use */
+    turn();
+    assert_non_null(t.follower);
+    assert_int_equal(t.since, t.seq);
+    assert_int_equal(strlen(t.note), 20);
+    live();
+    assert_string_equal(told(), "synced");
+}
+
+static void a_long_greeting_that_cannot_be_read_ends_the_stream(void **state)
+{
+    (void)state;
+    t.unread = SYS_STORAGE;
+    assert_int_equal(ask_as(&talker_spec, ws_head, "{}", false), WAIT);
+    answer_as(OK);
+    request_over();
+    for (int i = 0; i < 4; i++)
+        turn();
+    assert_string_equal(told(), "ready greeting more more error:SYS_STORAGE close:1013:try_later");
+    assert_null(t.follower);
+}
+
 /* --- allocations that fail --- */
 
 static void life(const char *ping, const char *subscribe, struct shared *event)
@@ -1088,6 +1161,8 @@ int main(void)
         T(a_close_is_answered_and_ends_the_connection),
         T(any_allocation_may_fail),
         T(an_agent_is_greeted_and_heard_and_replaced_by_a_newer_one),
+        T(a_long_greeting_goes_out_as_the_socket_takes_it_and_events_follow_behind_it),
+        T(a_long_greeting_that_cannot_be_read_ends_the_stream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
