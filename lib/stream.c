@@ -15,7 +15,6 @@ enum {
     VECTOR_BLOCKED = 4 /* libuv keeps up to four without an allocation */
 };
 
-static void flush(struct stream *s);
 static void on_send_timer(void *arg);
 
 /* --- deadlines --- */
@@ -40,24 +39,17 @@ void stream_wait_end(struct stream *s)
 
 /* --- the end --- */
 
-static void drop_queue(struct stream *s)
-{
-    while (s->first) {
-        struct stream_piece *piece = s->first;
-
-        s->first = piece->next;
-        stream_piece_put(s->loop->pool, piece);
-    }
-    s->last = NULL;
-    s->queued = 0;
-}
-
 void stream_closed(uv_handle_t *handle)
 {
     struct stream *s = handle->data;
+    struct stream_filter *filter = s->filter;
 
-    drop_queue(s);
+    stream_queue_drop(s->loop->pool, &s->queue, s->queue.n);
+    if (filter)
+        stream_queue_drop(s->loop->pool, &filter->queue, filter->queue.n);
     s->events->on_close(s, (enum stream_end)s->end);
+    if (filter)
+        filter->type->on_free(filter);
 }
 
 void stream_fail(struct stream *s, enum stream_end why, int error)
@@ -75,6 +67,8 @@ void stream_fail(struct stream *s, enum stream_end why, int error)
 
 void stream_close(struct stream *s)
 {
+    if (s->filter)
+        stream_filter_part(s);
     stream_fail(s, STREAM_DONE, 0);
 }
 
@@ -105,18 +99,28 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     *buf = uv_buf_init(pool->read, sizeof pool->read);
 }
 
+void stream_ended(struct stream *s)
+{
+    if (s->state != STREAM_OPEN)
+        return;
+    if (s->events->on_eof)
+        s->events->on_eof(s);
+    else
+        stream_fail(s, STREAM_EOF, 0);
+}
+
 static void read_end(struct stream *s)
 {
     s->eof = true;
     s->reading = false;
     uv_read_stop(&s->uv.stream);
     if (s->state == STREAM_FINISHING) {
-        if (!s->first)
+        if (!stream_waits(s))
             stream_close(s);
-    } else if (s->events->on_eof) {
-        s->events->on_eof(s);
+    } else if (s->filter) {
+        s->filter->type->on_eof(s);
     } else {
-        stream_fail(s, STREAM_EOF, 0);
+        stream_ended(s);
     }
 }
 
@@ -126,7 +130,9 @@ static void on_uv_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
 
     if (n > 0) {
         s->received += (size_t)n;
-        if (s->state == STREAM_OPEN)
+        if (s->state == STREAM_OPEN && s->filter)
+            s->filter->type->on_read(s, (struct str){buf->base, (size_t)n});
+        else if (s->state == STREAM_OPEN)
             s->events->on_read(s, (struct str){buf->base, (size_t)n});
     } else if (n == UV_EOF) {
         read_end(s);
@@ -155,8 +161,11 @@ void stream_pause(struct stream *s)
 void stream_resume(struct stream *s)
 {
     s->paused = false;
-    if (s->state == STREAM_OPEN)
-        stream_read_start(s);
+    if (s->state != STREAM_OPEN)
+        return;
+    stream_read_start(s);
+    if (s->filter)
+        s->filter->type->on_resume(s);
 }
 
 /* --- writing --- */
@@ -169,14 +178,14 @@ static size_t under_way_taken(const struct stream *s)
 
 size_t stream_queued(const struct stream *s)
 {
-    return s->queued - under_way_taken(s);
+    return s->queue.n - under_way_taken(s) + (s->filter ? s->filter->queue.n : 0);
 }
 
 static bool arm_send_timer(struct stream *s)
 {
     if (!stream_wait(s, s->send_ms, on_send_timer))
         return false;
-    s->patience->mark = s->sent + s->queued;
+    s->patience->mark = s->sent + s->queue.n + (s->filter ? s->filter->queue.n : 0);
     return true;
 }
 
@@ -186,7 +195,7 @@ static void on_send_timer(void *arg)
 
     if (s->sent + under_way_taken(s) < s->patience->mark)
         stream_fail(s, STREAM_STALLED, 0);
-    else if (s->queued)
+    else if (stream_waits(s))
         arm_send_timer(s); /* again: its memory is there */
 }
 
@@ -195,22 +204,26 @@ static void on_linger_timer(void *arg)
     stream_close(arg);
 }
 
-/* Takes n sent bytes off the queue. */
+void stream_queue_drop(struct loop_pool *pool, struct stream_queue *q, size_t n)
+{
+    q->n -= n;
+    while (q->first && n >= q->first->to - q->first->from) {
+        struct stream_piece *piece = q->first;
+
+        n -= piece->to - piece->from;
+        q->first = piece->next;
+        if (!q->first)
+            q->last = NULL;
+        stream_piece_put(pool, piece);
+    }
+    if (q->first)
+        q->first->from += n;
+}
+
 static void consume(struct stream *s, size_t n)
 {
     s->sent += n;
-    s->queued -= n;
-    while (s->first && n >= s->first->to - s->first->from) {
-        struct stream_piece *piece = s->first;
-
-        n -= piece->to - piece->from;
-        s->first = piece->next;
-        if (!s->first)
-            s->last = NULL;
-        stream_piece_put(s->loop->pool, piece);
-    }
-    if (s->first)
-        s->first->from += n;
+    stream_queue_drop(s->loop->pool, &s->queue, n);
 }
 
 static size_t vector(const struct stream *s, uv_buf_t *bufs, unsigned most, unsigned *count)
@@ -218,7 +231,7 @@ static size_t vector(const struct stream *s, uv_buf_t *bufs, unsigned most, unsi
     size_t n = 0;
 
     *count = 0;
-    for (struct stream_piece *p = s->first; p && *count < most; p = p->next) {
+    for (struct stream_piece *p = s->queue.first; p && *count < most; p = p->next) {
         /* libuv takes it as writable, but only reads it. */
         bufs[(*count)++] = uv_buf_init((char *)(uintptr_t)(p->p + p->from), (unsigned)(p->to - p->from));
         n += p->to - p->from;
@@ -257,8 +270,8 @@ static void on_uv_write(uv_write_t *req, int status)
         return;
     }
     consume(s, n);
-    flush(s);
-    if (s->state == STREAM_CLOSING || s->first)
+    stream_flush_now(s);
+    if (s->state == STREAM_CLOSING || stream_waits(s))
         return;
     stream_wait_end(s);
     s->blocked = false;
@@ -301,9 +314,18 @@ static void wait_for_room(struct stream *s)
     }
 }
 
-static void flush(struct stream *s)
+static bool may_send(struct stream *s)
 {
-    while (s->first && !s->writing && (s->state == STREAM_OPEN || s->state == STREAM_FINISHING)) {
+    if (s->writing || (s->state != STREAM_OPEN && s->state != STREAM_FINISHING))
+        return false;
+    if (s->filter)
+        stream_filter_fill(s);
+    return s->queue.first && s->state != STREAM_CLOSING;
+}
+
+void stream_flush_now(struct stream *s)
+{
+    while (may_send(s)) {
         uv_buf_t bufs[VECTOR];
         unsigned count;
         size_t all = vector(s, bufs, VECTOR, &count);
@@ -327,8 +349,8 @@ void stream_flush(struct stream *s)
     if (s->state == STREAM_CONNECTING)
         return;
     list_remove(&s->dirty);
-    flush(s);
-    if (!s->first && s->state != STREAM_CLOSING)
+    stream_flush_now(s);
+    if (!stream_waits(s) && s->state != STREAM_CLOSING)
         emptied(s);
 }
 
@@ -347,7 +369,7 @@ static enum stream_result admit(struct stream *s, size_t n)
         return STREAM_CLOSED;
     queued = stream_queued(s);
     if (s->state == STREAM_OPEN && !s->blocked && (queued >= FLUSH_AT || (queued && queued + n > s->limit))) {
-        flush(s);
+        stream_flush_now(s);
         if (s->state == STREAM_CLOSING)
             return STREAM_CLOSED;
         queued = stream_queued(s);
@@ -355,13 +377,19 @@ static enum stream_result admit(struct stream *s, size_t n)
     return queued && queued + n > s->limit ? STREAM_FULL : STREAM_OK;
 }
 
-static void append(struct stream *s, struct stream_piece *piece)
+static void append(struct stream_queue *q, struct stream_piece *piece)
 {
-    if (s->last)
-        s->last->next = piece;
+    if (q->last)
+        q->last->next = piece;
     else
-        s->first = piece;
-    s->last = piece;
+        q->first = piece;
+    q->last = piece;
+}
+
+/* Where the owner's bytes wait. */
+static struct stream_queue *queue_of(struct stream *s)
+{
+    return s->filter ? &s->filter->queue : &s->queue;
 }
 
 static void mark_dirty(struct stream *s)
@@ -370,9 +398,9 @@ static void mark_dirty(struct stream *s)
         list_append(&s->loop->streams, &s->dirty);
 }
 
-static char *room(struct stream *s, size_t n)
+char *stream_queue_room(struct stream *s, struct stream_queue *q, size_t n)
 {
-    struct stream_piece *piece = s->last;
+    struct stream_piece *piece = q->last;
     char *p;
 
     if (!piece || piece->shared || piece->cap - piece->to < n) {
@@ -383,11 +411,11 @@ static char *room(struct stream *s, size_t n)
             stream_fail(s, STREAM_MEMORY, 0);
             return NULL;
         }
-        append(s, piece);
+        append(q, piece);
     }
     p = piece->own + piece->to;
     piece->to += n;
-    s->queued += n;
+    q->n += n;
     mark_dirty(s);
     return p;
 }
@@ -399,7 +427,7 @@ enum stream_result stream_write(struct stream *s, struct str bytes)
 
     if (rc != STREAM_OK || bytes.n == 0)
         return rc;
-    p = room(s, bytes.n);
+    p = stream_queue_room(s, queue_of(s), bytes.n);
     if (!p)
         return STREAM_CLOSED;
     memcpy(p, bytes.p, bytes.n);
@@ -408,7 +436,7 @@ enum stream_result stream_write(struct stream *s, struct str bytes)
 
 char *stream_reserve(struct stream *s, size_t n)
 {
-    return n && admit(s, n) == STREAM_OK ? room(s, n) : NULL;
+    return n && admit(s, n) == STREAM_OK ? stream_queue_room(s, queue_of(s), n) : NULL;
 }
 
 enum stream_result stream_write_shared(struct stream *s, struct shared *b)
@@ -426,8 +454,8 @@ enum stream_result stream_write_shared(struct stream *s, struct shared *b)
     piece->shared = shared_keep(b);
     piece->p = b->bytes;
     piece->to = b->n;
-    append(s, piece);
-    s->queued += b->n;
+    append(queue_of(s), piece);
+    queue_of(s)->n += b->n;
     mark_dirty(s);
     return STREAM_OK;
 }

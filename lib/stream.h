@@ -58,6 +58,29 @@ struct stream_events {
     void (*on_close)(struct stream *s, enum stream_end why);
 };
 
+/* What changes the bytes on their way between the socket and the owner: TLS. The owner notices nothing of it; what it
+ * wrote waits as it was written until the socket has room, so that shared bytes stay shared. */
+struct stream_queue {
+    struct stream_piece *first, *last;
+    size_t n; /* bytes */
+};
+struct stream_filter {
+    const struct stream_filter_type *type;
+    bool ready;                /* on_write and on_end may be called: set by the filter */
+    bool ended;                /* private from here: on_end was called */
+    struct stream_queue queue; /* what the owner wrote */
+};
+struct stream_filter_type {
+    void (*on_open)(struct stream *s);                   /* the socket is connected; only after stream_connect */
+    void (*on_read)(struct stream *s, struct str bytes); /* as they came: hands on with stream_deliver */
+    void (*on_eof)(struct stream *s);                    /* the socket's end: hands on with stream_deliver_end */
+    void (*on_resume)(struct stream *s);
+    void (*on_write)(struct stream *s, struct str bytes); /* at most STREAM_RECORD: passes on with stream_send */
+    void (*on_end)(struct stream *s);                     /* the last word, behind everything written */
+    void (*on_free)(struct stream_filter *f);             /* after the stream's on_close */
+};
+enum { STREAM_RECORD = 16384 };
+
 struct stream_limits {
     size_t queue;    /* bytes that may wait; 0: 1 MiB */
     int64_t send_ms; /* a queued byte waits this long at least, twice as long at most; 0: 30,000 */
@@ -83,9 +106,9 @@ struct stream {
         uv_pipe_t pipe;
     } uv;
     struct list dirty; /* in loop->streams while something waits for the flush */
-    struct stream_piece *first, *last;
-    size_t queued;
-    size_t limit;                     /* of it */
+    struct stream_queue queue;
+    struct stream_filter *filter;     /* NULL: bytes go as they are */
+    size_t limit;                     /* of what may wait */
     struct stream_patience *patience; /* while a deadline runs */
     struct stream_connect *connecting;
     struct stream_write *writing;
@@ -124,6 +147,19 @@ void stream_finish(struct stream *s, int64_t linger_ms);
 /* Ends now; what is queued is dropped. May be called at any time, again too. */
 void stream_close(struct stream *s);
 bool stream_closing(const struct stream *s); /* after stream_finish and stream_close, and once an end was noticed */
+
+/* Gives the stream a filter, right after it was opened. */
+void stream_filter(struct stream *s, struct stream_filter *f);
+/* For the filter, in its own calls or in tasks and timers of its own. Whether the owner may be given something now; it
+ * may close or pause in each call. */
+bool stream_takes(const struct stream *s);
+void stream_deliver(struct stream *s, struct str bytes);
+void stream_deliver_end(struct stream *s);
+void stream_deliver_open(struct stream *s);
+/* Queues bytes for the socket, whatever waits there. False: no memory, the stream has failed. */
+bool stream_send(struct stream *s, struct str bytes);
+/* Sends what is queued if the socket takes it, and ends the stream with STREAM_LOST or another reason. */
+void stream_break(struct stream *s, enum stream_end why, int error);
 
 /* The other side's address: "192.0.2.1", "2001:db8::1", "unix". */
 void stream_peer(const struct stream *s, struct buf *out);

@@ -51,9 +51,11 @@ static void connected(struct stream *s)
     s->state = STREAM_OPEN;
     if (!s->paused)
         stream_read_start(s);
-    if (s->first || s->ending)
+    if (stream_waits(s) || s->ending)
         list_append(&s->loop->streams, &s->dirty);
-    if (s->events->on_open)
+    if (s->filter)
+        s->filter->type->on_open(s);
+    else if (s->events->on_open)
         s->events->on_open(s);
 }
 

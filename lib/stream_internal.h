@@ -40,6 +40,7 @@ struct loop_pool {
     struct stream_write *writes;
     unsigned chunk_count, small_count, reference_count;
     char read[STREAM_READ_BUFFER];
+    char record[STREAM_RECORD]; /* gathered for a filter */
 };
 
 bool stream_pool_ready(struct loop *loop); /* false: no memory */
@@ -48,6 +49,21 @@ void stream_piece_put(struct loop_pool *pool, struct stream_piece *piece);
 
 /* Ends the stream, once; on_close follows. */
 void stream_fail(struct stream *s, enum stream_end why, int error);
+/* Drops the first n bytes. */
+void stream_queue_drop(struct loop_pool *pool, struct stream_queue *q, size_t n);
+/* Room for n bytes at its end; NULL: no memory, the stream has failed. */
+char *stream_queue_room(struct stream *s, struct stream_queue *q, size_t n);
+/* Whether anything waits to be sent. */
+static inline bool stream_waits(const struct stream *s)
+{
+    return s->queue.first || (s->filter && s->filter->queue.first);
+}
+void stream_flush_now(struct stream *s);
+/* Lets the filter have of its queue what the socket may soon take. */
+void stream_filter_fill(struct stream *s);
+/* The filter's last word, before a close behind which nothing is lost. */
+void stream_filter_part(struct stream *s);
+void stream_ended(struct stream *s); /* no more comes: tells the owner */
 void stream_closed(uv_handle_t *handle); /* the close callback of its handle */
 /* fn(s) runs in `ms`, unless there was no memory: false. */
 bool stream_wait(struct stream *s, int64_t ms, void (*fn)(void *arg));
