@@ -158,7 +158,7 @@ void stream_deliver_end(struct stream *s);
 void stream_deliver_open(struct stream *s);
 /* Queues bytes for the socket, whatever waits there. False: no memory, the stream has failed. */
 bool stream_send(struct stream *s, struct str bytes);
-/* Sends what is queued if the socket takes it, and ends the stream with STREAM_LOST or another reason. */
+/* Ends the stream now, for this reason. */
 void stream_break(struct stream *s, enum stream_end why, int error);
 
 /* The other side's address: "192.0.2.1", "2001:db8::1", "unix". */

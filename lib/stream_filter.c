@@ -43,8 +43,6 @@ bool stream_send(struct stream *s, struct str bytes)
 
 void stream_break(struct stream *s, enum stream_end why, int error)
 {
-    if (s->state != STREAM_CLOSING)
-        stream_flush_now(s);
     stream_fail(s, why, error);
 }
 

@@ -26,6 +26,12 @@
     X(CUT_IDLE,             M_COUNTER, "connections_cut_total",     "reason=\"idle\"",  "Connections cut at a deadline or bound.") \
     X(CUT_WRITE,            M_COUNTER, "connections_cut_total",     "reason=\"write\"", "Connections cut at a deadline or bound.") \
     X(CUT_QUEUE,            M_COUNTER, "connections_cut_total",     "reason=\"queue\"", "Connections cut at a deadline or bound.") \
+    X(TLS_DONE,             M_COUNTER, "tls_handshakes_total",      "result=\"done\"",  "TLS handshakes that ended.")      \
+    X(TLS_RESUMED,          M_COUNTER, "tls_handshakes_total",      "result=\"resumed\"", "TLS handshakes that ended.")    \
+    X(TLS_FAILED,           M_COUNTER, "tls_handshakes_total",      "result=\"failed\"", "TLS handshakes that ended.")     \
+    X(TLS_LATE,             M_COUNTER, "tls_handshakes_total",      "result=\"late\"",  "TLS handshakes that ended.")      \
+    X(TLS_DISPLACED,        M_COUNTER, "tls_handshakes_total",      "result=\"displaced\"", "TLS handshakes that ended.")  \
+    X(TLS_UNDER_WAY,        M_GAUGE,   "tls_handshakes",            NULL,               "TLS handshakes under way.")       \
     X(BYTES_READ,           M_COUNTER, "read_bytes_total",          NULL,               "Bytes read from clients.")        \
     X(BYTES_WRITTEN,        M_COUNTER, "written_bytes_total",       NULL,               "Bytes written to clients.")       \
     X(REQUESTS_1XX,         M_COUNTER, "http_requests_total",       "class=\"1xx\"",    "Requests answered, by class of status.") \

@@ -22,6 +22,8 @@ struct settings {
     int redis_fsync; /* 0 always, 1 everysec */
     int64_t workers; /* 0: one per core */
     bool test_endpoints;
+    const char *tls_listen, *tls_cert, *tls_key;
+    int64_t tls_handshake_timeout, tls_handshakes_max;
     /* identity */
     const char *issuer, *audience;
     int64_t agent_heartbeat, agent_registration_ttl, agent_refresh_ttl;
