@@ -63,7 +63,7 @@ void stream_flush_now(struct stream *s);
 void stream_filter_fill(struct stream *s);
 /* The filter's last word, before a close behind which nothing is lost. */
 void stream_filter_part(struct stream *s);
-void stream_ended(struct stream *s); /* no more comes: tells the owner */
+void stream_ended(struct stream *s);     /* no more comes: tells the owner */
 void stream_closed(uv_handle_t *handle); /* the close callback of its handle */
 /* fn(s) runs in `ms`, unless there was no memory: false. */
 bool stream_wait(struct stream *s, int64_t ms, void (*fn)(void *arg));

@@ -50,7 +50,8 @@ static bool names_address(const mbedtls_x509_crt *certificate, const struct tls 
 {
     enum { IP_ADDRESS = MBEDTLS_ASN1_CONTEXT_SPECIFIC | 7 }; /* RFC 5280 §4.2.1.6 */
     for (const mbedtls_x509_sequence *it = &certificate->subject_alt_names; it != NULL; it = it->next)
-        if (it->buf.tag == IP_ADDRESS && it->buf.len == t->address_n && memcmp(it->buf.p, t->address, t->address_n) == 0)
+        if (it->buf.tag == IP_ADDRESS && it->buf.len == t->address_n &&
+            memcmp(it->buf.p, t->address, t->address_n) == 0)
             return true;
     return false;
 }

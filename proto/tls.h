@@ -34,8 +34,9 @@ struct tls_seed {
 void tls_seed_make(struct tls_seed *out);
 
 struct tls_server {
-    struct str certificate; /* PEM: the server's own, then those between it and the root. A NUL byte follows each text */
-    struct str key;         /* PEM, without a password */
+    struct str
+        certificate; /* PEM: the server's own, then those between it and the root. A NUL byte follows each text */
+    struct str key;  /* PEM, without a password */
     const struct tls_seed *seed;
 };
 
@@ -45,7 +46,7 @@ struct tls_context *tls_context_server(const struct tls_server *server, char why
 /* Takes peers whose certificate leads to one of `roots` (PEM, a NUL byte follows). */
 struct tls_context *tls_context_client(struct str roots, char why[TLS_WHY]);
 struct tls_context *tls_context_keep(struct tls_context *c);
-void tls_context_drop(struct tls_context *c); /* it goes with its last connection; NULL is fine */
+void tls_context_drop(struct tls_context *c);       /* it goes with its last connection; NULL is fine */
 int64_t tls_expires_s(const struct tls_context *c); /* end of the server's own certificate, Unix time */
 
 enum tls_event { TLS_MORE, TLS_OPENED, TLS_BYTES, TLS_ENDED, TLS_FAULT };

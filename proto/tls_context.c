@@ -182,7 +182,8 @@ static bool take_key(struct tls_context *c, struct str text, char why[TLS_WHY])
         return fail(why, "the key cannot be read", error);
     if (!mbedtls_pk_can_do(&c->key, MBEDTLS_PK_ECDSA) &&
         (!mbedtls_pk_can_do(&c->key, MBEDTLS_PK_RSA) || mbedtls_pk_get_bitlen(&c->key) < RSA_BITS_MIN))
-        return fail_plain(why, "the key must be an elliptic curve's (P-256 is the fastest) or RSA of 2,048 bits or more");
+        return fail_plain(why,
+                          "the key must be an elliptic curve's (P-256 is the fastest) or RSA of 2,048 bits or more");
     return check_pair(&c->chain.pk, &c->key) == 0 || fail_plain(why, "the key is not the certificate's");
 }
 

@@ -120,7 +120,7 @@ void conns_init(struct conns *conns, struct worker *worker);
 /* Aborts when a connection is left. */
 void conns_fini(struct conns *conns);
 /* Takes over an accepted descriptor. Beyond the limits on connections it is answered with 503, or closed. */
-void conn_open(struct conns *conns, int fd);
+void conn_open(struct conns *conns, int fd, bool tls);
 /* From here every answer closes its connection, and idle ones are closed within a second: what was on its way meanwhile
  * is still answered. Protocols without a drain of their own are stopped. */
 void conns_drain(struct conns *conns);

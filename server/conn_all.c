@@ -162,7 +162,7 @@ static struct conn *conn_new(struct conns *conns)
     return NULL;
 }
 
-void conn_open(struct conns *conns, int fd)
+void conn_open(struct conns *conns, int fd, bool tls)
 {
     struct worker *w = conns->worker;
     const struct settings *s = w->settings;
@@ -193,7 +193,7 @@ void conn_open(struct conns *conns, int fd)
         turn_away(c, METRIC_CONNECTIONS_LIMIT);
     else if (c->peer != NULL && c->peer->connections > (size_t)s->connections_address_max)
         turn_away(c, METRIC_CONNECTIONS_ADDRESS);
-    if (c->peer == NULL)
+    if (c->peer == NULL || (tls && !tls_accept(&c->stream, &w->door)))
         stream_close(&c->stream);
     else
         conn_settle(c);

@@ -32,6 +32,7 @@
     X(TLS_LATE,             M_COUNTER, "tls_handshakes_total",      "result=\"late\"",  "TLS handshakes that ended.")      \
     X(TLS_DISPLACED,        M_COUNTER, "tls_handshakes_total",      "result=\"displaced\"", "TLS handshakes that ended.")  \
     X(TLS_UNDER_WAY,        M_GAUGE,   "tls_handshakes",            NULL,               "TLS handshakes under way.")       \
+    X(TLS_EXPIRES,          M_GAUGE,   "tls_certificate_expiry_seconds", NULL,          "When the certificate of --tls-listen ends, Unix time; 0 without one.") \
     X(BYTES_READ,           M_COUNTER, "read_bytes_total",          NULL,               "Bytes read from clients.")        \
     X(BYTES_WRITTEN,        M_COUNTER, "written_bytes_total",       NULL,               "Bytes written to clients.")       \
     X(REQUESTS_1XX,         M_COUNTER, "http_requests_total",       "class=\"1xx\"",    "Requests answered, by class of status.") \

@@ -2,11 +2,11 @@
  * per core, and then waits for signals. It serves nothing itself. */
 #include "server/commands.h"
 
-#include "lib/acceptor.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/notify.h"
 #include "lib/signal.h"
+#include "server/certificate.h"
 #include "server/dialect.h"
 #include "server/drain.h"
 #include "server/embedded.h"
@@ -24,7 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BACKLOG = 4096, WORKERS_MAX = 256, IDLE_BEAT_MS = 3600000 };
+enum { WORKERS_MAX = 256, IDLE_BEAT_MS = 3600000 };
 
 struct serve {
     struct settings settings;
@@ -34,13 +34,11 @@ struct serve {
     struct store_seen seen;
     struct embedded *embedded;
     struct drain drain;
-    struct signal_watch term, interrupt;
+    struct signal_watch term, interrupt, hangup;
     struct timer beat; /* signals alone do not keep a loop running */
     int64_t beat_ms;
     bool watched; /* by the service manager: a beat tells it that every worker's loop goes round */
-    struct address address;
-    int listeners[WORKERS_MAX];
-    unsigned count;  /* listeners bound */
+    struct listen listens[LISTENS];
     unsigned wanted; /* workers */
     int status;      /* what to exit with */
 };
@@ -51,24 +49,23 @@ static bool complain(const char *what, const char *why)
     return false;
 }
 
-/* --- DIR/listen, or --listen-file: where the server is, once it can serve --- */
+/* --- DIR/listen, or --listen-file: where the server is, once it can serve; with ".tls" behind it for --tls-listen --- */
 
-static void listen_path(const struct serve *s, const char *tail, char out[4096])
+static void listen_path(const struct serve *s, unsigned which, char out[4096])
 {
     bool given = s->settings.listen_file[0] != '\0';
-    snprintf(out, 4096, "%s%s%s", given ? s->settings.listen_file : s->settings.data, given ? "" : "/listen", tail);
+    snprintf(out, 4096, "%s%s%s", given ? s->settings.listen_file : s->settings.data, given ? "" : "/listen",
+             which == LISTEN_TLS ? ".tls" : "");
 }
 
-static void announce(struct serve *s)
+static void write_listen(const struct serve *s, unsigned which)
 {
-    char path[4096], fresh[4096];
+    char path[4096], fresh[4096 + 8];
     struct buf text = {0};
-    address_text(&s->address, &text);
-    log_info("serve.ready", "listen=" STR_FMT " workers=%u", STR_ARG(buf_view(&text)), s->process.count);
+    address_text(&s->listens[which].at, &text);
     buf_char(&text, '\n');
-    notify_send("READY=1");
-    listen_path(s, "", path);
-    listen_path(s, ".new", fresh);
+    listen_path(s, which, path);
+    snprintf(fresh, sizeof(fresh), "%s.new", path);
     int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     bool written = fd >= 0 && write(fd, text.p, text.n) == (ssize_t)text.n;
     if (fd >= 0)
@@ -78,11 +75,30 @@ static void announce(struct serve *s)
     buf_free(&text);
 }
 
+/* Whoever waits for the first file finds the others. */
+static void announce(struct serve *s)
+{
+    struct buf text[LISTENS] = {0};
+    for (unsigned i = LISTENS; i-- > 0;) {
+        if (!s->listens[i].wanted)
+            continue;
+        write_listen(s, i);
+        address_text(&s->listens[i].at, &text[i]);
+    }
+    log_info("serve.ready", "listen=" STR_FMT " tls=" STR_FMT " workers=%u", STR_ARG(buf_view(&text[LISTEN_PLAIN])),
+             STR_ARG(buf_view(&text[LISTEN_TLS])), s->process.count);
+    for (unsigned i = 0; i < LISTENS; i++)
+        buf_free(&text[i]);
+    notify_send("READY=1");
+}
+
 static void unannounce(const struct serve *s)
 {
     char path[4096];
-    listen_path(s, "", path);
-    unlink(path);
+    for (unsigned i = 0; i < LISTENS; i++) {
+        listen_path(s, i, path);
+        unlink(path);
+    }
 }
 
 /* --- events of the main thread --- */
@@ -94,6 +110,7 @@ static void on_redis_closed(void *arg)
     timer_stop(&s->beat);
     signal_close(&s->term, NULL, NULL);
     signal_close(&s->interrupt, NULL, NULL);
+    signal_close(&s->hangup, NULL, NULL);
     loop_stop(&s->loop);
 }
 
@@ -144,6 +161,15 @@ static void on_signal(void *arg, int signum)
     drain_begin(&s->drain, balanced ? s->settings.drain_wait : 0, s->settings.drain_timeout);
 }
 
+/* What can be read anew while everything goes on. */
+static void on_hangup(void *arg, int signum)
+{
+    struct serve *s = arg;
+    log_info("serve.reload", "signal=%s", strsignal(signum));
+    if (s->listens[LISTEN_TLS].wanted)
+        certificate_load(&s->process);
+}
+
 static void on_redis_up(void *arg)
 {
     struct serve *s = arg;
@@ -185,20 +211,10 @@ static unsigned worker_count(const struct settings *s)
     return cores < 1 ? 1 : cores > WORKERS_MAX ? WORKERS_MAX : (unsigned)cores;
 }
 
-/* One socket per worker, on one address; a unix socket is shared. */
 static bool bind_listeners(struct serve *s)
 {
-    bool tcp = s->address.path[0] == '\0';
-    for (s->count = 0; s->count < s->wanted; s->count++) {
-        int fd = tcp || s->count == 0 ? acceptor_socket(&s->address, BACKLOG, true)
-                                      : fcntl(s->listeners[0], F_DUPFD_CLOEXEC, 0);
-        if (fd < 0)
-            return complain(s->settings.listen, strerror(-fd));
-        s->listeners[s->count] = fd;
-        if (tcp && s->address.port == 0)
-            s->address.port = acceptor_port(fd);
-    }
-    return true;
+    return listen_bind(&s->listens[LISTEN_PLAIN], s->settings.listen, s->wanted) &&
+           listen_bind(&s->listens[LISTEN_TLS], s->settings.tls_listen, s->wanted);
 }
 
 static bool open_redis(struct serve *s)
@@ -225,6 +241,8 @@ static bool open_signals(struct serve *s)
     int error = signal_open(&s->term, &s->loop, SIGTERM, on_signal, s);
     if (error == 0)
         error = signal_open(&s->interrupt, &s->loop, SIGINT, on_signal, s);
+    if (error == 0)
+        error = signal_open(&s->hangup, &s->loop, SIGHUP, on_hangup, s);
     return error == 0 || complain("signals", strerror(-error));
 }
 
@@ -234,8 +252,11 @@ static bool prepare(struct serve *s)
     log_setup((enum log_level)s->settings.log_level, (enum log_format)s->settings.log_format, 2);
     signal_ignore_pipe();
     raise_descriptors();
-    if (!address_parse(str_z(s->settings.listen), 8080, &s->address))
-        return complain(s->settings.listen, "not an address to listen on");
+    if (!listen_init(&s->listens[LISTEN_PLAIN], s->settings.listen, 8080) ||
+        !listen_init(&s->listens[LISTEN_TLS], s->settings.tls_listen, 8443))
+        return false;
+    if (s->listens[LISTEN_TLS].wanted && (s->settings.tls_cert[0] == '\0' || s->settings.tls_key[0] == '\0'))
+        return complain(s->settings.tls_listen, "--tls-listen wants --tls-cert and --tls-key");
     if (!settings_open_keyring(&s->settings, true))
         return false;
     s->router = router_new(dialects, error);
@@ -251,11 +272,17 @@ static bool make_workers(struct serve *s)
 {
     for (s->process.count = 0; s->process.count < s->wanted; s->process.count++) {
         unsigned i = s->process.count;
-        if (!worker_init(&s->process.workers[i], &s->process, i, s->listeners[i]))
+        const int fds[LISTENS] = {listen_take(&s->listens[LISTEN_PLAIN], i), listen_take(&s->listens[LISTEN_TLS], i)};
+        if (!worker_init(&s->process.workers[i], &s->process, i, fds))
             return false;
-        s->listeners[i] = -1;
     }
     return true;
+}
+
+static bool load_certificate(struct serve *s)
+{
+    return !s->listens[LISTEN_TLS].wanted || certificate_load(&s->process) ||
+           complain("--tls-cert", "there is no certificate to begin with");
 }
 
 static void start_workers(struct serve *s)
@@ -288,7 +315,7 @@ static void run(struct serve *s)
     s->process.settings = &s->settings;
     s->process.started_ms = clock_wall_ms();
     drain_init(&s->drain, &s->process, on_ended, s);
-    if (bind_listeners(s) && open_redis(s) && make_workers(s)) {
+    if (bind_listeners(s) && open_redis(s) && make_workers(s) && load_certificate(s)) {
         start_beat(s);
         start_workers(s);
     } else {
@@ -302,11 +329,8 @@ static void run(struct serve *s)
 
 static void clean_up(struct serve *s)
 {
-    for (unsigned i = 0; i < s->count; i++)
-        if (s->listeners[i] >= 0)
-            close(s->listeners[i]);
-    if (s->address.path[0] != '\0' && s->count > 0)
-        unlink(s->address.path);
+    for (unsigned i = 0; i < LISTENS; i++)
+        listen_fini(&s->listens[i]);
     free(s->process.workers);
     router_free(s->router);
     settings_fini(&s->settings);

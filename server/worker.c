@@ -5,6 +5,7 @@
 #include "lib/timer.h"
 #include "server/audit.h"
 #include "server/blob_store.h"
+#include "server/certificate.h"
 #include "server/credential.h"
 #include "server/engine/agents.h"
 #include "server/engine/drain.h"
@@ -248,21 +249,54 @@ static bool stop_connections(struct worker *w)
 static void on_accept(void *arg, int fd)
 {
     struct worker *w = arg;
-    conn_open(&w->conns, fd);
+    conn_open(&w->conns, fd, false);
+}
+
+static void on_accept_tls(void *arg, int fd)
+{
+    struct worker *w = arg;
+    conn_open(&w->conns, fd, true);
+}
+
+static bool open_listener(struct worker *w, unsigned which, void (*on)(void *arg, int fd))
+{
+    int fd = w->fds[which];
+    w->fds[which] = -1;
+    return fd < 0 || acceptor_open(&w->acceptors[which], &w->loop, fd, on, w) == 0;
+}
+
+static bool close_listener(struct worker *w, unsigned which)
+{
+    struct acceptor *a = &w->acceptors[which];
+    if (!a->open)
+        return true;
+    acceptor_accept(a); /* what waits in the kernel's queue would be reset (decision 40a) */
+    acceptor_close(a, stopped, w);
+    return false;
 }
 
 static bool start_listener(struct worker *w)
 {
-    int error = acceptor_open(&w->acceptor, &w->loop, w->fd, on_accept, w);
-    w->fd = -1;
-    return error == 0;
+    return open_listener(w, LISTEN_PLAIN, on_accept);
 }
 
 static bool stop_listener(struct worker *w)
 {
-    acceptor_accept(&w->acceptor); /* what waits in the kernel's queue would be reset (decision 40a) */
-    acceptor_close(&w->acceptor, stopped, w);
-    return false;
+    return close_listener(w, LISTEN_PLAIN);
+}
+
+static bool start_tls_listener(struct worker *w)
+{
+    w->door.handshake_ms = w->settings->tls_handshake_timeout;
+    w->door.handshakes_max = (size_t)w->settings->tls_handshakes_max;
+    tls_door_init(&w->door);
+    certificate_take(w);
+    return open_listener(w, LISTEN_TLS, on_accept_tls);
+}
+
+static bool stop_tls_listener(struct worker *w)
+{
+    return close_listener(w, LISTEN_TLS);
 }
 
 static const struct part {
@@ -280,6 +314,7 @@ static const struct part {
     {"engine", start_engine, stop_engine},
     {"connections", start_connections, stop_connections},
     {"listener", start_listener, stop_listener},
+    {"TLS listener", start_tls_listener, stop_tls_listener},
     // clang-format on
 };
 
@@ -324,6 +359,12 @@ static void sample(void *arg)
         metrics_set(&w->metrics, METRIC_REDIS_MEMORY, (uint64_t)store.used_memory);
         metrics_set(&w->metrics, METRIC_REDIS_MEMORY_MAX, (uint64_t)store.max_memory);
     }
+    metrics_set(&w->metrics, METRIC_TLS_DONE, w->door.done - w->door.resumed);
+    metrics_set(&w->metrics, METRIC_TLS_RESUMED, w->door.resumed);
+    metrics_set(&w->metrics, METRIC_TLS_FAILED, w->door.failed);
+    metrics_set(&w->metrics, METRIC_TLS_LATE, w->door.late);
+    metrics_set(&w->metrics, METRIC_TLS_DISPLACED, w->door.displaced);
+    metrics_set(&w->metrics, METRIC_TLS_UNDER_WAY, w->door.under_way);
     feeds_sample(w->feeds);
     timer_start(&w->sampler, &w->loop, SAMPLE_MS, sample, w);
 }
@@ -338,6 +379,7 @@ static void on_wake(void *arg)
     struct worker *w = arg;
     enum phase phase = process_phase(w->process);
     __atomic_store_n(&w->beaten, __atomic_load_n(&w->process->beat, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
+    certificate_take(w);
     if (phase == w->seen)
         return;
     w->seen = phase;
@@ -379,15 +421,17 @@ static void *run(void *arg)
         sample(w);
     loop_run(&w->loop);
     conns_fini(&w->conns);
+    tls_context_drop(w->door.context);
     must(ops_idle(&w->ops));
     loop_fini(&w->loop);
     enter(w, WORKER_ENDED);
     return NULL;
 }
 
-bool worker_init(struct worker *w, struct process *process, unsigned index, int fd)
+bool worker_init(struct worker *w, struct process *process, unsigned index, const int fds[LISTENS])
 {
-    *w = (struct worker){.process = process, .settings = process->settings, .index = index, .fd = fd};
+    *w = (struct worker){.process = process, .settings = process->settings, .index = index};
+    memcpy(w->fds, fds, sizeof(w->fds));
     ops_init(&w->ops);
     arena_init(&w->start_arena, 1 << 20);
     w->loop.owner = w;
@@ -417,4 +461,5 @@ void worker_fini(struct worker *w)
         pthread_join(w->thread, NULL);
     else
         loop_fini(&w->loop);
+    tls_context_drop(w->tls_next);
 }

@@ -10,7 +10,9 @@
 #include "lib/acceptor.h"
 #include "lib/loop.h"
 #include "lib/op.h"
+#include "proto/tls.h"
 #include "server/conn.h"
+#include "server/listen.h"
 #include "server/metrics.h"
 #include "server/store/store.h"
 
@@ -59,7 +61,9 @@ struct worker {
     struct principals *principals; /* server/principal.h */
     struct limit *limit;           /* server/limit.h */
     struct auditor *auditor;       /* server/audit.h */
-    struct acceptor acceptor;
+    struct acceptor acceptors[LISTENS];
+    struct tls_door door;         /* of LISTEN_TLS */
+    struct tls_context *tls_next; /* atomic: a new certificate, not yet seen by the worker */
     struct conns conns;
     struct metrics metrics;
     struct ops ops; /* operations nobody in particular waits for */
@@ -68,17 +72,17 @@ struct worker {
     enum phase seen;
     uint64_t beaten; /* atomic */
     pthread_t thread;
-    int fd;         /* to listen on, until the listener has it */
-    unsigned parts; /* how many are started */
+    int fds[LISTENS]; /* to listen on, until the listener has them; -1: none */
+    unsigned parts;   /* how many are started */
     bool started, prepared;
     struct arena start_arena;
     struct loop_task task;
     struct timer timer, sampler;
 };
 
-/* All workers are made before the first is started, since each can see the others. `fd` to listen on is taken over.
- * False after a line in the log. */
-bool worker_init(struct worker *w, struct process *process, unsigned index, int fd);
+/* All workers are made before the first is started, since each can see the others. What `fds` has to listen on is taken
+ * over. False after a line in the log. */
+bool worker_init(struct worker *w, struct process *process, unsigned index, const int fds[LISTENS]);
 /* Starts the thread, which makes the worker's parts and serves. What fails is told by process->failed. */
 void worker_start(struct worker *w);
 /* Once it has ended: joins the thread. */
