@@ -20,6 +20,8 @@
  *                 before?: RELEASE,         what it had before what it has now: what it has before once it went back
  *                 previous: RELEASE|null,   what it has now, and goes back to when this job fails; where it has or gets
  *                                           the very same, what was there before
+ *                 beforeJobId?, previousJobId?, releaseJobId?:  the jobs that brought these releases there; the last
+ *                                           only with again
  *                 skip?: "reason"}]}        in the order of deployment
  *
  * RELEASE: {id, name, createdAt, components: [{componentId, name, role, tag?, semver?, digest, versionId, artifactUrl}]};

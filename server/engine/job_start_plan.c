@@ -162,12 +162,27 @@ static struct str id_of(struct str release)
     return event_member(release, "id");
 }
 
-/* What was there before, if that was another release than the present one. */
-static struct str earlier(struct str facts)
-{
-    struct str previous = release_at(facts, "previous");
+/* A release, and the job that brought it to the target. */
+struct brought {
+    struct str release, job; /* STR_NONE: none */
+};
 
-    return str_eq(id_of(previous), id_of(release_at(facts, "release"))) ? STR_NONE : previous;
+static struct brought present(struct str facts)
+{
+    return (struct brought){release_at(facts, "release"), event_member(facts, "releaseJobId")};
+}
+
+static struct brought past(struct str facts)
+{
+    return (struct brought){release_at(facts, "previous"), event_member(facts, "previousJobId")};
+}
+
+/* What was there before, if that was another release than the present one. */
+static struct brought earlier(struct str facts)
+{
+    struct brought before = past(facts);
+
+    return str_eq(id_of(before.release), id_of(present(facts).release)) ? (struct brought){STR_NONE, STR_NONE} : before;
 }
 
 static void put_text_or_null(struct json_out *o, struct str json)
@@ -191,8 +206,8 @@ static bool is_done(const struct plan_parts *p, const struct plan_target *t)
 {
     const struct json *jobs = p->request->jobs;
 
-    return is_common(p) && jobs != NULL && names(jobs, event_member(t->facts, "jobId")) &&
-           str_eq(id_of(release_at(t->facts, "release")), member(p->release, "id")) &&
+    return is_common(p) && jobs != NULL && names(jobs, present(t->facts).job) &&
+           str_eq(id_of(present(t->facts).release), member(p->release, "id")) &&
            !str_eqz(event_member(t->facts, "healthStatus"), "unhealthy");
 }
 
@@ -200,30 +215,38 @@ static bool is_done(const struct plan_parts *p, const struct plan_target *t)
 static const char *skipped(const struct plan_parts *p, const struct plan_target *t)
 {
     const struct job_request *q = p->request;
+    struct brought now = present(t->facts);
 
     if (json_bool(json_get(t->document, "maintenance"), false))
         return "the target is in maintenance";
     if (is_common(p))
         return !p->all_again && is_done(p, t) ? "an earlier attempt brought the release there" : NULL;
-    if (release_at(t->facts, "release").n == 0)
+    if (now.release.n == 0)
         return "nothing is deployed there";
-    if (q->to_previous && q->from_release.n > 0 && !str_eq(id_of(release_at(t->facts, "release")), q->from_release))
+    if (q->to_previous && q->from_release.n > 0 && !str_eq(id_of(now.release), q->from_release))
         return "it has another release";
-    if (q->to_previous && q->jobs != NULL && !names(q->jobs, event_member(t->facts, "jobId")))
+    if (q->to_previous && q->jobs != NULL && !names(q->jobs, now.job))
         return "another job has been there since";
     return NULL;
 }
 
 /* What it has now; but where it gets the very same once more, what was there before. */
-static struct str previous_of(const struct plan_parts *p, const struct plan_target *t)
+static struct brought previous_of(const struct plan_parts *p, const struct plan_target *t)
 {
-    struct str now = release_at(t->facts, "release");
+    struct brought now = present(t->facts);
 
     if (p->request->again)
-        return release_at(t->facts, "previous");
-    if (is_common(p) && str_eq(id_of(now), member(p->release, "id")) && earlier(t->facts).n > 0)
+        return past(t->facts);
+    if (is_common(p) && str_eq(id_of(now.release), member(p->release, "id")) && earlier(t->facts).release.n > 0)
         return earlier(t->facts);
     return now;
+}
+
+static void put_brought(struct json_out *o, const char *release, const char *job, struct brought b)
+{
+    json_key(o, str_z(release));
+    put_text_or_null(o, b.release);
+    put_member(o, job, b.job);
 }
 
 static void put_target(struct json_out *o, const struct plan_parts *p, const struct plan_target *t)
@@ -233,10 +256,8 @@ static void put_target(struct json_out *o, const struct plan_parts *p, const str
 
     json_open(o, '{');
     put_member(o, "agentId", member(d, "agentId"));
-    if (release_at(t->facts, "previous").n > 0) {
-        json_key(o, S("before"));
-        put_text_or_null(o, release_at(t->facts, "previous"));
-    }
+    if (past(t->facts).release.n > 0)
+        put_brought(o, "before", "beforeJobId", past(t->facts));
     put_member(o, "id", member(d, "id"));
     json_key(o, S("keep"));
     json_put_int(o, json_int(json_get(connection, "keep"), 3));
@@ -248,11 +269,12 @@ static void put_target(struct json_out *o, const struct plan_parts *p, const str
         json_key(o, S("port"));
         json_put(o, json_get(connection, "port"));
     }
-    json_key(o, S("previous"));
-    put_text_or_null(o, previous_of(p, t));
-    if (!is_common(p)) {
+    put_brought(o, "previous", "previousJobId", previous_of(p, t));
+    if (p->request->again) {
+        put_brought(o, "release", "releaseJobId", present(t->facts));
+    } else if (p->request->to_previous) {
         json_key(o, S("release"));
-        put_text_or_null(o, release_at(t->facts, p->request->to_previous ? "previous" : "release"));
+        put_text_or_null(o, past(t->facts).release);
     }
     if (skip != NULL)
         put_member(o, "skip", str_z(skip));
@@ -271,12 +293,17 @@ static bool none_is_left(const struct plan_parts *p)
 static enum code check_targets(struct arena *a, const struct plan_parts *p, struct str *why)
 {
     size_t wanted = 0, previous = 0;
+    const char *left_out = NULL;
 
     for (size_t i = 0; i < p->n_targets; i++) {
-        if (skipped(p, &p->targets[i]) != NULL)
+        const char *skip = skipped(p, &p->targets[i]);
+
+        if (skip != NULL) {
+            left_out = skip;
             continue;
+        }
         wanted++;
-        previous += earlier(p->targets[i].facts).n > 0;
+        previous += earlier(p->targets[i].facts).release.n > 0;
     }
     if (p->n_targets == 0)
         return refuse(DEPLOY_NO_TARGET,
@@ -284,8 +311,9 @@ static enum code check_targets(struct arena *a, const struct plan_parts *p, stru
                       why);
     if (p->request->to_previous && previous == 0)
         return refuse(DEPLOY_NO_PREVIOUS_RELEASE,
-                      arena_printf(a, "no target of environment " STR_FMT " has an earlier release to go back to",
-                                   STR_ARG(member(p->environment, "name"))),
+                      arena_printf(a, "no target of environment " STR_FMT " has an earlier release to go back to%s%s",
+                                   STR_ARG(member(p->environment, "name")), left_out != NULL ? ": " : "",
+                                   left_out != NULL ? left_out : ""),
                       why);
     if (wanted == 0)
         return refuse(DEPLOY_NO_TARGET,

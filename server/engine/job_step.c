@@ -277,12 +277,7 @@ static bool is_deploy(const struct template *t, int node)
     return node >= 0 && str_eqz(str_z(t->nodes[node].type->key), "deploy");
 }
 
-static bool is_back(const struct template *t, int node)
-{
-    return node < 0 || str_eqz(str_z(t->nodes[node].type->key), "rollback");
-}
-
-/* Jobs that brought something there, or wrote a sticker on it: fields "job:<node>:<attempt>". */
+/* Jobs that brought something there: fields "job:<node>:<attempt>". */
 static struct json *jobs_of(struct making *m, const struct template *t, const struct redis_value *hash)
 {
     struct json *jobs = json_new(m->step->arena, JSON_ARRAY);
@@ -290,7 +285,7 @@ static struct json *jobs_of(struct making *m, const struct template *t, const st
     for (size_t i = 0; i + 1 < hash->count && json_count(jobs) < JOBS_MAX; i += 2) {
         struct str rest = redis_text(redis_at(hash, i)), job = str_cut(&rest, ':'), node = str_cut(&rest, ':');
 
-        if (str_eqz(job, "job") && !is_back(t, template_find(t, node)))
+        if (str_eqz(job, "job") && is_deploy(t, template_find(t, node)))
             json_append(m->step->arena, jobs, json_new_str(m->step->arena, redis_text(redis_at(hash, i + 1))));
     }
     return jobs;

@@ -37,6 +37,22 @@ static void put_health(struct json_out *o, const struct step *check)
     put_text(o, "healthStatus", str_z(health_of(check)));
 }
 
+static void put_optional(struct json_out *o, const char *name, const struct json *value)
+{
+    if (value != NULL)
+        put_json(o, name, value);
+}
+
+/* By which job the target came to the release it has: one that goes back, or writes a sticker, has brought nothing. */
+static void put_bringer(struct json_out *o, const struct run *r, const struct job_target *t, bool back)
+{
+    const struct json *other = json_get(t->json, back ? "previousJobId" : "releaseJobId");
+
+    put_optional(o, "releaseJobId", other);
+    if (other == NULL && !back)
+        put_text(o, "releaseJobId", r->origin.id);
+}
+
 /* What is on the target now that `changed`, its deployment or rollback, has succeeded; RFC 8785 order. */
 static struct str facts(struct arena *a, const struct run *r, const struct job_target *t, enum job_task_type changed)
 {
@@ -61,7 +77,9 @@ static struct str facts(struct arena *a, const struct run *r, const struct job_t
         put_health(&o, check);
     put_text(&o, "jobId", r->origin.id);
     put_json(&o, "previous", back ? json_get(t->json, "before") : previous);
+    put_optional(&o, "previousJobId", json_get(t->json, back ? "beforeJobId" : "previousJobId"));
     put_json(&o, "release", back ? previous : job_release(job, t));
+    put_bringer(&o, r, t, back);
     put_json(&o, "sticker", json_get(s->outputs_json, "sticker"));
     json_close(&o, '}');
     return b.failed ? STR_NONE : buf_view(&b);

@@ -92,8 +92,9 @@ struct str key_promotions_awaiting(struct arena *a, struct space s, struct str e
 struct str key_promotions_approved(struct arena *a, struct space s, struct str environment);
 struct str key_promotions_ended(struct arena *a, struct space s, const char *status);
 struct str key_tasks(struct arena *a, struct space s, struct str agent);
-/* HASH: target -> {release, previous, jobId, deployedAt, sticker, contentHash, healthStatus?, healthMessage?, checkedAt?};
- * written in the very commit in which a task ends that changed or looked at the target. */
+/* HASH: target -> {release, previous, releaseJobId?, previousJobId?: the jobs that brought these there; jobId: the one that
+ * was there last; deployedAt, sticker, contentHash, healthStatus?, healthMessage?, checkedAt?}; written in the very commit
+ * in which a task ends that changed or looked at the target. */
 struct str key_target_facts(struct arena *a, struct space s);
 
 #endif

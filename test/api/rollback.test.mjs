@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { HostAgent, jobOf, jobReaches, makeEstate, makeRelease, promote, runOf } from '../lib/deployment.mjs';
-import { makeTemplate } from '../lib/run.mjs';
+import { makeTemplate, startRun } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
 import { spaceOf } from '../lib/target.mjs';
 import { eventually } from '../lib/wait.mjs';
@@ -110,6 +110,30 @@ describe('what is taken back', () => {
     const [put, check] = agent.tasks.slice(from);
     assert.deepEqual([put.payload.release.id, put.payload.hooks.postDeploy, check.type, check.payload.port], [one.id, hooks.postDeploy, 'health-check', 8080]);
     await settled(target, one);
+  });
+
+  test('W7: a deployment can be taken back by its job, also after a later one took itself back, and after a sticker was written anew', async () => {
+    let bad;
+    const { environment, targets, one, two, first, second, deploy } = await twice(2, (task) => (task.type === 'deploy' && bad && task.payload.target.name === 'b'
+      ? { success: false, error: 'other bytes', errorType: 'digest_mismatch', retriable: false, outputs: {} } : {}));
+    bad = true;
+    for (let i = 0; i < 2; i++) assert.equal((await deploy(await makeRelease(api, one))).status, 'rolled_back');
+    bad = false;
+    for (const target of targets) await settled(target, two);
+    const anew = await startRun(api, await makeTemplate(api, [{ id: 'write', type: 'write-sticker', config: {} }]), { context: { environmentId: environment.id } });
+    await reaches(`/workflow-runs/${anew.id}`, 'succeeded');
+
+    const dry = await begin({ deploymentJobId: second.job.id, dryRun: true });
+    assert.equal(dry.status, 200, dry.text);
+    assert.deepEqual([dry.data.plan.fromReleaseId, dry.data.plan.toReleaseId, dry.data.plan.partial, dry.data.plan.affectedTargets.map((t) => t.name)],
+      [two.id, one.id, false, ['a', 'b']]);
+    const older = await begin({ deploymentJobId: first.job.id });
+    assert.deepEqual([older.status, older.code], [422, 'DEPLOY_NO_PREVIOUS_RELEASE'], 'what is not there any more cannot be taken back');
+    const { data: made, text } = await begin({ deploymentJobId: second.job.id });
+    assert.equal(made?.status, 'running', text);
+    assert.equal((await ended(made)).status, 'succeeded');
+    for (const target of targets) await settled(target, one);
+    await jobReaches(api, second.job, 'rolled_back');
   });
 
   test('a rollback can be taken back as well, and the next promotion goes its way', async () => {

@@ -363,7 +363,9 @@ static void what_is_on_a_target_is_a_fact(void **state)
     settle(f);
     job_done(f, "1-deploy");
     assert_true(commits(f, "\"previous\":{\"components\":[],\"id\":\"r1\",\"name\":\"1.0\"}", false));
+    assert_true(commits(f, "\"previousJobId\":\"job-0\"", false));
     assert_true(commits(f, "\"jobId\":\"job-1\"", false));
+    assert_true(commits(f, "\"releaseJobId\":\"job-1\"", false));
     assert_true(commits(f, "\"contentHash\":\"c\"", false));
     assert_false(commits(f, "healthStatus", false));
     settle(f);
@@ -377,6 +379,7 @@ static void what_is_on_a_target_is_a_fact(void **state)
     settle(f);
     job_done(f, "1-rollback");
     assert_true(commits(f, "\"previous\":null,\"release\":{\"components\":[],\"id\":\"r1\"", false));
+    assert_true(commits(f, "\"releaseJobId\":\"job-0\"", false)); /* as if this one had never been there */
 }
 
 static void the_end_wakes_the_environment_and_the_dashboard_hears_of_each_status(void **state)

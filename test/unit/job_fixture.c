@@ -56,7 +56,8 @@ static void put_targets(struct buf *b, struct str names)
         name = str_slice(name, skip, name.n);
         buf_printf(b,
                    "%s{\"id\":\"" STR_FMT "\",\"name\":\"web-" STR_FMT "\",\"path\":\"/srv/" STR_FMT
-                   "\",\"keep\":3,\"previous\":{\"id\":\"r1\",\"name\":\"1.0\",\"components\":[]}%s}",
+                   "\",\"keep\":3,\"previous\":{\"id\":\"r1\",\"name\":\"1.0\",\"components\":[]},"
+                   "\"previousJobId\":\"job-0\"%s}",
                    comma, STR_ARG(name), STR_ARG(name), STR_ARG(name), skip ? ",\"skip\":\"in maintenance\"" : "");
         comma = ",";
     }

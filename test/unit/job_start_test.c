@@ -250,9 +250,12 @@ static void what_is_deployed_is_the_way_back(void **state)
 {
     struct fixture *f = *state;
 
-    f->targets[1].facts = S("{\"release\":{\"id\":\"old\"},\"previous\":{\"id\":\"older\"}}");
+    f->targets[1].facts = S("{\"release\":{\"id\":\"old\"},\"releaseJobId\":\"j\","
+                            "\"previous\":{\"id\":\"older\"},\"previousJobId\":\"i\"}");
     assert_int_equal(compile(f), OK);
     assert_true(str_eqz(json_str(json_path(json_at(json_get(f->plan, "targets"), 0), S("previous.id"))), "old"));
+    assert_true(str_eqz(json_str(json_get(json_at(json_get(f->plan, "targets"), 0), "previousJobId")), "j"));
+    assert_true(str_eqz(json_str(json_get(json_at(json_get(f->plan, "targets"), 0), "beforeJobId")), "i"));
     assert_null(json_get(json_at(json_get(f->plan, "targets"), 0), "release"));
 }
 
@@ -276,8 +279,8 @@ static void to_previous_brings_each_target_to_what_it_had(void **state)
     f->request.to_previous = true;
     f->parts.release = NULL;
     f->parts.n_components = 0;
-    f->targets[1].facts = S("{\"jobId\":\"j\",\"release\":{\"id\":\"old\"},\"previous\":{\"id\":\"older\"}}");
-    f->targets[2].facts = S("{\"jobId\":\"k\",\"release\":{\"id\":\"old\"},\"previous\":null}");
+    f->targets[1].facts = S("{\"release\":{\"id\":\"old\"},\"releaseJobId\":\"j\",\"previous\":{\"id\":\"older\"}}");
+    f->targets[2].facts = S("{\"release\":{\"id\":\"old\"},\"releaseJobId\":\"k\",\"previous\":null}");
     assert_int_equal(compile(f), OK);
     targets = json_get(f->plan, "targets");
     assert_null(json_get(f->plan, "release"));
@@ -295,9 +298,9 @@ static void a_further_attempt_leaves_out_what_is_done(void **state)
     const struct json *targets;
 
     f->request.jobs = parse(f, "[\"j\"]");
-    f->targets[1].facts = S("{\"jobId\":\"j\",\"release\":{\"id\":\"r\"}}");
-    f->targets[2].facts = S("{\"healthStatus\":\"unhealthy\",\"jobId\":\"j\",\"release\":{\"id\":\"r\"}}");
-    f->targets[0].facts = S("{\"jobId\":\"k\",\"release\":{\"id\":\"r\"}}");
+    f->targets[1].facts = S("{\"release\":{\"id\":\"r\"},\"releaseJobId\":\"j\"}");
+    f->targets[2].facts = S("{\"healthStatus\":\"unhealthy\",\"release\":{\"id\":\"r\"},\"releaseJobId\":\"j\"}");
+    f->targets[0].facts = S("{\"release\":{\"id\":\"r\"},\"releaseJobId\":\"k\"}");
     assert_int_equal(compile(f), OK);
     targets = json_get(f->plan, "targets");
     assert_non_null(json_get(json_at(targets, 0), "skip"));
@@ -311,7 +314,7 @@ static void when_all_is_done_a_further_attempt_does_all_again(void **state)
 
     f->request.jobs = parse(f, "[\"j\"]");
     for (size_t i = 0; i < f->parts.n_targets; i++)
-        f->targets[i].facts = S("{\"jobId\":\"j\",\"release\":{\"id\":\"r\"}}");
+        f->targets[i].facts = S("{\"release\":{\"id\":\"r\"},\"releaseJobId\":\"j\"}");
     assert_int_equal(compile(f), OK);
     for (size_t i = 0; i < f->parts.n_targets; i++)
         assert_null(json_get(json_at(json_get(f->plan, "targets"), i), "skip"));
@@ -327,9 +330,12 @@ static void again_gives_each_target_what_it_has_and_keeps_the_way_back(void **st
     f->parts.n_components = 0;
     assert_refused(f, DEPLOY_NO_TARGET);
     f->parts.promotion = parse(f, "{\"strategy\":{\"type\":\"rolling\"}}");
-    f->targets[1].facts = S("{\"release\":{\"id\":\"old\"},\"previous\":{\"id\":\"older\"}}");
+    f->targets[1].facts = S("{\"release\":{\"id\":\"old\"},\"releaseJobId\":\"j\","
+                            "\"previous\":{\"id\":\"older\"},\"previousJobId\":\"i\"}");
     assert_int_equal(compile(f), OK);
     targets = json_get(f->plan, "targets");
+    assert_true(str_eqz(json_str(json_get(json_at(targets, 0), "releaseJobId")), "j"));
+    assert_true(str_eqz(json_str(json_get(json_at(targets, 0), "previousJobId")), "i"));
     assert_at(f, "strategy", "\"all-at-once\"");
     assert_true(str_eqz(json_str(json_path(json_at(targets, 0), S("release.id"))), "old"));
     assert_true(str_eqz(json_str(json_path(json_at(targets, 0), S("previous.id"))), "older"));

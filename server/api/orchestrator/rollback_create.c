@@ -438,7 +438,7 @@ static void got_left(void *arg, enum code c, const struct redis_value *v)
     struct planning *p = arg;
 
     for (size_t i = 0; c == OK && v != NULL && i < v->count; i++)
-        p->by_job = p->by_job || str_eq(member(parsed(p, redis_at(v, i)), "jobId"), p->old_id);
+        p->by_job = p->by_job || str_eq(member(parsed(p, redis_at(v, i)), "releaseJobId"), p->old_id);
     if (c != OK)
         refuse(p, c);
     else if (p->by_job)
