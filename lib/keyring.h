@@ -23,7 +23,8 @@ enum { KEYRING_NUMBERS = 1000, KEYRING_KEYS = 256 }; /* highest number; keys of 
 struct keyring;
 
 /* Reads `path`; makes it, with one key per use, when it is missing and `create` is set. NULL after a sentence in
- * `error`: also when others than the owner may read the file, or a line is not understood. */
+ * `error`: also when others than the owner may read the file (its group may, when root owns it, as secrets are mounted), or
+ * a line is not understood. */
 struct keyring *keyring_open(const char *path, bool create, char error[256]);
 void keyring_free(struct keyring *k); /* wipes */
 /* Adds a number to seal and sign, in the file and in `k`, by one process at a time; the file is replaced whole and synced. */

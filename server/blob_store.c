@@ -29,8 +29,7 @@ struct blob_put {
 
 /* --- the store --- */
 
-/* The folder, or NULL for pieces in Redis; "" when memory ran out. */
-static const char *choose_folder(const struct settings *s, struct arena *a)
+const char *blob_folder(const struct settings *s, struct arena *a)
 {
     const char *set = s->blobs;
 
@@ -51,7 +50,7 @@ struct blob_store *blob_store_open(struct worker *w)
     *s = (struct blob_store){.worker = w};
     ops_init(&s->ops);
     arena_init(&s->scratch, SCRATCH);
-    const char *folder = choose_folder(w->settings, &s->scratch);
+    const char *folder = blob_folder(w->settings, &s->scratch);
     s->files = folder != NULL;
     s->blobs = s->files ? blobs_open(&w->loop, folder) : blobs_open_none(&w->loop);
     if (s->blobs == NULL) {

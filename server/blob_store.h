@@ -22,8 +22,11 @@
 struct blob_put;
 struct blob_store;
 struct request;
+struct settings;
 struct worker;
 
+/* The folder that setting blobs chooses, or NULL for pieces in Redis; "" when memory ran out. */
+const char *blob_folder(const struct settings *s, struct arena *a);
 /* NULL after a line in the log: the folder cannot be used. */
 struct blob_store *blob_store_open(struct worker *w);
 void blob_store_close(struct blob_store *s, void (*closed)(void *arg), void *arg);

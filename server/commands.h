@@ -7,10 +7,12 @@
 #define SLIPWAY_VERSION "0.1.0"
 #endif
 
-int serve_main(int argc, char **argv);  /* server/serve.c */
-int agent_main(int argc, char **argv);  /* server/agent/main.c */
-int watch_main(int argc, char **argv);  /* server/watch.c */
-int key_main(int argc, char **argv);    /* server/key.c */
-int config_main(int argc, char **argv); /* server/config.c */
+int serve_main(int argc, char **argv);   /* server/serve.c */
+int agent_main(int argc, char **argv);   /* server/agent/main.c */
+int watch_main(int argc, char **argv);   /* server/watch.c */
+int key_main(int argc, char **argv);     /* server/key.c */
+int backup_main(int argc, char **argv);  /* server/backup/backup.c */
+int restore_main(int argc, char **argv); /* server/backup/restore.c */
+int config_main(int argc, char **argv);  /* server/config.c */
 
 #endif

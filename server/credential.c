@@ -18,8 +18,6 @@
 
 enum { FINGERPRINT_PARTITION = 0, LIST_MOST = 1000 };
 
-static const char first_tenant[] = "default";
-
 void tenant_id(struct str name, char out[ID_UUID])
 {
     uint8_t h[CRYPTO_HASH];
@@ -293,22 +291,6 @@ enum code credential_revoke(const struct settings *s, struct store *store, struc
     return store_read(store, &read, 1, asker, key_read, t);
 }
 
-/* Rotation. */
-
-enum code credential_rotated(const struct settings *s, struct store *store, struct arena *arena, struct str metadata,
-                             struct ops *asker, credential_then *then, void *arg)
-{
-    struct task *t = task_new(s, store, arena, asker, then, arg);
-    if (t == NULL)
-        return SYS_OVERLOADED;
-    tenant_id(str_z(first_tenant), t->key.tenant);
-    t->space = (struct space){partition_of(str_z(t->key.tenant)), str_z(t->key.tenant)};
-    commit_begin(&t->commit, arena, t->space, 0);
-    audit_add_system(&t->commit, arena, "slipway key",
-                     &(struct audit_entry){.action = "keyring.rotated", .resource = "keyring", .metadata = metadata});
-    return store_commit(store, &t->commit, asker, committed, t);
-}
-
 /* List. */
 
 static void page_read(void *arg, enum code c, const struct page_result *r)
@@ -394,7 +376,7 @@ static void default_looked_up(void *arg, enum code c, const struct redis_value *
         finish(t, c, c == OK ? "" : "the store does not answer");
         return;
     }
-    k->tenant_name = str_z(first_tenant);
+    k->tenant_name = S(FIRST_TENANT);
     k->name = S("admin");
     k->roles = S("admin");
     k->first = true;
@@ -411,7 +393,7 @@ static void default_looked_up(void *arg, enum code c, const struct redis_value *
 
 static void make_first_key(struct task *t)
 {
-    tenant_id(str_z(first_tenant), t->key.tenant);
+    tenant_id(S(FIRST_TENANT), t->key.tenant);
     struct str tenant = str_z(t->key.tenant);
     t->space = (struct space){partition_of(tenant), tenant};
     const struct store_command read = STORE_COMMAND(S("EXISTS"), key_document(t->arena, t->space, "tenant", tenant));

@@ -15,6 +15,8 @@ struct redis_value;
 struct settings;
 struct store;
 
+#define FIRST_TENANT "default" /* the tenant that every installation begins with */
+
 /* The id of the tenant called `name`, or `name` itself when it is a UUID. */
 void tenant_id(struct str name, char out[ID_UUID]);
 
@@ -35,7 +37,7 @@ void credential_make(struct credential *c, int64_t now_ms);
 /* What is wrong with roles and permissions, as a sentence in the arena; STR_NONE: nothing. */
 struct str credential_fault(struct arena *a, struct str roles, struct str permissions);
 
-/* Creating, revoking and rotating are entries of the audit trail, in the very commit.
+/* Creating and revoking are entries of the audit trail, in the very commit.
  * All of these follow lib/op.h: OK, and `then` runs once, later; texts in `arena`, which must live until then. */
 typedef void credential_then(void *arg, enum code c, struct str text);
 /* Stores it; `text` is its document. */
@@ -45,9 +47,6 @@ enum code credential_create(const struct settings *s, struct store *store, struc
  * document, or STR_NONE for a token. */
 enum code credential_revoke(const struct settings *s, struct store *store, struct arena *arena, struct str tenant,
                             struct str id, struct ops *asker, credential_then *then, void *arg);
-/* Notes in the audit trail of the installation's first tenant that the keyring was rotated; `metadata` is a JSON object. */
-enum code credential_rotated(const struct settings *s, struct store *store, struct arena *arena, struct str metadata,
-                             struct ops *asker, credential_then *then, void *arg);
 /* `text`: a JSON array of the tenant's key documents, oldest first, at most 1,000. */
 enum code credential_list(struct store *store, struct arena *arena, struct str tenant, struct ops *asker,
                           credential_then *then, void *arg);

@@ -184,6 +184,8 @@ static int spawn(struct embedded *e)
                                 e->settings.everysec ? "everysec" : "always",
                                 "--maxmemory-policy",
                                 "noeviction",
+                                "--repl-diskless-sync-delay", /* nobody replicates but a backup, which need not wait */
+                                "0",
                                 NULL};
     struct process_spec spec = {.file = program, .argv = argv, .session = true, .extra = &e->lock, .extra_count = 1};
 

@@ -4,6 +4,7 @@
 #include "lib/clock.h"
 #include "lib/json.h"
 #include "proto/jwt.h"
+#include "server/audit.h"
 #include "server/auth.h"
 #include "server/credential.h"
 #include "server/reseal.h"
@@ -270,10 +271,9 @@ static int key_jwt(struct call *c)
     return status;
 }
 
-static void rotated(void *arg, enum code c, struct str text)
+static void rotated(void *arg, enum code c)
 {
     struct call *call = arg;
-    (void)text;
     tool_end(call->tool, c == OK ? call->status : failed("the rotation is not in the audit trail", c));
 }
 
@@ -287,9 +287,10 @@ static void resealed(void *arg, enum code c, const struct resealed *r)
     call->status = c == OK && r->failed == 0 ? 0 : failed("not all secrets are sealed anew; run it again", c);
     struct str metadata = arena_printf(a, "{\"failed\":%zu,\"key\":%u,\"sealed\":%zu,\"seen\":%zu}", r->failed,
                                        keyring_newest(call->settings.keyring, KEYRING_SEAL), r->sealed, r->seen);
-    c = credential_rotated(&call->settings, call->tool->store, a, metadata, &call->tool->ops, rotated, call);
+    const struct audit_entry entry = {.action = "keyring.rotated", .resource = "keyring", .metadata = metadata};
+    c = tool_audit(call->tool, "slipway key", &entry, rotated, call);
     if (c != OK)
-        rotated(call, c, STR_NONE);
+        rotated(call, c);
 }
 
 static void noted(void *arg, enum code c, struct str text)

@@ -44,6 +44,8 @@ static const struct command commands[] = {
     {"agent",   agent_main,   "Run tasks of a server on this host."},
     {"watch",   watch_main,   "Show a workflow run or a deployment job live in the terminal."},
     {"key",     key_main,     "Make, list and revoke API keys; sign access tokens; rotate the keyring."},
+    {"backup",  backup_main,  "Copy everything that is kept to a folder, while servers run."},
+    {"restore", restore_main, "Bring a backup back into an empty data folder or Redis."},
     {"config",  config_main,  "Print the settings and where each comes from."},
     {"version", version_main, "Print the version."},
     {"help",    help_main,    "Print this list; `slipway COMMAND --help` explains one."},

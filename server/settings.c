@@ -3,6 +3,7 @@
 #include "lib/keyring.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -196,19 +197,22 @@ int settings_read(struct settings *s, const char *command, const char *summary, 
     return status;
 }
 
+bool settings_keyring_path(const struct settings *s, char out[PATH_MAX])
+{
+    bool given = s->keyring_file[0] != '\0';
+    return snprintf(out, PATH_MAX, "%s%s", given ? s->keyring_file : s->data, given ? "" : "/keyring") < PATH_MAX;
+}
+
 bool settings_open_keyring(struct settings *s, bool create)
 {
-    char error[256];
-    const char *path = s->keyring_file;
+    char error[256] = "the path of the keyring is too long", path[PATH_MAX];
     if (create && mkdir(s->data, 0700) != 0 && errno != EEXIST) {
         fprintf(stderr, "slipway: %s: %m\n", s->data);
         return false;
     }
-    if (path[0] == '\0')
-        path = arena_printf(&s->config.arena, "%s/keyring", s->data).p;
-    s->keyring = path == NULL ? NULL : keyring_open(path, create, error);
+    s->keyring = settings_keyring_path(s, path) ? keyring_open(path, create, error) : NULL;
     if (s->keyring == NULL)
-        fprintf(stderr, "slipway: %s\n", path == NULL ? "out of memory" : error);
+        fprintf(stderr, "slipway: %s\n", error);
     return s->keyring != NULL;
 }
 

@@ -6,6 +6,8 @@
 
 #include "lib/config.h"
 
+#include <limits.h>
+
 struct keyring;
 struct router;
 
@@ -64,6 +66,8 @@ extern const struct config_row settings_rows[];
  * Answers CONFIG_READ, or what to exit with. */
 int settings_read(struct settings *s, const char *command, const char *summary, const struct config_row *own,
                   void *into, int argc, char **argv);
+/* Where the keyring is; false when the path is too long. */
+bool settings_keyring_path(const struct settings *s, char out[PATH_MAX]);
 /* The keyring of the data folder (made when `create`); false after a message on standard error. */
 bool settings_open_keyring(struct settings *s, bool create);
 void settings_fini(struct settings *s);

@@ -1,12 +1,18 @@
 #include "server/tool.h"
 
+#include "lib/log.h"
 #include "lib/timer.h"
+#include "server/audit.h"
+#include "server/auth.h"
+#include "server/credential.h"
 #include "server/embedded.h"
 #include "server/settings.h"
+#include "server/store/commit.h"
 #include "server/store/store.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PATIENCE_MS = 15000 };
 
@@ -53,6 +59,32 @@ void tool_end(struct tool *t, int status)
         store_closed(run);
 }
 
+struct noting {
+    void (*then)(void *arg, enum code c);
+    void *arg;
+};
+
+static void noted(void *arg, const struct commit_result *r)
+{
+    const struct noting *n = arg;
+    n->then(n->arg, r->code);
+}
+
+enum code tool_audit(struct tool *t, const char *actor, const struct audit_entry *entry,
+                     void (*then)(void *arg, enum code c), void *arg)
+{
+    struct commit commit;
+    char *tenant = arena_alloc(&t->arena, ID_UUID);
+    struct noting *n = arena_new(&t->arena, struct noting);
+    if (tenant == NULL || n == NULL)
+        return SYS_OVERLOADED;
+    tenant_id(S(FIRST_TENANT), tenant);
+    *n = (struct noting){then, arg};
+    commit_begin(&commit, &t->arena, (struct space){partition_of(str_z(tenant)), str_z(tenant)}, 0);
+    audit_add_system(&commit, &t->arena, actor, entry);
+    return store_commit(t->store, &commit, &t->ops, noted, n);
+}
+
 static void give_up(struct running *run, const char *why)
 {
     if (!run->ending)
@@ -73,6 +105,7 @@ static void store_changed(void *arg)
     if (run->acting || run->ending || !store_ready(run->tool.store))
         return;
     run->acting = true;
+    timer_stop(&run->patience); /* what it does may take long */
     run->action(&run->tool, run->arg);
 }
 
@@ -125,6 +158,8 @@ int tool_run(const struct settings *s, const char *command, void (*action)(struc
         fprintf(stderr, "slipway %s: no event loop\n", command);
         return 1;
     }
+    log_setup(LOG_WARN, (enum log_format)s->log_format, STDERR_FILENO);
+    run.tool.loop = &run.loop;
     arena_init(&run.tool.arena, 0);
     ops_init(&run.tool.ops);
     timer_start(&run.patience, &run.loop, PATIENCE_MS, out_of_patience, &run);

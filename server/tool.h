@@ -7,12 +7,15 @@
 #include "lib/op.h"
 #include "server/code.h"
 
+struct audit_entry;
+struct loop;
 struct settings;
 struct store;
 
 struct tool {
     const struct settings *settings;
     struct store *store;
+    struct loop *loop;
     struct arena arena;
     struct ops ops;
 };
@@ -21,5 +24,8 @@ struct tool {
  * there, or 1 after a message when the store cannot be had. */
 int tool_run(const struct settings *s, const char *command, void (*action)(struct tool *t, void *arg), void *arg);
 void tool_end(struct tool *t, int status);
+/* An entry in the audit trail of the installation's first tenant, by `actor` ("slipway key"). lib/op.h's contract. */
+enum code tool_audit(struct tool *t, const char *actor, const struct audit_entry *entry,
+                     void (*then)(void *arg, enum code c), void *arg);
 
 #endif
