@@ -91,7 +91,7 @@ clean: ## Remove everything built
 
 # --- run
 
-.PHONY: run demo bench
+.PHONY: run demo bench profile
 run: ## Install what is missing, build, start the server with its own Redis in ./data and one agent
 	+$(Q)scripts/run
 
@@ -99,9 +99,16 @@ demo: ## The whole story over HTTP and WebSocket, step by step, with what was ob
 	$(Q)scripts/setup build test
 	+$(Q)$(MAKE) --no-print-directory -s all && node scripts/demo.mjs
 
-bench: ## Requests per second, latency, CPU per operation and memory, on loopback
+bench: ## Slipway and its peers at the same work, one table; ARGS="--only get,authed --peers uws --seconds 3"
 	$(Q)scripts/setup build test
-	+$(Q)$(MAKE) --no-print-directory -s all $(BUILD)/bench && node scripts/bench.mjs
+	$(Q)scripts/setup nchan || echo "make bench: nginx has no nchan here; it is left out"
+	$(Q)scripts/setup bench || echo "make bench: the peers from npm are not to be had; they are left out"
+	+$(Q)$(MAKE) --no-print-directory -s all $(BUILD)/bench && node scripts/bench.mjs $(ARGS)
+
+profile: ## Where the time goes under one row of the benchmark: make profile ROW=authed
+	$(Q)scripts/setup build test
+	$(Q)scripts/setup profile || echo "make profile: perf cannot be installed here"
+	+$(Q)$(MAKE) --no-print-directory -s all $(BUILD)/bench && node scripts/bench.mjs --profile $(or $(ROW),authed) $(ARGS)
 
 $(BUILD)/bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/bench/*.c)) $(ARCHIVE)
 	@echo "  link  $@"

@@ -1,142 +1,127 @@
-// make bench: a server on its own Redis in a temporary folder, one agent, and build/bench as the client. Every load is
-// bounded in time; everything that was started ends with the program. Figures are printed, never judged: compare those
-// of one machine and one hour.
+// make bench: Slipway and the servers one would take instead, in turn, at the same work. Each has the core 0, its Redis
+// and the load generator (build/bench) the core 1; every load is bounded in time; everything that was started ends with
+// the program. What counts is the server's CPU time for one operation, and only within one run: rates depend on what
+// else the machine does, and often on the load generator.
 //
-//     node scripts/bench.mjs [--seconds 5] [--subscribers 1000] [--lines 5000] [--workers N]
-import { spawn } from 'node:child_process';
-import fs from 'node:fs';
+//     node scripts/bench.mjs [--only ROW,…] [--peers all|none|uws,fastify,nginx] [--seconds 3] [--fsync everysec] [--workers 1]
+//     node scripts/bench.mjs --profile ROW      Slipway alone, and where its time goes
+import { execFileSync } from 'node:child_process';
 import os from 'node:os';
-import path from 'node:path';
-import { once } from 'node:events';
-import readline from 'node:readline';
 import { parseArgs } from 'node:util';
-import { BUILD } from '../test/lib/process.mjs';
-import { Gate, script } from '../test/lib/run.mjs';
-import { start } from '../test/lib/slipway.mjs';
+import { CORES, pin } from '../test/bench/machine.mjs';
+import { PEERS, PeerData } from '../test/bench/peers.mjs';
+import { Profile } from '../test/bench/profile.mjs';
+import { ROWS } from '../test/bench/rows.mjs';
+import { Slipway } from '../test/bench/slipway.mjs';
+import { heading, judge, row } from '../test/bench/table.mjs';
+import { Nest } from '../test/lib/process.mjs';
 
 const { values: options } = parseArgs({
   options: {
-    seconds: { type: 'string', default: '5' },
-    subscribers: { type: 'string', default: '1000' },
-    lines: { type: 'string', default: '5000' },
-    workers: { type: 'string', default: String(os.cpus().length) },
+    only: { type: 'string', default: '' },
+    profile: { type: 'string' },
+    peers: { type: 'string', default: 'all' },
+    seconds: { type: 'string', default: '3' },
+    fsync: { type: 'string', default: 'everysec' },
+    workers: { type: 'string', default: '1' },
+    principals: { type: 'string', default: '1000' },
+    documents: { type: 'string', default: '100000' },
   },
 });
 
-const TICKS = 100; // USER_HZ, the unit of /proc/<pid>/stat on every Linux
+if (options.profile) Object.assign(options, { only: options.profile, peers: 'none' });
 
-/** Microseconds of CPU that a process has used, and its resident bytes. */
-function usage(pid) {
-  const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  const resident = Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${pid}/status`, 'latin1'))[1]) * 1024;
-  return { cpu: ((Number(fields[11]) + Number(fields[12])) * 1e6) / TICKS, resident };
+const wanted = (list, all) => {
+  const names = list.split(',').filter(Boolean), unknown = names.find((name) => !all.includes(name));
+  if (unknown) throw new Error(`there is no '${unknown}'; there are ${all.join(' ')}`);
+  return names.length ? names : all;
+};
+
+const terminal = process.stderr.isTTY;
+const bench = {
+  options,
+  nest: new Nest('bench'),
+  principals: Number(options.principals),
+  documents: Number(options.documents),
+  /** What goes on now, on a line that the next one overwrites; nothing where nobody watches. */
+  say(what) {
+    if (terminal) process.stderr.write(`\r\x1b[K${what}`);
+  },
+  /** A process beside the load generator. */
+  beside(name, program, args) {
+    const running = this.nest.start(name, program, args);
+    if (CORES) pin(running.pid, CORES.others);
+    return running;
+  },
+  async document() {
+    return (this.text ??= await this.slipway.release());
+  },
+};
+
+function say(text) {
+  bench.say('');
+  console.log(text);
 }
 
-/** The redis-server that the server started. */
-function redisOf(pid) {
-  for (const name of fs.readdirSync('/proc').filter((n) => /^\d+$/.test(n))) {
-    try {
-      const stat = fs.readFileSync(`/proc/${name}/stat`, 'latin1');
-      const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
-      if (parent === pid && stat.includes('(redis-server)')) return Number(name);
-    } catch {
-      // gone meanwhile
+async function startAll() {
+  const servers = { slipway: (bench.slipway = new Slipway(bench)) };
+  await bench.slipway.start();
+  const names = options.peers === 'none' ? [] : wanted(options.peers === 'all' ? '' : options.peers, Object.keys(PEERS));
+  const data = new PeerData(bench);
+  for (const name of names) {
+    const peer = PEERS[name](bench, data), missing = peer.missing();
+    if (missing) {
+      say(`left out: ${peer.name}: ${missing}`);
+      continue;
+    }
+    if (name !== 'nginx' && !data.redis) await data.start();
+    await peer.start();
+    servers[name] = peer;
+  }
+  return servers;
+}
+
+/** A row's lines: ours first. A load that fails costs its line, not the table. */
+async function measure(spec, servers) {
+  const lines = [];
+  for (const [name, server] of Object.entries(servers)) {
+    if (spec.only && spec.only !== name) continue;
+    for (const [variant, run] of [['', spec.run], [' + cache', name === 'slipway' ? undefined : spec.cached]]) {
+      if (!run) continue;
+      bench.say(`${spec.name}: ${server.name}${variant}`);
+      const line = { name: name + variant, server: server.name + variant };
+      try {
+        await server.settle?.();
+        const { server: own, ...figures } = (await run(bench, server)) ?? {};
+        if (Object.keys(figures).length) lines.push({ ...line, ...figures, own });
+      } catch (error) {
+        lines.push({ ...line, verdict: `failed: ${error.message.replaceAll(/\s+/g, ' ').slice(0, 300)}` });
+        bench.failed = true;
+      }
     }
   }
-  throw new Error(`no redis-server under ${pid}`);
+  return lines;
 }
 
-/** Runs the load generator; `ready` is called when it says so. Answers its figures. */
-async function load(args, request, ready) {
-  const child = spawn(path.join(BUILD, 'bench'), args, { stdio: ['pipe', 'pipe', 'inherit'] });
-  child.stdin.end(request);
-  let figures;
-  readline.createInterface({ input: child.stdout }).on('line', (line) => {
-    if (line === 'ready') ready?.();
-    else figures = JSON.parse(line);
-  });
-  const [code] = await once(child, 'close');
-  if (code !== 0) throw new Error(`bench ${args.join(' ')} exits ${code}`);
-  return figures;
-}
-
-const columns = [
-  ['load', 34, (r) => r.name],
-  ['per second', 11, (r) => r.perSecond.toLocaleString('en')],
-  ['p50 ms', 8, (r) => r.p50],
-  ['p99 ms', 8, (r) => r.p99],
-  ['server µs', 10, (r) => (r.server / r.total).toFixed(2)],
-  ['redis µs', 9, (r) => (r.redis / r.total).toFixed(2)],
-  ['server MiB', 11, (r) => (r.resident / 2 ** 20).toFixed(1)],
-  ['redis MiB', 10, (r) => (r.redisResident / 2 ** 20).toFixed(1)],
-  ['failed', 7, (r) => r.failures],
-];
-const line = (cells) => cells.map((c, i) => (i === 0 ? String(c).padEnd(columns[i][1]) : String(c).padStart(columns[i][1]))).join('');
-
-function head(method, path, fields = {}, body = '') {
-  const all = { Host: 'bench', ...fields };
-  return `${method} ${path} HTTP/1.1\r\n${Object.entries(all).map(([k, v]) => `${k}: ${v}\r\n`).join('')}\r\n${body}`;
-}
-
-const s = await start({ name: 'bench', redis: 'embedded', workers: Number(options.workers), args: ['--no-log-requests'] });
 try {
-  const server = s.server.process.pid;
-  const redis = redisOf(server);
-  const where = [s.server.host, String(s.server.port)];
-  const authorization = `Bearer ${s.key}`;
-
-  async function measure(name, args, request, ready) {
-    const before = [usage(server), usage(redis)];
-    const figures = await load(args, request, ready);
-    const after = [usage(server), usage(redis)];
-    const row = {
-      name, ...figures, server: after[0].cpu - before[0].cpu, redis: after[1].cpu - before[1].cpu,
-      resident: after[0].resident, redisResident: after[1].resident,
-    };
-    console.log(line(columns.map(([, , cell]) => cell(row))));
-    return row;
+  const rows = wanted(options.only, ROWS.map(({ id }) => id));
+  const servers = await startAll();
+  const profile = options.profile && new Profile(bench, bench.slipway.pids);
+  const redis = execFileSync('redis-server', ['--version'], { encoding: 'utf8' }).match(/v=(\S+)/)[1];
+  say(`${os.cpus()[0].model}, ${os.cpus().length} cores (${CORES ? 'one for the server, one for Redis and the load' : 'shared by all'}), `
+    + `node ${process.version}, Redis ${redis} with appendfsync ${options.fsync}, ${options.workers} worker, ${options.seconds} s a load`);
+  say(heading());
+  profile?.begin();
+  for (const spec of ROWS.filter(({ id }) => rows.includes(id))) {
+    const lines = await measure(spec, servers);
+    const [ours] = lines;
+    if (ours) judge(ours, lines.find(({ name }) => name === 'uws'), spec);
+    lines.forEach((line, i) => say(row({ ...line, work: i === 0 ? spec.name : '' })));
   }
-  const http = (name, connections, depth, request) =>
-    measure(name, ['http', ...where, String(connections), String(depth), options.seconds], request);
-
-  console.log(`${os.cpus()[0].model}, ${os.cpus().length} cores, ${options.workers} workers, Redis with appendfsync always`);
-  console.log(line(columns.map(([title]) => title)));
-
-  await http('GET /livez, 64 connections', 64, 1, head('GET', '/livez'));
-  await http('GET /livez, 64 x 16 pipelined', 64, 16, head('GET', '/livez'));
-  const environment = await s.api.want(201, 'POST', '/environments', { name: 'bench', displayName: 'Bench' });
-  await http('GET a document, 64 connections', 64, 1,
-    head('GET', `/api/v1/environments/${environment.id}`, { Authorization: authorization }));
-  await http('GET a document, 64 x 16 pipelined', 64, 16,
-    head('GET', `/api/v1/environments/${environment.id}`, { Authorization: authorization }));
-  const body = JSON.stringify({
-    name: 'bench-@@@@@@@@@@', displayName: 'A template as people make them', status: 'active',
-    inputs: [{ name: 'version', type: 'string', default: '1.0.0' }],
-    nodes: [script('build', 'make all && make install'), script('check', `test -e ${'x'.repeat(150)}`)],
-    edges: [{ from: 'build', to: 'check' }],
-  });
-  await http(`POST ${body.length} bytes, 64 connections`, 64, 1, head('POST', '/api/v1/workflow-templates', {
-    Authorization: authorization, 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) }, body));
-
-  await s.addAgent('bench');
-  const gate = new Gate(s.nest);
-  const template = await s.api.want(201, 'POST', '/workflow-templates', {
-    name: 'fanout', status: 'active',
-    nodes: [script('lines', `${gate.shell}; seq -f 'line %06g of a build that has much to say about nothing at all' 1 ${options.lines}`)],
-    edges: [],
-  });
-  const run = await s.api.want(201, 'POST', '/workflow-runs', { templateId: template.id });
-  const upgrade = head('GET', `/api/v1/workflow-runs/${run.id}/stream`, {
-    Authorization: authorization, Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13',
-    'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==' });
-  const idle = usage(server).resident;
-  let perSubscriber;
-  await measure(`fan-out to ${options.subscribers} WebSockets`, ['fanout', ...where, options.subscribers, '120'], upgrade, () => {
-    perSubscriber = (usage(server).resident - idle) / Number(options.subscribers);
-    gate.open();
-  });
-  console.log(`an idle subscriber holds ${Math.round(perSubscriber)} bytes of the server`);
+  if (options.profile) say(profile.report());
+  else say(`aim: server CPU (or bytes) against uWebSockets.js without a cache in this run; "level" is within 5 %.`);
 } finally {
-  await s.stop();
+  bench.say('');
+  await bench.nest.remove();
 }
+process.exitCode = bench.failed ? 1 : 0;

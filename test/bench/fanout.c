@@ -1,188 +1,214 @@
-#include "test/bench/bench.h"
-
-#include "lib/clock.h"
+/* Messages to many subscribers, published over a connection of our own to whatever takes them: Redis' protocol and HTTP are
+ * both templates to us. A message is under way until each subscriber has it; its number is the last thing in it but `"}`,
+ * so that it is found from a frame's end, whatever a server puts before it. */
+#include "test/bench/subscriber.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { INPUT = 262144, OPENING = 64 };
-
-struct subscriber {
-    uv_tcp_t tcp;
-    uv_connect_t connect;
-    uv_write_t write;
-    bool upgraded, done;
-    struct buf kept; /* what is not a whole frame yet */
-};
+enum { RING = 4096, PROBE_MS = 200, LATE_MS = 20000, TAIL = 2 };
 
 static struct {
-    const struct load *load;
-    uv_loop_t loop;
-    uv_timer_t timer;
-    struct subscriber *subscribers;
-    char input[INPUT]; /* of whoever reads: what is left over moves to `kept` */
-    unsigned opened, upgraded, done;
-    uint64_t frames, bytes, first, last;
-    struct histogram delay; /* milliseconds from an event's timestamp to its arrival, one frame in 64 */
+    struct load *load;
+    union {
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } to;
+    uv_connect_t connect;
+    uv_timer_t timer, pace, late; /* timer: probes, then warm-up and end */
+    bool running, counting;
+    uint64_t oldest; /* message that is not yet everywhere */
+    uint64_t first;  /* message of the load; those before were probes */
+    unsigned seen[RING];
+    uint64_t sent_at[RING];
+    uint64_t deliveries, started, ended, began;
+    struct histogram delay;
 } bench;
 
-static void note_delay(struct str frame)
+static void on_written(uv_write_t *write, int status)
 {
-    static const struct str name = {"\"timestamp\":\"", 13};
-    ptrdiff_t at = str_find(str_slice(frame, 0, 64), name);
-    int64_t then;
-    if (at < 0 || !clock_parse(str_slice(frame, (size_t)at + name.n, (size_t)at + name.n + CLOCK_TEXT - 1), &then))
+    if (status != 0)
+        give_up("publish", uv_strerror(status));
+    free(write);
+}
+
+static void publish(unsigned n)
+{
+    struct template *message = &bench.load->message;
+    uint64_t now = uv_hrtime();
+    uv_write_t *write = malloc(sizeof *write + (size_t)n * MAX_REQUEST);
+    size_t length = 0;
+    if (write == NULL)
+        give_up("memory", "none left");
+    char *bytes = (char *)(write + 1);
+    for (; n > 0; n--) {
+        bench.sent_at[message->serial % RING] = now;
+        bench.seen[message->serial % RING] = 0;
+        length += template_fill(message, bytes + length);
+    }
+    uv_buf_t all = uv_buf_init(bytes, (unsigned)length);
+    if (uv_write(write, &bench.to.stream, &all, 1, on_written) != 0)
+        give_up("publish", "refused");
+}
+
+static void fill_up(void)
+{
+    unsigned under_way = (unsigned)(bench.load->message.serial - bench.oldest);
+    if (bench.load->rate == 0 && under_way < bench.load->depth)
+        publish(bench.load->depth - under_way);
+}
+
+static void on_pace(uv_timer_t *timer)
+{
+    uint64_t due = 1 + (uv_hrtime() - bench.began) * bench.load->rate / 1000000000u;
+    uint64_t sent = bench.load->message.serial - bench.first;
+    (void)timer;
+    if (bench.load->message.serial - bench.oldest > RING / 2)
+        give_up("fan-out", "the subscribers do not keep up with the rate");
+    if (due > sent)
+        publish((unsigned)(due - sent));
+}
+
+static void on_end(uv_timer_t *timer)
+{
+    (void)timer;
+    watch_end(&bench.load->watch);
+    bench.ended = uv_hrtime();
+    uv_stop(&subscribers.loop);
+}
+
+static void on_warm(uv_timer_t *timer)
+{
+    watch_begin(&bench.load->watch);
+    bench.counting = true;
+    bench.started = uv_hrtime();
+    uv_timer_start(timer, on_end, bench.load->seconds * 1000ull, 0);
+}
+
+/* One message came to everybody: all are subscribed. */
+static void begin(void)
+{
+    bench.running = true;
+    bench.oldest = bench.first = bench.load->message.serial;
+    bench.began = uv_hrtime();
+    uv_timer_stop(&bench.late);
+    uv_timer_start(&bench.timer, on_warm, WARM_UP_MS, 0);
+    if (bench.load->rate > 0)
+        uv_timer_start(&bench.pace, on_pace, 0, 1);
+    fill_up();
+}
+
+static void on_probe(uv_timer_t *timer)
+{
+    publish(1);
+    uv_timer_start(timer, on_probe, PROBE_MS, 0);
+}
+
+static void on_reply(uv_stream_t *stream, ssize_t n, const uv_buf_t *space)
+{
+    (void)stream;
+    if (n < 0)
+        give_up("publish", uv_strerror((int)n));
+    if (n > 0 && space->base[0] == '-')
+        give_up("publish", space->base);
+}
+
+static void on_reply_space(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
+{
+    static char reply[65536];
+    (void)handle;
+    (void)suggested;
+    *out = uv_buf_init(reply, sizeof reply - 1);
+}
+
+static void on_publisher(uv_connect_t *connect, int status)
+{
+    if (status != 0)
+        give_up("publish", uv_strerror(status));
+    uv_read_start(connect->handle, on_reply_space, on_reply);
+    on_probe(&bench.timer);
+}
+
+static void connect_publisher(const char *where)
+{
+    struct sockaddr_in address;
+    char host[64];
+    const char *colon = strrchr(where, ':');
+    if (str_starts(str_z(where), S("unix:"))) {
+        uv_pipe_init(&subscribers.loop, &bench.to.pipe, 0);
+        uv_pipe_connect(&bench.connect, &bench.to.pipe, where + 5, on_publisher);
         return;
-    int64_t delay = clock_wall_ms() - then;
-    histogram_add(&bench.delay, delay < 0 ? 0 : (uint64_t)delay);
+    }
+    if (colon == NULL || (size_t)(colon - where) >= sizeof host)
+        give_up(where, "not unix:PATH or HOST:PORT");
+    snprintf(host, sizeof host, "%.*s", (int)(colon - where), where);
+    if (uv_ip4_addr(host, atoi(colon + 1), &address) != 0)
+        give_up(where, "not an address");
+    uv_tcp_init(&subscribers.loop, &bench.to.tcp);
+    uv_tcp_nodelay(&bench.to.tcp, 1);
+    if (uv_tcp_connect(&bench.connect, &bench.to.tcp, (const struct sockaddr *)&address, on_publisher) != 0)
+        give_up(where, "cannot be connected to");
+}
+
+static void on_upgraded(struct subscriber *s)
+{
+    (void)s;
+    if (subscribers.upgraded == bench.load->connections)
+        connect_publisher(bench.load->publish);
+}
+
+static bool number_of(struct str frame, uint64_t *number)
+{
+    size_t end = frame.n - TAIL;
+    return frame.n >= bench.load->size && str_u64(str_slice(frame, end - NUMBER, end), number);
 }
 
 static void on_frame(struct subscriber *s, struct str frame)
 {
-    if (str_find(frame, S("\"step_log\"")) >= 0) {
-        bench.last = uv_hrtime();
-        if (bench.frames == 0)
-            bench.first = bench.last;
-        bench.frames++;
-        bench.bytes += frame.n;
-        if (bench.frames % 64 == 0)
-            note_delay(frame);
-    } else if (!s->done && str_find(frame, S("workflow_completed")) >= 0) {
-        s->done = true;
-        if (++bench.done == bench.load->connections)
-            uv_stop(&bench.loop);
-    }
-}
-
-/* Takes whole frames off the front; answers what is left. */
-static struct str take_frames(struct subscriber *s, struct str in)
-{
-    for (;;) {
-        if (in.n < 2)
-            return in;
-        size_t head = 2, length = (unsigned char)in.p[1] & 0x7f;
-        if (length >= 126) {
-            size_t more = length == 126 ? 2 : 8;
-            head += more;
-            if (in.n < head)
-                return in;
-            length = 0;
-            for (size_t i = 2; i < head; i++)
-                length = length << 8 | (unsigned char)in.p[i];
-        }
-        if (in.n - head < length)
-            return in;
-        if ((in.p[0] & 0x0f) == 1)
-            on_frame(s, str_slice(in, head, head + length));
-        if ((in.p[0] & 0x0f) == 8 && !s->done)
-            give_up("a subscriber", "was closed before the end");
-        in = str_slice(in, head + length, in.n);
-    }
-}
-
-static void open_next(void);
-
-static struct str take_upgrade(struct subscriber *s, struct str in)
-{
-    ptrdiff_t end = str_find(in, S("\r\n\r\n"));
-    if (end < 0)
-        return in;
-    if (!str_starts(in, S("HTTP/1.1 101"))) {
-        fprintf(stderr, STR_FMT "\n", STR_ARG(str_slice(in, 0, 600)));
-        give_up("upgrade", "refused");
-    }
-    s->upgraded = true;
-    if (++bench.upgraded == bench.load->connections) {
-        puts("ready");
-        fflush(stdout);
-    }
-    open_next();
-    return str_slice(in, (size_t)end + 4, in.n);
-}
-
-static void on_input_space(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
-{
-    (void)handle;
-    (void)suggested;
-    *out = uv_buf_init(bench.input, INPUT);
-}
-
-static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *space)
-{
-    struct subscriber *s = stream->data;
-    if (n < 0 && !s->done)
-        give_up("read", uv_strerror((int)n));
-    if (n < 0)
-        uv_read_stop(stream);
-    if (n <= 0)
+    uint64_t number;
+    (void)s;
+    if (!number_of(frame, &number) || number < bench.oldest)
         return;
-    struct str in = {space->base, (size_t)n};
-    bool joined = s->kept.n > 0;
-    if (joined) {
-        buf_str(&s->kept, in);
-        in = buf_view(&s->kept);
+    if (bench.counting) {
+        bench.deliveries++;
+        histogram_add(&bench.delay, subscribers.now - bench.sent_at[number % RING]);
     }
-    size_t before = in.n;
-    if (!s->upgraded)
-        in = take_upgrade(s, in);
-    if (s->upgraded)
-        in = take_frames(s, in);
-    if (joined)
-        buf_drop(&s->kept, before - in.n);
-    else
-        buf_str(&s->kept, in);
-    if (s->kept.n == 0)
-        buf_free(&s->kept);
-}
-
-static void on_connect(uv_connect_t *connect, int status)
-{
-    struct subscriber *s = connect->handle->data;
-    if (status != 0)
-        give_up("connect", uv_strerror(status));
-    uv_buf_t request = uv_buf_init((char *)(uintptr_t)bench.load->request.p, (unsigned)bench.load->request.n);
-    uv_read_start((uv_stream_t *)&s->tcp, on_input_space, on_input);
-    if (uv_write(&s->write, (uv_stream_t *)&s->tcp, &request, 1, NULL) != 0)
-        give_up("write", "refused");
-}
-
-/* At most OPENING handshakes are under way: more at once is what a server may refuse. */
-static void open_next(void)
-{
-    if (bench.opened == bench.load->connections)
+    bench.seen[number % RING]++;
+    if (!bench.running && bench.seen[number % RING] == bench.load->connections) {
+        begin();
         return;
-    struct subscriber *s = &bench.subscribers[bench.opened++];
-    uv_tcp_init(&bench.loop, &s->tcp);
-    s->tcp.data = s;
-    int e = uv_tcp_connect(&s->connect, &s->tcp, (const struct sockaddr *)&bench.load->address, on_connect);
-    if (e != 0)
-        give_up("connect", uv_strerror(e));
+    }
+    uint64_t before = bench.oldest;
+    while (bench.running && bench.seen[bench.oldest % RING] == bench.load->connections &&
+           bench.oldest < bench.load->message.serial)
+        bench.oldest++;
+    if (bench.oldest > before)
+        fill_up();
 }
 
 static void on_late(uv_timer_t *timer)
 {
     (void)timer;
-    fprintf(stderr, "bench: %u of %u upgraded, %u ended, %lu frames\n", bench.upgraded, bench.load->connections,
-            bench.done, (unsigned long)bench.frames);
-    give_up("fan-out", "not done in time");
+    fprintf(stderr, "bench: %u of %u upgraded, %lu messages published\n", subscribers.upgraded, bench.load->connections,
+            (unsigned long)bench.load->message.serial);
+    give_up("fan-out", "no message came to all subscribers");
 }
 
-int fanout_load(const struct load *load)
+int fanout_load(struct load *load)
 {
     bench.load = load;
-    bench.subscribers = calloc(load->connections, sizeof *bench.subscribers);
-    if (bench.subscribers == NULL || uv_loop_init(&bench.loop) != 0)
-        give_up("memory", "none left");
-    for (unsigned i = 0; i < OPENING; i++)
-        open_next();
-    uv_timer_init(&bench.loop, &bench.timer);
-    uv_timer_start(&bench.timer, on_late, load->seconds * 1000ull, 0);
-    uv_run(&bench.loop, UV_RUN_DEFAULT);
-
-    double seconds = (double)(bench.last - bench.first) / 1e9;
-    printf("{\"total\":%lu,\"failures\":0,\"bytes\":%lu,\"perSecond\":%.0f,\"p50\":%lu,\"p99\":%lu}\n",
-           (unsigned long)bench.frames, (unsigned long)bench.bytes, (double)bench.frames / seconds,
-           (unsigned long)histogram_at(&bench.delay, 0.5), (unsigned long)histogram_at(&bench.delay, 0.99));
+    if (load->publish == NULL || load->message.n == 0 || load->size < NUMBER + TAIL)
+        give_up("--publish, --message and --size", "are needed");
+    subscribers.on_upgraded = on_upgraded;
+    subscribers.on_frame = on_frame;
+    subscribers_open(load);
+    uv_timer_init(&subscribers.loop, &bench.timer);
+    uv_timer_init(&subscribers.loop, &bench.pace);
+    uv_timer_init(&subscribers.loop, &bench.late);
+    uv_timer_start(&bench.late, on_late, LATE_MS, 0);
+    uv_run(&subscribers.loop, UV_RUN_DEFAULT);
+    print_figures(load, bench.deliveries, 0, bench.ended - bench.started, &bench.delay);
     return 0;
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WARM_UP_MS = 1000, INPUT = 65536, MAX_DEPTH = 64 };
+enum { INPUT = 65536 };
 
 struct client {
     uv_tcp_t tcp;
@@ -16,15 +16,15 @@ struct client {
 };
 
 static struct {
-    const struct load *load;
+    struct load *load;
     uv_loop_t loop;
     uv_timer_t timer;
     struct client *clients;
-    ptrdiff_t number_at; /* of the ten '@' in the request, or -1 */
-    uint64_t serial, started, ended;
-    uint64_t total, counted, failures;
+    uint64_t started, ended;
+    uint64_t asked, answered, counted, failures;
     bool counting, over;
     struct histogram latency;
+    FILE *ids; /* of what the answers hold; NULL: nobody asks */
 } bench;
 
 static void on_written(uv_write_t *write, int status)
@@ -51,21 +51,15 @@ static void send_bytes(struct client *c, const char *p, size_t n)
 
 static void send_requests(struct client *c, unsigned n)
 {
-    static char batch[MAX_DEPTH * 8192];
-    struct str request = bench.load->request;
-    uint64_t now = uv_hrtime();
+    static char batch[MAX_DEPTH * MAX_REQUEST];
+    uint64_t now = uv_hrtime(), most = bench.load->total;
     size_t length = 0;
-    for (; n > 0; n--) {
-        memcpy(batch + length, request.p, request.n);
-        if (bench.number_at >= 0) {
-            char number[11];
-            snprintf(number, sizeof number, "%010lu", (unsigned long)(bench.serial++ % 10000000000u));
-            memcpy(batch + length + bench.number_at, number, 10);
-        }
-        length += request.n;
+    for (; n > 0 && (most == 0 || bench.asked < most); n--, bench.asked++) {
+        length += template_fill(&bench.load->request, batch + length);
         c->sent_at[(c->first + c->under_way++) % MAX_DEPTH] = now;
     }
-    send_bytes(c, batch, length);
+    if (length > 0)
+        send_bytes(c, batch, length);
 }
 
 /* The length of the first whole response in `s`, 0 when it is not whole yet. */
@@ -89,20 +83,50 @@ static size_t whole_response(struct str s)
     return length <= s.n ? length : 0;
 }
 
+/* The id of what was made: the first member of that name in the answer's data. */
+static void collect_id(struct str response)
+{
+    ptrdiff_t data = str_find(response, S("\"data\":{"));
+    struct str rest = data < 0 ? STR_NONE : str_slice(response, (size_t)data, response.n);
+    ptrdiff_t at = str_find(rest, S("\"id\":\""));
+    if (at < 0)
+        return;
+    rest = str_slice(rest, (size_t)at + 6, rest.n);
+    struct str id = str_cut(&rest, '"');
+    fprintf(bench.ids, STR_FMT "\n", STR_ARG(id));
+}
+
 static void one_response(struct client *c, struct str response)
 {
     uint64_t now = uv_hrtime(), sent = c->sent_at[c->first];
     c->first = (c->first + 1) % MAX_DEPTH;
     c->under_way--;
-    bench.total++;
+    bench.answered++;
     if (response.n < 12 || response.p[9] != '2') {
         if (bench.failures++ == 0)
             fprintf(stderr, "bench: first failure: " STR_FMT "\n", STR_ARG(str_slice(response, 0, 600)));
+    } else if (bench.ids != NULL) {
+        collect_id(response);
     }
     if (!bench.counting)
         return;
     bench.counted++;
     histogram_add(&bench.latency, now - sent);
+}
+
+static void begin_counting(void)
+{
+    bench.counting = true;
+    bench.started = uv_hrtime();
+    watch_begin(&bench.load->watch);
+}
+
+static void end_load(void)
+{
+    watch_end(&bench.load->watch);
+    bench.over = true;
+    bench.ended = uv_hrtime();
+    uv_stop(&bench.loop);
 }
 
 static void on_input_space(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
@@ -133,6 +157,8 @@ static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *in)
     c->filled = rest.n;
     if (answered > 0)
         send_requests(c, answered);
+    if (bench.answered == bench.load->total)
+        end_load();
 }
 
 static void on_connect(uv_connect_t *connect, int status)
@@ -148,15 +174,12 @@ static void on_connect(uv_connect_t *connect, int status)
 static void on_end(uv_timer_t *timer)
 {
     (void)timer;
-    bench.over = true;
-    bench.ended = uv_hrtime();
-    uv_stop(&bench.loop);
+    end_load();
 }
 
 static void on_warm(uv_timer_t *timer)
 {
-    bench.counting = true;
-    bench.started = uv_hrtime();
+    begin_counting();
     uv_timer_start(timer, on_end, bench.load->seconds * 1000ull, 0);
 }
 
@@ -172,23 +195,24 @@ static void open_clients(void)
     }
 }
 
-int http_load(const struct load *load)
+int http_load(struct load *load)
 {
-    if (load->request.n > 8192)
-        give_up("request", "longer than 8 KiB");
     bench.load = load;
-    bench.number_at = str_find(load->request, S("@@@@@@@@@@"));
     bench.clients = calloc(load->connections, sizeof *bench.clients);
     if (bench.clients == NULL || uv_loop_init(&bench.loop) != 0)
         give_up("memory", "none left");
+    if (load->collect != NULL && (bench.ids = fopen(load->collect, "w")) == NULL)
+        give_up(load->collect, "cannot be written");
     open_clients();
-    uv_timer_init(&bench.loop, &bench.timer);
-    uv_timer_start(&bench.timer, on_warm, WARM_UP_MS, 0);
+    if (load->total > 0) {
+        begin_counting();
+    } else {
+        uv_timer_init(&bench.loop, &bench.timer);
+        uv_timer_start(&bench.timer, on_warm, WARM_UP_MS, 0);
+    }
     uv_run(&bench.loop, UV_RUN_DEFAULT);
-
-    double seconds = (double)(bench.ended - bench.started) / 1e9;
-    printf("{\"total\":%lu,\"failures\":%lu,\"perSecond\":%.0f,\"p50\":%.3f,\"p99\":%.3f}\n",
-           (unsigned long)bench.total, (unsigned long)bench.failures, (double)bench.counted / seconds,
-           (double)histogram_at(&bench.latency, 0.5) / 1e6, (double)histogram_at(&bench.latency, 0.99) / 1e6);
+    if (bench.ids != NULL && fclose(bench.ids) != 0)
+        give_up(load->collect, "cannot be written");
+    print_figures(load, bench.counted, bench.failures, bench.ended - bench.started, &bench.latency);
     return 0; /* the kernel closes the rest */
 }

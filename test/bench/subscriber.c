@@ -1,0 +1,134 @@
+#include "test/bench/subscriber.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { INPUT = 262144, OPENING = 64 };
+
+struct subscribers subscribers;
+static char input[INPUT]; /* of whoever reads: what is left over moves to `kept` */
+
+/* The payload's first byte and its length; false when the head of the frame is not whole. */
+static bool frame_head(struct str in, size_t *head, size_t *length)
+{
+    if (in.n < 2)
+        return false;
+    *head = 2;
+    *length = (unsigned char)in.p[1] & 0x7f;
+    if (*length >= 126) {
+        size_t more = *length == 126 ? 2 : 8;
+        *head += more;
+        if (in.n < *head)
+            return false;
+        *length = 0;
+        for (size_t i = 2; i < *head; i++)
+            *length = *length << 8 | (unsigned char)in.p[i];
+    }
+    return true;
+}
+
+/* Takes whole frames off the front; answers what is left. */
+static struct str take_frames(struct subscriber *s, struct str in)
+{
+    size_t head, length;
+    while (frame_head(in, &head, &length) && in.n - head >= length) {
+        if ((in.p[0] & 0x0f) == 1)
+            subscribers.on_frame(s, str_slice(in, head, head + length));
+        if ((in.p[0] & 0x0f) == 8 && !s->done)
+            give_up("a subscriber", "was closed before the end");
+        in = str_slice(in, head + length, in.n);
+    }
+    return in;
+}
+
+static void open_next(void);
+
+static struct str take_upgrade(struct subscriber *s, struct str in)
+{
+    ptrdiff_t end = str_find(in, S("\r\n\r\n"));
+    if (end < 0)
+        return in;
+    if (!str_starts(in, S("HTTP/1.1 101"))) {
+        fprintf(stderr, STR_FMT "\n", STR_ARG(str_slice(in, 0, 600)));
+        give_up("upgrade", "refused");
+    }
+    s->upgraded = true;
+    subscribers.upgraded++;
+    subscribers.on_upgraded(s);
+    open_next();
+    return str_slice(in, (size_t)end + 4, in.n);
+}
+
+static void on_input_space(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
+{
+    (void)handle;
+    (void)suggested;
+    *out = uv_buf_init(input, INPUT);
+}
+
+static void take_input(struct subscriber *s, struct str in)
+{
+    bool joined = s->kept.n > 0;
+    if (joined) {
+        buf_str(&s->kept, in);
+        in = buf_view(&s->kept);
+    }
+    size_t before = in.n;
+    if (!s->upgraded)
+        in = take_upgrade(s, in);
+    if (s->upgraded)
+        in = take_frames(s, in);
+    if (joined)
+        buf_drop(&s->kept, before - in.n);
+    else
+        buf_str(&s->kept, in);
+    if (s->kept.n == 0)
+        buf_free(&s->kept);
+}
+
+static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *space)
+{
+    struct subscriber *s = stream->data;
+    if (n < 0 && !s->done)
+        give_up("read", uv_strerror((int)n));
+    if (n < 0)
+        uv_read_stop(stream);
+    if (n <= 0)
+        return;
+    subscribers.now = uv_hrtime();
+    take_input(s, (struct str){space->base, (size_t)n});
+}
+
+static void on_connect(uv_connect_t *connect, int status)
+{
+    static char request[MAX_REQUEST];
+    struct subscriber *s = connect->handle->data;
+    if (status != 0)
+        give_up("connect", uv_strerror(status));
+    uv_buf_t all = uv_buf_init(request, (unsigned)template_fill(&subscribers.load->request, request));
+    uv_read_start((uv_stream_t *)&s->tcp, on_input_space, on_input);
+    if (uv_try_write((uv_stream_t *)&s->tcp, &all, 1) != (int)all.len)
+        give_up("write", "refused");
+}
+
+static void open_next(void)
+{
+    if (subscribers.opened == subscribers.load->connections)
+        return;
+    struct subscriber *s = &subscribers.all[subscribers.opened++];
+    uv_tcp_init(&subscribers.loop, &s->tcp);
+    s->tcp.data = s;
+    int e = uv_tcp_connect(&s->connect, &s->tcp, (const struct sockaddr *)&subscribers.load->address, on_connect);
+    if (e != 0)
+        give_up("connect", uv_strerror(e));
+}
+
+void subscribers_open(struct load *load)
+{
+    subscribers.load = load;
+    subscribers.all = calloc(load->connections, sizeof *subscribers.all);
+    if (subscribers.all == NULL || uv_loop_init(&subscribers.loop) != 0)
+        give_up("memory", "none left");
+    for (unsigned i = 0; i < OPENING; i++)
+        open_next();
+}
