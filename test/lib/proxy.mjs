@@ -19,11 +19,14 @@ export class RedisProxy {
 
   link(client) {
     const redis = net.connect(this.target);
-    const link = { client, redis, subscriber: false };
+    const link = { client, redis, subscriber: false, sent: Buffer.alloc(0) };
     this.links.add(link);
     client.on('data', (bytes) => {
       if (bytes.includes('SUBSCRIBE')) link.subscriber = true;
-      if (!this.frozen) redis.write(bytes);
+      if (this.frozen) return;
+      redis.write(bytes);
+      link.sent = Buffer.concat([link.sent, bytes]).subarray(-bytes.length - 100); // a text may come in two pieces
+      if (this.last && link.sent.includes(this.last.text)) this.freeze();
     });
     redis.on('data', (bytes) => {
       if (this.frozen) return;
@@ -36,6 +39,23 @@ export class RedisProxy {
       redis.destroy();
     };
     for (const socket of [client, redis]) socket.on('close', end).on('error', end);
+  }
+
+  freeze() {
+    this.frozen = true;
+    this.last?.passed();
+    this.last = undefined;
+  }
+
+  /** What has this text is the last that passes: Redis does it, and the server never learns. Resolves when it has passed. */
+  freezeAfter(text) {
+    return new Promise((passed) => (this.last = { text, passed }));
+  }
+
+  /** The server finds its links broken, and can make new ones. */
+  thaw() {
+    this.frozen = false;
+    this.cut();
   }
 
   /** Cuts every link; new ones are taken. */

@@ -1090,8 +1090,8 @@ static void documents_say_what_blocks_a_step(void **state)
     assert_true(str_find(buf_view(&b), S("\"progress\":0")) >= 0);
 }
 
-/* The whole table of the specification (6.3), with `pending`: the API cannot hold a run there, since the instance that
- * makes it also starts it. The other rows are seen from outside in test/api/workflow.test.mjs. */
+/* The whole table of the specification (6.3). It is seen from outside in test/api/workflow.test.mjs, its row `pending` in
+ * test/api/pending.test.mjs. */
 static void every_action_meets_every_state_as_in_the_table_pending_too(void **state)
 {
     enum { NO = VERDICT_REFUSED, OK = VERDICT_ALLOWED, BY = VERDICT_DONE };

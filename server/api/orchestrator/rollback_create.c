@@ -331,21 +331,35 @@ static enum flow read_windows(struct planning *p)
 
 /* --- states --- */
 
-/* The table of rollback.c. */
+/* The table of rollback.c: why a job in this state is not taken back, and what can be done with it instead. */
+// clang-format off
+static const struct {
+    const char *status, *why;
+    bool cancellable; /* by its workflow run */
+} refused[] = {
+    {"pending",      "it has not ended; cancel its workflow run first", true},
+    {"running",      "it has not ended; cancel its workflow run first", true},
+    {"paused",       "it has not ended; cancel its workflow run first", true},
+    {"cancelling",   "it has not ended yet",                            false},
+    {"rolling_back", "it is being taken back",                          false},
+    {"rolled_back",  "it is taken back already",                        false},
+};
+// clang-format on
+
 static enum code check_job(struct planning *p)
 {
-    static const char *const refused[] = {"pending",      "running",     "paused", "cancelling",
-                                          "rolling_back", "rolled_back", NULL};
-    static const char *const none[] = {NULL};
-    struct str status = member(p->old, "status");
+    static const char *const none[] = {NULL}, *const cancel[] = {"cancel-run", NULL};
+    struct str status = member(p->old, "status"), run = member(p->old, "workflowRunId");
 
-    for (size_t i = 0; refused[i] != NULL; i++)
-        if (str_eqz(status, refused[i])) {
-            enum code c = change_refuse_state(p->r, refused[i], none);
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++)
+        if (str_eqz(status, refused[i].status)) {
+            bool helps = refused[i].cancellable && run.n > 0;
+            enum code c = change_refuse_state(p->r, refused[i].status, helps ? cancel : none);
 
-            return request_refuse(p->r, c,
-                                  str_eqz(status, "rolled_back") ? "it is taken back already"
-                                                                 : "it has not ended; cancel its workflow run first");
+            if (helps)
+                p->r->details = arena_printf(&p->r->arena, STR_FMT ",\"workflowRunId\":\"" STR_FMT "\"}",
+                                             (int)p->r->details.n - 1, p->r->details.p, STR_ARG(run));
+            return request_refuse(p->r, c, "%s", refused[i].why);
         }
     return OK;
 }
@@ -358,8 +372,8 @@ static enum code refuse_held(struct planning *p, struct str holder)
     p->r->details =
         arena_printf(&p->r->arena, "{\"allowedActions\":[],\"currentState\":\"%s\",\"" STR_FMT "Id\":\"" STR_FMT "\"}",
                      rollback ? "rolling_back" : "deploying", STR_ARG(kind), STR_ARG(id));
-    return request_refuse(p->r, RES_INVALID_STATE, "a %s is under way in the environment",
-                          rollback ? "rollback" : "promotion");
+    return request_refuse(p->r, RES_INVALID_STATE, STR_FMT " " STR_FMT " holds the environment: it is %s",
+                          STR_ARG(kind), STR_ARG(id), rollback ? "under way" : "deploying");
 }
 
 /* What is taken back: of a job its release, which it lacks when it went back to more than one. */
@@ -379,10 +393,6 @@ static const struct json *from_of(struct planning *p)
 
 static enum flow judge(struct planning *p)
 {
-    enum code c = check_job(p);
-
-    if (c != OK)
-        return refuse(p, c);
     p->from = from_of(p);
     return read_windows(p);
 }
@@ -399,6 +409,8 @@ static void got_job(void *arg, enum code c, const struct redis_value *v)
         p->old_plan = parsed(p, redis_at(v, 1));
         if (p->old == NULL && named)
             c = change_refuse_field(p->r, RES_REFERENCE_UNKNOWN, "deploymentJobId", "does not exist");
+        else
+            c = check_job(p);
     }
     if (p->old == NULL)
         p->old_id = STR_NONE;
