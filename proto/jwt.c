@@ -149,7 +149,8 @@ enum jwt_fault jwt_verify(struct arena *a, struct str token, const struct keyrin
     struct jwt t = {0};
     if (exhausted)
         return JWT_MEMORY;
-    if (body == NULL || !read_claims(a, body, &t) || !str_eq(t.issuer, issuer) || !str_eq(t.audience, audience))
+    if (body == NULL || !read_claims(a, body, &t) || (issuer.p != NULL && !str_eq(t.issuer, issuer)) ||
+        !str_eq(t.audience, audience))
         return JWT_CLAIMS;
     *out = t;
     return check_times(&t, now_s);

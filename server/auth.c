@@ -13,6 +13,7 @@
 #include "server/conn.h"
 #include "server/dialect.h"
 #include "server/limit.h"
+#include "server/oauth/issuer.h"
 #include "server/principal.h"
 #include "server/reply.h"
 #include "server/scope.h"
@@ -121,8 +122,7 @@ static enum code read_jwt(struct login *l, struct str token, bool in_query)
     struct jwt jwt;
     const struct settings *s = l->worker->settings;
     struct caller *c = &l->caller;
-    switch (
-        jwt_verify(l->arena, token, s->keyring, str_z(s->issuer), str_z(s->audience), clock_wall_ms() / 1000, &jwt)) {
+    switch (jwt_verify(l->arena, token, s->keyring, STR_NONE, str_z(s->audience), clock_wall_ms() / 1000, &jwt)) {
     case JWT_OK:
         break;
     case JWT_EXPIRED:
@@ -133,7 +133,7 @@ static enum code read_jwt(struct login *l, struct str token, bool in_query)
         return AUTH_TOKEN_INVALID;
     }
     int64_t life_ms = (jwt.expires_s - jwt.issued_s) * 1000;
-    if (life_ms > s->token_ttl_max || (in_query && life_ms > s->query_token_ttl_max) ||
+    if (!issuer_taken(s, jwt.issuer) || life_ms > s->token_ttl_max || (in_query && life_ms > s->query_token_ttl_max) ||
         !id_is_uuid(jwt.tenant_id, NULL) || !id_is_uuid(jwt.id, NULL))
         return AUTH_TOKEN_INVALID;
     bool agent = jwt.agent_id.n > 0;
@@ -485,7 +485,7 @@ void auth_agent_token(const struct settings *settings, struct buf *out, struct s
     const struct str role = S("agent");
     id_uuid(now_ms, id);
     const struct jwt claims = {
-        .issuer = str_z(settings->issuer),
+        .issuer = str_z(issuer_name(settings)),
         .audience = str_z(settings->audience),
         .id = str_z(id),
         .subject = agent_id,

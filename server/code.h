@@ -17,6 +17,13 @@
     X(AUTH_TOKEN_EXPIRED, 401, "the token's time is over")                                                                  \
     X(AUTH_TOKEN_REVOKED, 401, "the token was revoked")                                                                     \
     X(AUTH_API_KEY_INVALID, 401, "the API key is unknown or revoked")                                                       \
+    X(OAUTH_INVALID_REQUEST, 400, "the parameters lack something, are malformed, or do not go together")                   \
+    X(OAUTH_INVALID_CLIENT, 401, "the client is unknown, or did not authenticate as it was registered to")                 \
+    X(OAUTH_INVALID_GRANT, 400, "the grant is invalid, over, revoked, or was issued to another client")                    \
+    X(OAUTH_UNAUTHORIZED_CLIENT, 400, "the client may not use this grant")                                                 \
+    X(OAUTH_UNSUPPORTED_GRANT_TYPE, 400, "the grant type is not one of those in the metadata")                             \
+    X(OAUTH_INVALID_SCOPE, 400, "a scope is unknown, malformed, or more than the client may ask for")                      \
+    X(OAUTH_INVALID_TARGET, 400, "the resource is not this service")                                                       \
     X(PERM_DENIED, 403, "the caller lacks the permission named in details.required")                                        \
     X(PERM_ENVIRONMENT_SCOPE, 403, "the caller has the permission in other environments only")                              \
     X(RES_NOT_FOUND, 404, "no such resource for this tenant")                                                               \

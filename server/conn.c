@@ -40,6 +40,11 @@ bool conn_surplus(const struct conn *c)
 {
     return c->surplus;
 }
+bool conn_secure(const struct conn *c)
+{
+    return c->stream.filter != NULL;
+}
+
 struct str conn_address(const struct conn *c)
 {
     return (struct str){c->peer->text, c->peer->n};

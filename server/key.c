@@ -7,6 +7,7 @@
 #include "server/audit.h"
 #include "server/auth.h"
 #include "server/credential.h"
+#include "server/oauth/issuer.h"
 #include "server/reseal.h"
 #include "server/settings.h"
 #include "server/tool.h"
@@ -244,7 +245,7 @@ static int key_jwt(struct call *c)
     size_t role_count = split(&c->settings.config.arena, roles_of(o), &roles);
     size_t permission_count = split(&c->settings.config.arena, str_z(o->permissions), &permissions);
     const struct jwt claims = {
-        .issuer = str_z(c->settings.issuer),
+        .issuer = str_z(issuer_name(&c->settings)),
         .audience = str_z(c->settings.audience),
         .id = str_z(id),
         .subject = str_z(o->user),

@@ -2,6 +2,7 @@
 
 #include "lib/field.h"
 #include "lib/str.h"
+#include "proto/form.h"
 #include "proto/http.h"
 #include "proto/jwt.h"
 #include "proto/query.h"
@@ -51,6 +52,14 @@ static const struct {
      "X-Request-ID; one that is longer or not printable is replaced by a fresh one."},
     {"query.pairs", QUERY_PARAMS_MAX, COUNT, "VAL_FAILED",
      "Parameters in a query string."},
+    {"form.parameters", FORM_PARAMS_MAX, COUNT, "OAUTH_INVALID_REQUEST",
+     "Parameters of a form, as the OAuth endpoints take it."},
+    {"form.name", FORM_NAME_MAX, BYTES, "OAUTH_INVALID_REQUEST",
+     "The name of one."},
+    {"form.value", FORM_VALUE_MAX, BYTES, "OAUTH_INVALID_REQUEST",
+     "Its value."},
+    {"form.length", FORM_LENGTH_MAX, BYTES, "OAUTH_INVALID_REQUEST",
+     "A form as it comes; body-max holds as well."},
     {"idempotency.key", IDEMPOTENCY_KEY_MAX, BYTES, "VAL_INVALID_FORMAT",
      "Idempotency-Key, in printable ASCII."},
     {"token.jwt", JWT_MAX, BYTES, "AUTH_TOKEN_INVALID",

@@ -1,6 +1,7 @@
 #include "server/settings.h"
 
 #include "lib/keyring.h"
+#include "server/oauth/issuer.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -44,8 +45,11 @@ const struct config_row settings_rows[] = {
     {"test-endpoints", CONFIG_BOOL, AT(test_endpoints), "false",
      .doc = "Answer /_test/http (echoes any body) and /_test/echo (echoes WebSocket messages), for conformance and load tests."},
 
+    {"public-url", CONFIG_STRING, AT(public_url), "", .arg = "URL",
+     .doc = "How clients reach the service, https://HOST[:PORT]: the issuer of its access tokens and the base of what it publishes about "
+            "itself. Unset, for trying it out: the loopback name it is asked by. Tokens that were made under another URL are refused."},
     {"issuer", CONFIG_STRING, AT(issuer), "slipway", .flags = CONFIG_REQUIRED,
-     .doc = "`iss` of the access tokens made and taken."},
+     .doc = "`iss` of access tokens that were made by hand or for agents without a public-url; taken with one as well, so that they go on."},
     {"audience", CONFIG_STRING, AT(audience), "slipway", .flags = CONFIG_REQUIRED,
      .doc = "`aud` of the access tokens made and taken."},
     {"token-ttl", CONFIG_DURATION, AT(token_ttl), "1h", 1000, 30 * DAY,
@@ -192,9 +196,11 @@ int settings_read(struct settings *s, const char *command, const char *summary, 
             "It takes the options of `slipway serve` as well, so that it finds the same data: --data, "
             "--redis, --keyring and the others that `slipway serve --help` explains.");
     int status = config_parse(&s->config, argc, argv);
-    if (status == CONFIG_READ)
-        config_warn_environment(&s->config);
-    return status;
+    if (status != CONFIG_READ)
+        return status;
+    config_warn_environment(&s->config);
+    const char *fault = s->public_url[0] == '\0' ? NULL : issuer_fault(str_z(s->public_url));
+    return fault == NULL ? status : config_usage(&s->config, "public-url: %s", fault);
 }
 
 bool settings_keyring_path(const struct settings *s, char out[PATH_MAX])

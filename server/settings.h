@@ -27,7 +27,7 @@ struct settings {
     const char *tls_listen, *tls_cert, *tls_key;
     int64_t tls_handshake_timeout, tls_handshakes_max;
     /* identity */
-    const char *issuer, *audience;
+    const char *public_url, *issuer, *audience;
     int64_t agent_heartbeat, agent_registration_ttl, agent_refresh_ttl;
     int64_t token_ttl, token_ttl_max, query_token_ttl_max, auth_trust;
     /* limits of connections */
