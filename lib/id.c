@@ -56,15 +56,29 @@ static void uuid_text(const unsigned char bytes[16], char out[ID_UUID])
     *out = '\0';
 }
 
+static void put_stamp(unsigned char *b, uint64_t ms)
+{
+    for (size_t i = 0; i < 6; i++)
+        b[i] = (unsigned char)(ms >> (40 - 8 * i));
+}
+
 void id_uuid(int64_t unix_ms, char out[ID_UUID])
 {
     unsigned char b[16];
     pooled_bytes(b, sizeof b);
-    uint64_t ms = (uint64_t)next_stamp(unix_ms, (unsigned)b[6] << 8 | b[7]);
-    for (size_t i = 0; i < 6; i++)
-        b[i] = (unsigned char)(ms >> (40 - 8 * i));
+    put_stamp(b, (uint64_t)next_stamp(unix_ms, (unsigned)b[6] << 8 | b[7]));
     b[6] = (unsigned char)(0x70 | counter >> 8);
     b[7] = (unsigned char)counter;
+    b[8] = (unsigned char)(0x80 | (b[8] & 0x3f));
+    uuid_text(b, out);
+}
+
+void id_uuid_of(int64_t unix_ms, struct str seed, char out[ID_UUID])
+{
+    unsigned char b[crypto_generichash_BYTES];
+    crypto_generichash(b, sizeof b, (const unsigned char *)seed.p, seed.n, NULL, 0);
+    put_stamp(b, (uint64_t)unix_ms);
+    b[6] = (unsigned char)(0x70 | (b[6] & 0x0f));
     b[8] = (unsigned char)(0x80 | (b[8] & 0x3f));
     uuid_text(b, out);
 }

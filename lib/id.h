@@ -7,6 +7,8 @@
 enum { ID_UUID = 37 }; /* 36 characters and the NUL */
 /* UUIDv7 (RFC 9562), lower case; ids made by one thread in one millisecond still ascend. */
 void id_uuid(int64_t unix_ms, char out[ID_UUID]);
+/* The same for what is known twice: all but its time comes from `seed`. */
+void id_uuid_of(int64_t unix_ms, struct str seed, char out[ID_UUID]);
 /* Any RFC 9562 UUID text; `out` (may be NULL) gets the lower-case form. */
 bool id_is_uuid(struct str text, char out[ID_UUID]);
 

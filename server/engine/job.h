@@ -30,10 +30,12 @@
  * - What was not begun when the job stops is `cancelled`, what was left out is `skipped`. A job all of whose targets were
  *   skipped fails with DEPLOY_NO_TARGET; one with more than maxFailures failed targets with DEPLOY_TARGET_FAILED.
  * - The end is told to the parent step (EVENT_WORK_COMPLETED): success, or error_type deployment_failed,
- *   deployment_rolled_back or cancelled, with outputs {deploymentJobId, status, targets, completed, failed, skipped}. */
+ *   deployment_rolled_back or cancelled, with outputs {deploymentJobId, status, targets, completed, failed, skipped,
+ *   stickerIds: of a job that writes stickers anew}. */
 #ifndef SERVER_ENGINE_JOB_H
 #define SERVER_ENGINE_JOB_H
 
+#include "lib/id.h"
 #include "server/engine/run.h"
 
 enum { JOB_ATTEMPTS = 3, JOB_UNAVAILABLE_MS = 60000 };
@@ -65,6 +67,7 @@ struct job {
     int64_t max_concurrent, max_failures, pause_ms;
     enum job_behaviour behaviour;
     enum job_unavailable unavailable;
+    bool again; /* targets get what they have: it writes their stickers anew */
     struct str parent_run, parent_node; /* STR_NONE: none */
     int64_t parent_attempt;
 };
@@ -109,5 +112,13 @@ struct job_counts {                              /* of targets */
     int total, completed, failed, skipped, done; /* done: nothing more is to be done with it */
 };
 struct job_counts job_count(const struct run *r);
+
+/* --- what is told --- */
+
+/* What the step that made it is told at its end: EVENT_WORK_COMPLETED but for node and attempt. False: no memory. */
+bool job_end(struct arena *a, const struct run *r, struct run_event *e);
+/* The id of the sticker document of what a task of the job has written to a target: known to the job before the target
+ * is settled (target_settle.h). */
+void job_sticker_id(struct str job, struct str target, int64_t written_ms, char out[ID_UUID]);
 
 #endif

@@ -42,6 +42,7 @@ static void read_config(struct job *job, const struct json *config)
     job->behaviour = (enum job_behaviour)choice(config, "failureBehavior", behaviours, ARRAY_LEN(behaviours));
     job->unavailable =
         (enum job_unavailable)choice(config, "onUnavailableTarget", unavailables, ARRAY_LEN(unavailables));
+    job->again = json_bool(json_get(job->plan, "again"), false);
     job->parent_run = json_str(json_get(parent, "run"));
     job->parent_node = json_str(json_get(parent, "node"));
     job->parent_attempt = json_int(json_get(parent, "attempt"), 0);

@@ -26,36 +26,6 @@ static void tell_progress(struct move *m)
     job_frame_progress(m, &counts);
 }
 
-static void put_count(struct json_out *o, const char *name, int n)
-{
-    json_key(o, str_z(name));
-    json_put_int(o, n);
-}
-
-static const struct json *end_outputs(struct move *m)
-{
-    struct job_counts counts = job_count(m->r);
-    struct json_out o;
-    struct json *j;
-    struct buf b;
-
-    buf_init_arena(&b, m->fx->arena, 192);
-    json_out_init(&o, &b);
-    json_open(&o, '{');
-    put_count(&o, "completed", counts.completed);
-    json_key(&o, S("deploymentJobId"));
-    json_put_str(&o, m->r->origin.id);
-    put_count(&o, "failed", counts.failed);
-    put_count(&o, "skipped", counts.skipped);
-    json_key(&o, S("status"));
-    json_put_z(&o, job_status_name(m->r));
-    put_count(&o, "targets", counts.total);
-    json_close(&o, '}');
-    j = b.failed ? NULL : json_parse(m->fx->arena, buf_view(&b), NULL, &(struct json_fault){0});
-    m->fx->failed = m->fx->failed || j == NULL;
-    return j;
-}
-
 static void tell_parent(struct move *m, struct run_event *e, struct str id)
 {
     const struct job *job = job_of(m->r);
@@ -67,24 +37,18 @@ static void tell_parent(struct move *m, struct run_event *e, struct str id)
     effect_tell(m, "run", job->parent_run, id, e);
 }
 
+/* As whoever finds it out by other ways names it: it counts once. */
 static void tell_end(struct move *m)
 {
     const struct job *job = job_of(m->r);
-    enum job_status status = job_status(m->r);
-    struct run_event e = {
-        .type = EVENT_WORK_COMPLETED, .success = status == JOB_STATUS_SUCCEEDED, .outputs = end_outputs(m)};
+    struct run_event e;
 
-    if (!e.success) {
-        e.error_type = status == JOB_STATUS_CANCELLED     ? S("cancelled")
-                       : status == JOB_STATUS_ROLLED_BACK ? S("deployment_rolled_back")
-                                                          : S("deployment_failed");
-        e.message = status == JOB_STATUS_CANCELLED ? m->r->cancel_reason : m->r->error_message;
-        e.retriable = status != JOB_STATUS_CANCELLED;
-    }
-    /* As whoever finds it out by other ways names it: it counts once. */
-    tell_parent(m, &e,
-                arena_printf(m->fx->arena, STR_FMT ":" STR_FMT ":%lld", STR_ARG(job->parent_run),
-                             STR_ARG(job->parent_node), (long long)job->parent_attempt));
+    if (job_end(m->fx->arena, m->r, &e))
+        tell_parent(m, &e,
+                    arena_printf(m->fx->arena, STR_FMT ":" STR_FMT ":%lld", STR_ARG(job->parent_run),
+                                 STR_ARG(job->parent_node), (long long)job->parent_attempt));
+    else
+        m->fx->failed = true;
 }
 
 /* --- failures --- */

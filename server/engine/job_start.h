@@ -11,6 +11,7 @@
  * prepared. The plan:
  *
  *     {strategy, config,                    strategy_normalise's type and config
+ *      again?: true,
  *      timeoutSeconds, createdBy, parent?: {run, node, attempt}, promotionId?, rollbackId?, rollbackOf?,
  *      release?: RELEASE,                   absent with to_previous and again: then every target has its own
  *      environment: {id, name, variables, agentLabels: ["name" or "name=value"]},

@@ -365,6 +365,10 @@ static void put_plan(struct json_out *o, struct arena *a, const struct plan_part
     const struct job_request *q = p->request;
 
     json_open(o, '{');
+    if (q->again) {
+        json_key(o, S("again"));
+        json_put_bool(o, true);
+    }
     json_key(o, S("config"));
     json_put(o, json_get(strategy, "config"));
     put_member(o, "createdBy", q->created_by);

@@ -1,5 +1,7 @@
-/* What the steps of a job come to: of its targets, of its tasks, and as a whole. */
+/* What the steps of a job come to: of its targets, of its tasks, and as a whole, to the end. */
 #include "server/engine/job_parts.h"
+
+#include <stdio.h>
 
 const char *const job_statuses[] = {"pending",      "running",         "paused", "cancelling",
                                     "rolling_back", "succeeded",       "failed", "cancelled",
@@ -130,4 +132,79 @@ bool job_task_shown(const struct run *r, int task)
 {
     return job_of(r)->tasks[task].type != JOB_ROLLBACK || r->steps[task].status != STEP_PENDING ||
            r->steps[task].attempt > 0;
+}
+
+/* --- the end --- */
+
+static void put_count(struct json_out *o, const char *name, int n)
+{
+    json_key(o, str_z(name));
+    json_put_int(o, n);
+}
+
+void job_sticker_id(struct str job, struct str target, int64_t written_ms, char out[ID_UUID])
+{
+    char seed[2 * ID_UUID + 16];
+    int n = snprintf(seed, sizeof seed, "sticker:" STR_FMT ":" STR_FMT, STR_ARG(job), STR_ARG(target));
+
+    id_uuid_of(written_ms, (struct str){seed, n < (int)sizeof seed ? (size_t)n : sizeof seed - 1}, out);
+}
+
+static void put_stickers(struct json_out *o, const struct run *r)
+{
+    const struct job *job = job_of(r);
+
+    json_key(o, S("stickerIds"));
+    json_open(o, '[');
+    for (int k = 0; k < job->n_targets; k++) {
+        const struct step *s = job_step(r, &job->targets[k], JOB_DEPLOY);
+        char id[ID_UUID];
+
+        if (s->status != STEP_SUCCEEDED || !json_is(json_get(s->outputs_json, "sticker"), JSON_OBJECT))
+            continue;
+        job_sticker_id(r->origin.id, job->targets[k].id, s->finished_ms, id);
+        json_put_z(o, id);
+    }
+    json_close(o, ']');
+}
+
+static const struct json *end_outputs(struct arena *a, const struct run *r)
+{
+    struct job_counts counts = job_count(r);
+    struct json_out o;
+    struct buf b;
+
+    buf_init_arena(&b, a, 192);
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    put_count(&o, "completed", counts.completed);
+    json_key(&o, S("deploymentJobId"));
+    json_put_str(&o, r->origin.id);
+    put_count(&o, "failed", counts.failed);
+    put_count(&o, "skipped", counts.skipped);
+    json_key(&o, S("status"));
+    json_put_z(&o, job_status_name(r));
+    if (job_of(r)->again)
+        put_stickers(&o, r);
+    put_count(&o, "targets", counts.total);
+    json_close(&o, '}');
+    return b.failed ? NULL : json_parse(a, buf_view(&b), NULL, NULL);
+}
+
+bool job_end(struct arena *a, const struct run *r, struct run_event *e)
+{
+    enum job_status status = job_status(r);
+
+    *e = (struct run_event){
+        .type = EVENT_WORK_COMPLETED, .success = status == JOB_STATUS_SUCCEEDED, .outputs = end_outputs(a, r)};
+    if (!e->success) {
+        e->error_type = status == JOB_STATUS_CANCELLED     ? S("cancelled")
+                        : status == JOB_STATUS_ROLLED_BACK ? S("deployment_rolled_back")
+                                                           : S("deployment_failed");
+        e->message = status == JOB_STATUS_CANCELLED ? r->cancel_reason : r->error_message;
+        if (e->message.n == 0)
+            e->message = arena_printf(a, "the deployment job is %s", job_statuses[status]);
+        e->retriable = status != JOB_STATUS_CANCELLED;
+    }
+    return e->outputs != NULL && (e->success || e->message.p != NULL);
 }

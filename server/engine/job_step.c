@@ -10,6 +10,7 @@
 #include "server/bitmap.h"
 #include "server/document.h"
 #include "server/engine/drain.h"
+#include "server/engine/job.h"
 #include "server/engine/job_start.h"
 #include "server/engine/kind.h"
 #include "server/engine/step_type.h"
@@ -60,52 +61,28 @@ static void started(struct making *m, struct str job)
 
 /* --- a job that is there --- */
 
-static struct json *outputs_of(struct making *m, const struct json *job)
+/* As the job itself tells it. */
+static void tell_end(struct making *m, const struct run *job)
 {
-    static const struct {
-        const char *name, *member;
-    } outputs[] = {{"completed", "completedTargets"}, {"deploymentJobId", "id"}, {"failed", "failedTargets"},
-                   {"skipped", "skippedTargets"},     {"status", "status"},      {"targets", "totalTargets"}};
-    struct json *made = json_new(m->step->arena, JSON_OBJECT);
+    struct run_event e;
+    bool fine = job_end(m->step->arena, job, &e);
 
-    for (size_t i = 0; i < ARRAY_LEN(outputs); i++)
-        json_set(m->step->arena, made, str_z(outputs[i].name), json_get(job, outputs[i].member));
-    return made;
-}
-
-/* As the job itself tells it (server/engine/job.h). */
-static void tell_end(struct making *m, const struct json *job)
-{
-    struct str status = json_str(json_get(job, "status"));
-    struct run_event e = {.type = EVENT_WORK_COMPLETED, .success = str_eqz(status, "succeeded")};
-
-    e.outputs = outputs_of(m, job);
-    if (!e.success) {
-        e.error_type = str_eqz(status, "cancelled")     ? S("cancelled")
-                       : str_eqz(status, "rolled_back") ? S("deployment_rolled_back")
-                                                        : S("deployment_failed");
-        e.retriable = !str_eqz(status, "cancelled");
-        e.message = json_str(e.retriable ? json_path(job, S("error.message")) : json_get(job, "cancelReason"));
-        if (e.message.n == 0)
-            e.message = arena_printf(m->step->arena, "the deployment job is " STR_FMT, STR_ARG(status));
-    }
-    end(m, e.outputs == NULL ? SYS_OVERLOADED : OK, &e);
+    end(m, fine ? OK : SYS_OVERLOADED, &e);
 }
 
 static void got_job(void *arg, enum code c, const struct redis_value *v)
 {
     struct making *m = arg;
-    struct json *job = c == OK && !redis_is_nil(v)
-                           ? document_json(m->step->arena, arena_str(m->step->arena, redis_text(v)), NULL)
-                           : NULL;
+    bool gone = redis_is_nil(v) || v->count == 0;
+    struct run *job = c == OK && !gone ? run_of_hash(m->step->arena, &job_kind, v) : NULL;
 
     if (c != OK)
         end(m, c, NULL);
-    else if (redis_is_nil(v))
+    else if (gone)
         refuse(m, RES_NOT_FOUND, arena_printf(m->step->arena, "deployment job " STR_FMT " is gone", STR_ARG(m->job)));
     else if (job == NULL)
         end(m, SYS_OVERLOADED, NULL);
-    else if (json_get(job, "finishedAt") != NULL)
+    else if (job->phase == PHASE_OVER)
         tell_end(m, job);
     else if (str_eq(m->job, m->step->job))
         end(m, OK, NULL);
@@ -116,7 +93,7 @@ static void got_job(void *arg, enum code c, const struct redis_value *v)
 static enum code look_at_job(struct making *m)
 {
     struct store_command command =
-        STORE_COMMAND(S("HGET"), key_document(m->step->arena, m->step->space, JOB_KIND, m->job), S("j"));
+        STORE_COMMAND(S("HGETALL"), key_document(m->step->arena, m->step->space, JOB_KIND, m->job));
 
     drain_run(m->worker, &job_kind, m->step->space, m->job); /* whoever made it may have died before it began */
     return store_read(m->worker->store, &command, 1, m->asker, got_job, m);

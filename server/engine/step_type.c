@@ -70,13 +70,17 @@ static const struct field rollback_config[] = {
 static const struct field sticker_config[] = {
     {"targets", FIELD_LIST, FIELD_UNIQUE_ITEMS, 1, 1000, .item = FIELD_UUID, .doc = "Only these of the environment's targets. Default: all that have a release."},
     {0}};
-static const struct field job_outputs[] = {
-    {"deploymentJobId", FIELD_UUID, .doc = "The job it made."},
-    {"status", FIELD_STRING, .doc = "How the job ended."},
-    {"targets", FIELD_INT, .doc = "All there were."},
-    {"completed", FIELD_INT, .doc = "Targets that were brought to the release."},
-    {"failed", FIELD_INT, .doc = "Targets that failed."},
-    {"skipped", FIELD_INT, .doc = "Targets that were left out."},
+#define JOB_OUTPUT_ROWS                                                                                                \
+    {"deploymentJobId", FIELD_UUID, .doc = "The job it made."},                                                        \
+    {"status", FIELD_STRING, .doc = "How the job ended."},                                                             \
+    {"targets", FIELD_INT, .doc = "All there were."},                                                                  \
+    {"completed", FIELD_INT, .doc = "Targets that were brought to the release."},                                      \
+    {"failed", FIELD_INT, .doc = "Targets that failed."},                                                              \
+    {"skipped", FIELD_INT, .doc = "Targets that were left out."}
+static const struct field job_outputs[] = {JOB_OUTPUT_ROWS, {0}};
+static const struct field sticker_outputs[] = {
+    JOB_OUTPUT_ROWS,
+    {"stickerIds", FIELD_LIST, .item = FIELD_UUID, .doc = "The version stickers it wrote, in the order of the targets."},
     {0}};
 
 static const struct field health_config[] = {
@@ -133,7 +137,7 @@ static const struct step_type types[] = {
     {"rollback", "Roll back", "deploy", "Brings the targets of the run's environment back to an earlier release: makes a deployment job and waits for its end.",
      BY_JOB, NULL, 86400, RETRY_ONCE, true, rollback_config, job_outputs, check_job},
     {"write-sticker", "Write sticker", "deploy", "Writes the version sticker of what each target of the run's environment has anew, and puts back what is missing there. The stickers are those of its deployment job.",
-     BY_JOB, NULL, 86400, RETRY_ONCE, true, sticker_config, job_outputs, NULL},
+     BY_JOB, NULL, 86400, RETRY_ONCE, true, sticker_config, sticker_outputs, NULL},
     {"health-check", "Health check", "deploy", "Asks for health from an agent's host, and fails when it is bad.",
      BY_AGENT, "host", 600, RETRY_ONCE, true, health_config, health_outputs, strategy_health_lacking,
      "health-check", strategy_health_payload},

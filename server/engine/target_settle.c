@@ -1,12 +1,12 @@
 #include "server/engine/target_settle.h"
 
 #include "lib/clock.h"
-#include "lib/id.h"
 #include "lib/log.h"
 #include "server/api/orchestrator/resources.h"
 #include "server/audit.h"
 #include "server/dashboard/event.h"
 #include "server/document.h"
+#include "server/engine/job.h"
 #include "server/worker.h"
 
 #include <stdlib.h>
@@ -136,11 +136,13 @@ static void put_new_sticker(struct settling *t)
 {
     const struct json *content = json_get(t->facts, "sticker");
     struct overlays set = {.arena = t->a};
-    char fresh[ID_UUID];
+    char sticker[ID_UUID];
+    int64_t written_ms = 0;
     struct str id, text;
 
-    id_uuid(t->now_ms, fresh);
-    id = arena_str(t->a, str_z(fresh));
+    clock_parse(json_str(json_get(t->facts, "deployedAt")), &written_ms);
+    job_sticker_id(json_str(json_get(t->facts, "jobId")), t->id, written_ms, sticker);
+    id = arena_str(t->a, str_z(sticker));
     overlay_str(&set, "id", id);
     overlay_str(&set, "tenantId", t->space.tenant);
     overlay_str(&set, "targetId", t->id);

@@ -313,11 +313,12 @@ describe('a write-sticker step', () => {
     const run = await startRun(api, await makeTemplate(api, [sticker]), { context: { environmentId: estate.environment.id } });
     await reaches(api, run, 'succeeded');
     assert.deepEqual(estate.agent.tasks.slice(-2).map((t) => [t.type, t.payload.release.id]), [['deploy', better.id], ['deploy', better.id]]);
-    const { deploymentJobId } = (await stepOf(run, 'sticker')).outputs;
+    const { deploymentJobId, stickerIds } = (await stepOf(run, 'sticker')).outputs;
     await eventually(async () => {
       const current = await api.want(200, 'GET', `/version-stickers?environmentId=${estate.environment.id}&status=current`);
-      return current.length === 2 && current.every((k) => k.deploymentJobId === deploymentJobId && k.releaseId === better.id);
+      return current.length === 2 && current.every((k) => k.deploymentJobId === deploymentJobId && k.releaseId === better.id && stickerIds.includes(k.id));
     }, 'the stickers to be those of the job');
+    assert.deepEqual(await Promise.all(stickerIds.map(async (id) => (await api.want(200, 'GET', `/version-stickers/${id}`)).targetId)), estate.targets.map((t) => t.id));
     const after = await runWith(estate, [{ id: 'back', type: 'rollback', config: {} }]);
     await reaches(api, after, 'succeeded');
     assert.deepEqual(estate.agent.tasks.slice(-2).map((t) => t.payload.release.id), [good.id, good.id]);

@@ -20,6 +20,20 @@ static void uuids_are_version_7_and_carry_their_time(void **state)
     assert_string_equal(id, again);
 }
 
+static void what_is_known_twice_has_one_uuid(void **state)
+{
+    (void)state;
+    char id[ID_UUID], same[ID_UUID], other[ID_UUID];
+    id_uuid_of(0x0123456789ab, S("job:target"), id);
+    id_uuid_of(0x0123456789ab, S("job:target"), same);
+    id_uuid_of(0x0123456789ab, S("job:other"), other);
+    assert_memory_equal(id, "01234567-89ab-7", 15);
+    assert_non_null(strchr("89ab", id[19]));
+    assert_true(id_is_uuid(str_z(id), NULL));
+    assert_string_equal(id, same);
+    assert_string_not_equal(id, other);
+}
+
 static void uuids_of_one_thread_ascend(void **state)
 {
     (void)state;
@@ -127,6 +141,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(uuids_are_version_7_and_carry_their_time),
+        cmocka_unit_test(what_is_known_twice_has_one_uuid),
         cmocka_unit_test(uuids_of_one_thread_ascend),
         cmocka_unit_test(a_uuid_is_read_in_any_case),
         cmocka_unit_test(a_key_names_its_prefix_and_partition),
