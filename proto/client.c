@@ -5,93 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- where --- */
-
-static const char *port_cut(struct str *authority, uint16_t *port)
-{
-    bool literal = authority->n > 0 && authority->p[0] == '[';
-    struct str rest = *authority;
-    struct str host = str_cut(&rest, literal ? ']' : ':');
-    if (literal) {
-        host = str_slice(host, 1, host.n);
-        if (rest.p == NULL || (rest.n > 0 && rest.p[0] != ':'))
-            return "the address in brackets is not well formed";
-        rest = rest.n > 0 ? str_slice(rest, 1, rest.n) : STR_NONE;
-    }
-    uint64_t number = 80;
-    if (rest.p != NULL && (!str_u64(rest, &number) || number == 0 || number > 65535))
-        return "the port is no number from 1 to 65535";
-    if (host.n == 0 || host.n > 255)
-        return "there is no host";
-    *authority = host;
-    *port = (uint16_t)number;
-    return NULL;
-}
-
-static bool has_control(struct str s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] <= ' ' || s.p[i] == 0x7f)
-            return true;
-    return false;
-}
-
-static struct str base_of(struct str path)
-{
-    while (path.n > 0 && path.p[path.n - 1] == '/')
-        path.n--;
-    return path;
-}
-
-const char *client_url_parse(struct str text, struct client_url *out)
-{
-    struct client_url url = {0};
-    if (has_control(text))
-        return "a URL has no spaces and no control characters";
-    if (str_starts(text, S("unix:"))) {
-        struct str rest = str_slice(text, strlen("unix:"), text.n);
-        url.host = str_cut(&rest, ':');
-        url.base = base_of(rest);
-        url.local = true;
-        if (url.host.n == 0 || url.host.n > 107 || url.host.p[0] != '/')
-            return "unix: wants an absolute path of at most 107 bytes";
-    } else {
-        size_t scheme = str_starts(text, S("http://")) ? 7 : str_starts(text, S("ws://")) ? 5 : 0;
-        if (scheme == 0)
-            return str_starts(text, S("https://")) || str_starts(text, S("wss://"))
-                       ? "TLS is not spoken here: use http:// to a local proxy or tunnel"
-                       : "a URL starts with http://, ws:// or unix:";
-        url.host = str_slice(text, scheme, text.n);
-        ptrdiff_t slash = str_index(url.host, '/');
-        if (slash >= 0) {
-            url.base = base_of(str_slice(url.host, (size_t)slash, url.host.n));
-            url.host = str_slice(url.host, 0, (size_t)slash);
-        }
-        if (str_index(url.host, '@') >= 0)
-            return "a URL with user information is not taken";
-        const char *wrong = port_cut(&url.host, &url.port);
-        if (wrong != NULL)
-            return wrong;
-    }
-    if (str_index(url.base, '?') >= 0 || str_index(url.base, '#') >= 0 || str_index(url.host, '?') >= 0 ||
-        str_index(url.host, '#') >= 0)
-        return "a URL with a query or a fragment is not taken";
-    if (url.base.n > 0 && url.base.p[0] != '/')
-        return "the path starts with a slash";
-    *out = url;
-    return NULL;
-}
-
-bool client_address(const struct client_url *url, struct address *out)
-{
-    *out = (struct address){.port = url->port};
-    size_t room = url->local ? sizeof out->path : sizeof out->host;
-    if (url->host.n >= room)
-        return false;
-    memcpy(url->local ? out->path : out->host, url->host.p, url->host.n);
-    return true;
-}
-
 static void host_field(struct buf *b, const struct client_url *url)
 {
     bool literal = str_index(url->host, ':') >= 0;
@@ -100,7 +13,7 @@ static void host_field(struct buf *b, const struct client_url *url)
         buf_z(b, "localhost");
     else
         buf_printf(b, literal ? "[" STR_FMT "]" : STR_FMT, STR_ARG(url->host));
-    if (!url->local && url->port != 80)
+    if (!url->local && url->port != (url->tls ? 443 : 80))
         buf_printf(b, ":%u", url->port);
     buf_z(b, "\r\n");
 }
@@ -128,7 +41,10 @@ void client_end_text(const struct stream *s, enum stream_end why, char out[CLIEN
         [STREAM_MEMORY] = "memory ran out",
     };
     enum { RESOLVER = 3000 }; /* numbers from here on are the resolver's */
-    if (why == STREAM_LOST && s->error < 0)
+    const char *fault = tls_fault(s);
+    if (fault != NULL)
+        snprintf(out, CLIENT_REASON, "%s", fault);
+    else if (why == STREAM_LOST && s->error < 0)
         snprintf(out, CLIENT_REASON, "%s", s->error > -RESOLVER ? strerror(-s->error) : "the host name is not known");
     else
         snprintf(out, CLIENT_REASON, "%s", texts[why]);
@@ -271,7 +187,9 @@ bool client_call(struct loop *loop, const struct client_request *request, struct
     }
     op_begin(&c->op, asker);
     timer_start(&c->deadline, loop, deadline, call_late, c);
-    if (stream_write(&c->stream, buf_view(&c->head)) != STREAM_OK)
+    if (!client_tls(&c->stream, request->url))
+        call_fail(c, "memory ran out");
+    else if (stream_write(&c->stream, buf_view(&c->head)) != STREAM_OK)
         call_fail(c, "the request is too large");
     return true;
 }

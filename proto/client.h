@@ -1,7 +1,8 @@
 /* The client side of HTTP/1.1 and WebSocket, over lib/stream: what the agent and `slipway watch` speak with.
  *
  * Small on purpose: one request on one connection, no redirects, no proxies, no cookies, answers of bounded size; calls
- * to other people's servers are proto/fetch's. Plain text only: put TLS in front of both ends, or tunnel. */
+ * to other people's servers are proto/fetch's. With https:// and wss:// the server's certificate must lead to a root we
+ * trust and name the host; there is no way around that. */
 #ifndef PROTO_CLIENT_H
 #define PROTO_CLIENT_H
 
@@ -9,16 +10,26 @@
 #include "lib/str.h"
 
 struct loop;
+struct tls_context;
 
-/* http://host[:port][/base], ws:// the same; unix:/path/to/socket[:/base]. Parts are views into the text. */
+/* http://host[:port][/base], https://, ws:// and wss:// the same; unix:/path/to/socket[:/base]. Parts are views into the
+ * text. */
 struct client_url {
     struct str host; /* without brackets; the path of a socket when `local` */
     struct str base; /* path prefix without a slash at its end, may be empty */
-    uint16_t port;   /* 80 when absent */
+    uint16_t port;   /* 80 or 443 when absent */
     bool local;
+    bool tls;
+    struct tls_context *trust; /* of `tls`: client_trust */
 };
 /* NULL when it is one, else a sentence that says what is wrong. User information, queries and fragments are refused. */
 const char *client_url_parse(struct str text, struct client_url *out);
+
+enum { CLIENT_REASON = 160 };
+/* Before an https:// or wss:// URL is used: trusts in the roots of the file `ca` (PEM); "": in those of the system,
+ * which the variable SSL_CERT_FILE may name. False after a sentence in `why`. Other URLs need none. */
+bool client_trust(struct client_url *url, const char *ca, char why[CLIENT_REASON]);
+void client_distrust(struct client_url *url); /* at the end */
 
 struct client_header {
     const char *name;

@@ -258,7 +258,10 @@ struct client_ws *client_ws_open(struct loop *loop, const struct client_request 
         w = NULL;
     } else {
         timer_start(&w->deadline, loop, deadline, on_late, w);
-        stream_write(&w->stream, buf_view(&head));
+        if (client_tls(&w->stream, request->url))
+            stream_write(&w->stream, buf_view(&head));
+        else
+            cut(w, "memory ran out");
     }
     buf_free(&head);
     return w;

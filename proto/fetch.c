@@ -425,6 +425,8 @@ static void set_blocking(struct fetch *x, const struct fetch_request *r)
 {
     if (x->how->socket != NULL)
         curl_easy_setopt(x->easy, CURLOPT_UNIX_SOCKET_PATH, x->how->socket);
+    if (x->how->ca != NULL && x->how->ca[0] != '\0')
+        curl_easy_setopt(x->easy, CURLOPT_CAINFO, x->how->ca);
     if (x->how->goes_on != NULL) {
         curl_easy_setopt(x->easy, CURLOPT_NOPROGRESS, 0L);
         curl_easy_setopt(x->easy, CURLOPT_XFERINFOFUNCTION, on_progress);

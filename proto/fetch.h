@@ -65,6 +65,7 @@ bool fetch_start(struct fetcher *f, const struct fetch_request *request, struct 
 struct fetch_blocking {
     const char *socket; /* path of a socket to connect to, whatever the URL's host; NULL: the host */
     bool unguarded;     /* the address may be any */
+    const char *ca;     /* file of certificates to trust in; NULL or "": the system's */
     /* Gets the body of a 2xx answer as it comes, never more than max_bytes; false: give up (FETCH_CLOSED). NULL: the
      * body is in the answer, as is that of any other status. */
     bool (*take)(void *arg, struct str bytes);

@@ -21,7 +21,7 @@ enum { EXIT_SUCCEEDED, EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED, EXIT_REFUSED };
 enum { RETRY_FIRST_MS = 100, RETRY_MOST_MS = 5000, IDLE_MS = 75000, CONNECT_MS = 10000, KEY_MAX = 8192 };
 
 struct options {
-    const char *url, *key_file;
+    const char *url, *key_file, *ca;
     int64_t since;
     bool json;
 };
@@ -30,7 +30,9 @@ struct options {
 #define AT(member) offsetof(struct options, member)
 static const struct config_row rows[] = {
     {"url", CONFIG_STRING, AT(url), "http://127.0.0.1:8080", .flags = CONFIG_REQUIRED, .arg = "URL",
-     .doc = "Where the server is."},
+     .doc = "Where the server is: https://HOST, http://HOST:PORT or unix:/path/of/socket."},
+    {"ca", CONFIG_PATH, AT(ca), "", .arg = "FILE",
+     .doc = "Certificates (PEM) to trust in with https://. Unset: those of the system."},
     {"key-file", CONFIG_PATH, AT(key_file), "slipway-data/admin.key", .flags = CONFIG_REQUIRED, .arg = "FILE",
      .doc = "File that holds an API key or an access token."},
     {"since", CONFIG_INT, AT(since), "0", 0, INT64_MAX, .flags = CONFIG_LOCAL, .arg = "N",
@@ -426,7 +428,7 @@ int watch_main(int argc, char **argv)
 {
     struct watch w = {0};
     struct config config;
-    char key[KEY_MAX], id[ID_UUID] = "";
+    char key[KEY_MAX], id[ID_UUID] = "", why[CLIENT_REASON];
     config_init(&config, "watch", summary, stderr);
     config_table(&config, rows, &w.options);
     int status = config_parse(&config, argc, argv);
@@ -440,6 +442,8 @@ int watch_main(int argc, char **argv)
             status = config_usage(&config, "%s is no id of a %s", config.rest[1], config.rest[0]);
         else if ((wrong = client_url_parse(str_z(w.options.url), &w.url)) != NULL)
             status = config_usage(&config, "--url %s: %s", w.options.url, wrong);
+        else if (!client_trust(&w.url, w.options.ca, why))
+            status = config_usage(&config, "--ca %s", why);
         else if (!read_key(&w, key))
             status = EXIT_USAGE;
     }
@@ -447,6 +451,7 @@ int watch_main(int argc, char **argv)
         w.id = id;
         status = follow(&w);
     }
+    client_distrust(&w.url);
     config_fini(&config);
     return status;
 }

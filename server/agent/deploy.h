@@ -42,7 +42,7 @@
  *   target_busy yes (another task works in the folder), target_unusable yes (the folder cannot be used), unhealthy no
  *
  * deploy.json, in the agent's data folder (0600, written at the agent's start), tells a task's process what it needs to
- * fetch: {url, outboundAllow: [CIDR…], artifactMax, unpackMax}; the token is read from identity.json when it is used. */
+ * fetch: {url, ca, outboundAllow: [CIDR…], artifactMax, unpackMax}; the token is read from identity.json when it is used. */
 #ifndef SERVER_AGENT_DEPLOY_H
 #define SERVER_AGENT_DEPLOY_H
 

@@ -95,11 +95,12 @@ bool download_address(struct work *w, const struct json *settings, struct str pa
     bool six = memchr(url.host.p, ':', url.host.n) != NULL;
     request->url = url.local
                        ? arena_printf(a, "http://localhost" STR_FMT STR_FMT, STR_ARG(url.base), STR_ARG(path))
-                       : arena_printf(a, "http://%s" STR_FMT "%s:%u" STR_FMT STR_FMT, six ? "[" : "", STR_ARG(url.host),
-                                      six ? "]" : "", url.port, STR_ARG(url.base), STR_ARG(path));
+                       : arena_printf(a, "%s://%s" STR_FMT "%s:%u" STR_FMT STR_FMT, url.tls ? "https" : "http", six ? "[" : "",
+                                      STR_ARG(url.host), six ? "]" : "", url.port, STR_ARG(url.base), STR_ARG(path));
     request->fields = arena_printf(a, "Authorization: Bearer %s\n" STR_FMT, identity.token, STR_ARG(request->fields));
     explicit_bzero(&identity, sizeof identity);
     how->unguarded = true;
+    how->ca = arena_z(a, json_str(json_get(settings, "ca")));
     how->socket = url.local ? arena_z(a, url.host) : NULL;
     return true;
 }

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,7 @@
 #include <unistd.h>
 
 struct options {
-    const char *url, *token_file, *register_token, *data, *name;
+    const char *url, *ca, *token_file, *register_token, *data, *name;
     struct config_list labels, capabilities, outbound_allow;
     int64_t max_tasks, drain_ms, artifact_max, unpack_max;
     int log_level, log_format;
@@ -39,7 +40,9 @@ static const char summary[] = "Run tasks of a Slipway server on this host. It on
 // clang-format off
 static const struct config_row rows[] = {
     {"url", CONFIG_STRING, AT(url), "http://127.0.0.1:8080", .flags = CONFIG_URL, .arg = "URL",
-     .doc = "The server: http://HOST:PORT or unix:/path/of/socket."},
+     .doc = "The server: https://HOST, http://HOST:PORT or unix:/path/of/socket."},
+    {"ca", CONFIG_PATH, AT(ca), "", .arg = "FILE",
+     .doc = "Certificates (PEM) to trust in with https://. Unset: those of the system."},
     {"data", CONFIG_PATH, AT(data), "agent-data", .flags = CONFIG_REQUIRED, .arg = "DIR",
      .doc = "Where identity, journal and spools are kept. One agent at a time."},
     {"token-file", CONFIG_PATH, AT(token_file), NULL, .arg = "FILE",
@@ -132,11 +135,16 @@ static int folder_open(const struct options *o, char path[4096])
 static int settings_write(const struct options *o, int data)
 {
     struct buf b = {0};
+    char ca[PATH_MAX] = "";
+    if (o->ca[0] != '\0' && realpath(o->ca, ca) == NULL)
+        ca[0] = '\0'; /* client_trust says why */
     struct json_out out;
     json_out_init(&out, &b);
     json_open(&out, '{');
     json_key(&out, S("artifactMax"));
     json_put_int(&out, o->artifact_max);
+    json_key(&out, S("ca"));
+    json_put_z(&out, ca);
     json_key(&out, S("outboundAllow"));
     json_open(&out, '[');
     for (size_t i = 0; i < o->outbound_allow.n; i++)
@@ -163,7 +171,7 @@ static const char *bad_network(const struct config_list *list)
 
 static enum agent_exit run(struct config *c, const struct options *o)
 {
-    char path[4096], host[256] = "agent", token[256] = "";
+    char path[4096], host[256] = "agent", token[256] = "", why[CLIENT_REASON];
     struct agent_settings s = {.drain_ms = o->drain_ms, .log_format = o->log_format};
     struct identity known;
     const char *wrong = client_url_parse(str_z(o->url), &s.url);
@@ -189,6 +197,8 @@ static enum agent_exit run(struct config *c, const struct options *o)
     if (is_new && token[0] == '\0')
         return (enum agent_exit)config_usage(c, "%s has no identity yet: give --token-file or --register-token",
                                              o->data);
+    if (!client_trust(&s.url, o->ca, why))
+        return (enum agent_exit)config_usage(c, "--ca %s", why);
     gethostname(host, sizeof host - 1);
     s.token = str_z(token);
     s.facts = (struct identity_facts){.name = str_z(o->name[0] != '\0' ? o->name : host),
@@ -204,6 +214,7 @@ static enum agent_exit run(struct config *c, const struct options *o)
                                       .most = (size_t)o->max_tasks};
     log_setup((enum log_level)o->log_level, (enum log_format)o->log_format, 2);
     enum agent_exit status = agent_run(&s);
+    client_distrust(&s.url);
     close(s.data);
     return status;
 }

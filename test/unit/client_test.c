@@ -402,18 +402,20 @@ static void urls_are_taken_apart_strictly(void **state)
     static const struct {
         const char *text, *host, *base;
         uint16_t port;
-        bool local;
+        bool local, tls;
     } good[] = {
         {"http://localhost", "localhost", "", 80, false},
         {"http://localhost:8080/", "localhost", "", 8080, false},
         {"ws://10.0.0.1:1/a/b/", "10.0.0.1", "/a/b", 1, false},
         {"http://[::1]:9000/x", "::1", "/x", 9000, false},
         {"http://[::1]", "::1", "", 80, false},
+        {"https://a.example", "a.example", "", 443, .tls = true},
+        {"wss://[::1]:8443/x", "::1", "/x", 8443, .tls = true},
         {"unix:/run/s", "/run/s", "", 0, true},
         {"unix:/run/s:/base", "/run/s", "/base", 0, true},
     };
     static const char *const bad[] = {
-        "",           "localhost",   "https://a",      "wss://a",     "ftp://a",      "http://",    "http://:80",
+        "",           "localhost",   "https://",       "wss:/a",      "ftp://a",      "http://",    "http://:80",
         "http://a:",  "http://a:0",  "http://a:65536", "http://a:8x", "http://u:p@a", "http://a?x", "http://a/#f",
         "http://a b", "http://[::1", "http://[::1]x",  "unix:run",    "unix:",        "unix:/a:b"};
     struct client_url u;
@@ -423,6 +425,7 @@ static void urls_are_taken_apart_strictly(void **state)
         assert_true(u.base.n == strlen(good[i].base) && (u.base.n == 0 || str_eqz(u.base, good[i].base)));
         assert_int_equal(u.port, good[i].port);
         assert_int_equal(u.local, good[i].local);
+        assert_int_equal(u.tls, good[i].tls);
     }
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_non_null(client_url_parse(str_z(bad[i]), &u));
