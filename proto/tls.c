@@ -21,7 +21,7 @@ struct tls {
     void *arg;
     size_t bytes; /* in context->plain */
     const char *why;
-    bool open, over, resumed;
+    bool begun, open, over, resumed;
     unsigned char address_n; /* the peer is named by its address */
     unsigned char address[ADDRESS_MAX];
 };
@@ -161,6 +161,9 @@ static bool waits(int result)
 
 static enum tls_event shake_hands(struct tls *t)
 {
+    if (!t->begun && t->in->n > 0 && (unsigned char)t->in->p[0] != MBEDTLS_SSL_MSG_HANDSHAKE)
+        return fault(t, MBEDTLS_ERR_SSL_INVALID_RECORD); /* HTTP, most likely; an alert would be no answer to it */
+    t->begun |= t->in->n > 0;
     t->context->resumed = false;
     int result = mbedtls_ssl_handshake(&t->ssl);
     t->resumed |= t->context->resumed;
