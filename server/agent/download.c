@@ -93,10 +93,10 @@ bool download_address(struct work *w, const struct json *settings, struct str pa
     if (client_url_parse(base, &url) != NULL)
         return work_fail(w, PROTOCOL_DOWNLOAD, "the agent has no server's URL");
     bool six = memchr(url.host.p, ':', url.host.n) != NULL;
-    request->url = url.local
-                       ? arena_printf(a, "http://localhost" STR_FMT STR_FMT, STR_ARG(url.base), STR_ARG(path))
-                       : arena_printf(a, "%s://%s" STR_FMT "%s:%u" STR_FMT STR_FMT, url.tls ? "https" : "http", six ? "[" : "",
-                                      STR_ARG(url.host), six ? "]" : "", url.port, STR_ARG(url.base), STR_ARG(path));
+    request->url = url.local ? arena_printf(a, "http://localhost" STR_FMT STR_FMT, STR_ARG(url.base), STR_ARG(path))
+                             : arena_printf(a, "%s://%s" STR_FMT "%s:%u" STR_FMT STR_FMT, url.tls ? "https" : "http",
+                                            six ? "[" : "", STR_ARG(url.host), six ? "]" : "", url.port,
+                                            STR_ARG(url.base), STR_ARG(path));
     request->fields = arena_printf(a, "Authorization: Bearer %s\n" STR_FMT, identity.token, STR_ARG(request->fields));
     explicit_bzero(&identity, sizeof identity);
     how->unguarded = true;

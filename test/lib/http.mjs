@@ -1,17 +1,19 @@
 // HTTP as a client of the service sees it. Every exchange is recorded, and every JSON answer is judged: by the envelope's
 // rules and by the served OpenAPI document. A broken contract fails the test that met it.
 import http from 'node:http';
+import https from 'node:https';
 import net from 'node:net';
 import { Asked, judgeAnswer } from './contract.mjs';
 import { PATIENCE, logTails, within } from './wait.mjs';
 
 export class Client {
-  /** server: has host, port, exchanges, and openapi() that may answer undefined. */
+  /** server: has host, port, exchanges, and openapi() that may answer undefined; tls: options of a TLS connection. */
   constructor(server, token, base = '/api/v1') {
     this.server = server;
     this.token = token;
     this.base = base;
-    this.agent = new http.Agent({ keepAlive: true, maxSockets: 16 });
+    this.http = server.tls ? https : http;
+    this.agent = new this.http.Agent({ keepAlive: true, maxSockets: 16, ...server.tls });
     server.clients?.push(this);
   }
 
@@ -62,7 +64,7 @@ export class Client {
   exchange(method, url, headers, payload) {
     return new Promise((resolve, reject) => {
       const { host, port } = this.server;
-      const request = http.request({ host, port, method, path: url, headers, agent: this.agent, timeout: PATIENCE }, (response) => {
+      const request = this.http.request({ host, port, method, path: url, headers, agent: this.agent, timeout: PATIENCE }, (response) => {
         const chunks = [];
         response.on('data', (chunk) => chunks.push(chunk));
         response.on('error', reject);

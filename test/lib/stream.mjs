@@ -99,9 +99,10 @@ export class WsStream extends Frames {
   constructor(server, path, { token, headers = {}, query = {}, pauseReading = false } = {}) {
     super(server, path);
     const search = Object.keys(query).length ? `?${new URLSearchParams(query)}` : '';
-    this.socket = new WebSocket(`ws://${server.host}:${server.port}/api/v1${path}${search}`, {
+    this.socket = new WebSocket(`${server.tls ? 'wss' : 'ws'}://${server.host}:${server.port}/api/v1${path}${search}`, {
       headers: { ...(token ? { authorization: `Bearer ${token}` } : {}), ...headers },
       perMessageDeflate: false,
+      ...server.tls,
     });
     this.socket.on('message', (data) => {
       let frame;
