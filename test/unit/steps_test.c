@@ -112,6 +112,12 @@ bool conn_surplus(const struct conn *c)
     return false;
 }
 
+bool conn_secure(const struct conn *c)
+{
+    (void)c;
+    return false;
+}
+
 void conn_send(struct conn *c, int status, struct str fields, struct str body)
 {
     (void)c;
