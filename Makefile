@@ -163,6 +163,11 @@ fuzz-planted: ## Whether each fuzz target finds a bug that is planted for it (mi
 	+$(Q)$(MAKE) --no-print-directory fuzzers $(FUZZ)
 	$(Q)BUILD=build/fuzz FUZZ_CC="$(FUZZ_CC)" LDLIBS="$(LDLIBS)" scripts/fuzz-planted $(T)
 
+.PHONY: chaos
+chaos: ## Faults on the real thing under load, one by one, and what was promised of them (minutes; CHAOS="--only redis --seed 2")
+	$(Q)scripts/setup build test
+	+$(Q)$(MAKE) --no-print-directory -s all && node test/chaos/main.mjs $(CHAOS)
+
 .PHONY: fuzzers
 fuzzers: $(FUZZERS:%=$(BUILD)/fuzz/%)
 

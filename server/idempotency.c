@@ -14,7 +14,7 @@
 #include "server/store/commit.h"
 #include "server/worker.h"
 
-enum { FIELDS_MAX = 6 };
+enum { FIELDS_MAX = 6, GRACE_MS = 500 /* from the deadline of an operation to the end of a claim */ };
 
 struct idempotency {
     struct str key, hash, fingerprint, record; /* the header's value; hex; hex; the record's name in the store */
@@ -227,7 +227,8 @@ enum flow idempotency_claim(struct request *r)
         .partition = r->caller.partition,
         .space = space,
         .caller = caller,
-        .idempotency = {r->route->path, i->hash, i->fingerprint, str_z(i->owner), w->settings->request_timeout + 1000},
+        .idempotency = {r->route->path, i->hash, i->fingerprint, str_z(i->owner),
+                        w->settings->redis_timeout + GRACE_MS},
     };
     enum code c = caller.p == NULL || i->hash.p == NULL || i->fingerprint.p == NULL || i->record.p == NULL
                       ? SYS_OVERLOADED
@@ -343,7 +344,8 @@ enum flow idempotency_keep(struct request *r, int status, const char *type, stru
     i->status = status;
     i->type = type;
     i->body = body;
-    commit_begin(c, &r->arena, (struct space){r->caller.partition, r->caller.tenant}, 0);
+    commit_begin(c, &r->arena, (struct space){r->caller.partition, r->caller.tenant},
+                 is_kept(status) ? 0 : COMMIT_ESSENTIAL);
     if (!is_kept(status)) {
         commit_remove(c, i->record);
     } else if (r->answer.data.p != NULL) {

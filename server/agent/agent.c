@@ -16,8 +16,9 @@
 enum {
     BACKOFF_FIRST_MS = 500,
     BACKOFF_MOST_MS = 30000,
-    IDLE_MS = 75000,          /* the server pings every 30 s */
-    QUEUE_MOST = 512 * 1024,  /* bytes under way to the server before tasks have to wait */
+    IDLE_MS = 75000,         /* the server pings every 30 s */
+    BUSY_MS = 5000,          /* the same while there are tasks: what they print must not wait for a link that is dead */
+    QUEUE_MOST = 512 * 1024, /* bytes under way to the server before tasks have to wait */
     RENEW_BEFORE_MS = 600000, /* of the token's end; at most a fifth of its life */
     RENEW_AGAIN_MS = 30000,
     GONE_MS = 2000, /* to say that we leave when there is no stream */
@@ -42,6 +43,7 @@ struct agent {
     struct signal_watch term, interrupt;
     int64_t backoff_ms;
     int64_t heartbeat_ms;
+    int64_t idle_ms;   /* of the connection, as it was told */
     int64_t offset_ms; /* the server's clock is ahead of ours by this */
     enum agent_exit status;
 };
@@ -138,10 +140,20 @@ static void finish(struct agent *a)
     log_info("agent.leaves", "tasks=%zu", a->tasks.running);
 }
 
+static void watch_link(struct agent *a)
+{
+    int64_t ms = a->tasks.running > 0 ? BUSY_MS : IDLE_MS;
+    if (a->ws == NULL || !a->synced || a->idle_ms == ms)
+        return;
+    a->idle_ms = ms;
+    client_ws_idle(a->ws, ms);
+}
+
 static void on_tick(void *arg)
 {
     struct agent *a = arg;
     bool more = tasks_tick(&a->tasks);
+    watch_link(a);
     bool ended = a->status == AGENT_REVOKED ? tasks_idle(&a->tasks) : !more;
     if (a->leaving && ended)
         finish(a);
@@ -371,6 +383,7 @@ static void on_text(void *arg, struct str text)
 static void on_open(void *arg)
 {
     struct agent *a = arg;
+    a->idle_ms = IDLE_MS;
     client_ws_idle(a->ws, IDLE_MS);
 }
 

@@ -1,7 +1,8 @@
 // The store fails: every request gets an honest 503, and everything works again once the store does.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { start } from '../lib/slipway.mjs';
+import { RedisProxy } from '../lib/proxy.mjs';
+import { Server, start } from '../lib/slipway.mjs';
 import { eventually } from '../lib/wait.mjs';
 
 let s;
@@ -22,6 +23,7 @@ const works = async () => (await s.api.get('/environments')).status === 200;
 
 test('a store without memory refuses changes that grow with 503, and takes them again', async () => {
   const used = Number(/used_memory:(\d+)/.exec(await s.redis.command('INFO', 'memory'))[1]);
+  const again = { name: 'again', orderIndex: 5 }, key = { headers: { 'idempotency-key': 'again' } };
   await s.redis.command('CONFIG', 'SET', 'maxmemory', String(Math.floor(used / 2)));
   try {
     const answer = await eventually(async () => {
@@ -29,9 +31,11 @@ test('a store without memory refuses changes that grow with 503, and takes them 
       return got.status === 503 && got;
     }, 'the store to refuse');
     unavailable(answer);
+    unavailable(await s.api.post('/environments', again, key));
   } finally {
     await s.redis.command('CONFIG', 'SET', 'maxmemory', '0');
   }
+  assert.equal((await s.api.post('/environments', again, key)).status, 201, 'what was refused can be asked for again at once');
   await eventually(works, 'the store to take reads again');
   await eventually(async () => (await s.api.post('/environments', { name: 'enough-again', orderIndex: 3 })).status === 201, 'the store to take changes again');
 });
@@ -73,6 +77,29 @@ test('a store that is gone answers 503, liveness stays, and it comes back withou
   const names = (await s.api.get('/environments')).data.map((e) => e.name);
   assert.ok(names.includes('kept'));
   assert.ok(!names.includes('never'));
+});
+
+test('a change that was lost on its way to Redis can be asked for again within seconds, by its key', async () => {
+  const proxy = await new RedisProxy(s.nest, s.redis.socket, 'forgetful').start();
+  const behind = new Server(s, 'behind', { args: ['--workers', '1', '--redis', proxy.url] });
+  s.servers.push(behind);
+  await behind.start();
+  try {
+    const post = () => behind.client(s.key).post('/environments', { name: 'lost', orderIndex: 90 }, { headers: { 'idempotency-key': 'lost' } });
+    proxy.loses = (piece) => piece.includes('commit_1'); // the claim has been made by then
+    unavailable(await post());
+    proxy.loses = undefined;
+    const refused = Date.now();
+    await eventually(async () => {
+      const answer = await post();
+      return [answer.status === 201, `${answer.status} ${answer.code}`];
+    }, 'the change to be made', { every: 250 });
+    assert.ok(Date.now() - refused < 8000, `made after ${Date.now() - refused} ms`);
+    assert.equal((await s.api.get('/environments', { query: { name: 'lost' } })).data.length, 1);
+  } finally {
+    proxy.stop();
+    await behind.kill();
+  }
 });
 
 test('another keyring is refused at the start, with a reason', async () => {

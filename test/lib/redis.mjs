@@ -1,21 +1,22 @@
 // A private redis-server on a unix socket, with an append-only file so that it survives its own kill -9.
 import fs from 'node:fs';
 import net from 'node:net';
+import path from 'node:path';
 import { eventually, within } from './wait.mjs';
 
 export class Redis {
-  constructor(nest, name = 'redis') {
-    this.nest = nest;
-    this.name = name;
+  constructor(nest, name = 'redis', dir = nest.dir) {
+    Object.assign(this, { nest, name, dir });
     this.socket = nest.file(`${name}.sock`);
     this.url = `unix:${this.socket}`;
   }
 
-  async start() {
-    const { nest, name, socket } = this;
+  /** args: further options of redis-server. Answers once all data is loaded. */
+  async start(...args) {
+    const { nest, name, socket, dir } = this;
     this.process = nest.start(name, 'redis-server', [
-      '--port', '0', '--unixsocket', socket, '--dir', nest.dir, '--save', '', '--appendonly', 'yes',
-      '--appendfsync', 'always', '--appenddirname', `${name}-aof`, '--daemonize', 'no', '--loglevel', 'notice',
+      '--port', '0', '--unixsocket', socket, '--dir', dir, '--save', '', '--appendonly', 'yes',
+      '--appendfsync', 'always', '--appenddirname', `${name}-aof`, '--daemonize', 'no', '--loglevel', 'notice', ...args,
     ]);
     await eventually(async () => (await this.command('PING')) === 'PONG', 'Redis to answer PING');
     return this;
@@ -31,12 +32,12 @@ export class Redis {
 
   /** Puts the data of a Redis that is not running aside, and back: a backup and its restore. */
   backup(to = 'backup') {
-    fs.cpSync(this.nest.file(`${this.name}-aof`), this.nest.file(`${this.name}-${to}`), { recursive: true });
+    fs.cpSync(path.join(this.dir, `${this.name}-aof`), this.nest.file(`${this.name}-${to}`), { recursive: true });
   }
 
   restore(from = 'backup') {
-    fs.rmSync(this.nest.file(`${this.name}-aof`), { recursive: true });
-    fs.cpSync(this.nest.file(`${this.name}-${from}`), this.nest.file(`${this.name}-aof`), { recursive: true });
+    fs.rmSync(path.join(this.dir, `${this.name}-aof`), { recursive: true });
+    fs.cpSync(this.nest.file(`${this.name}-${from}`), path.join(this.dir, `${this.name}-aof`), { recursive: true });
   }
 
   /** One command on a connection of its own. Bulk strings are answered as text, errors are thrown. */

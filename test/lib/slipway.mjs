@@ -88,13 +88,14 @@ export class Server {
 
 /** An agent program with a data folder of its own. */
 export class Agent {
-  constructor(system, name, { args = [], env = {}, labels = {} } = {}) {
-    Object.assign(this, { system, name, args, env, labels });
+  /** server: whom it talks to, the first instance if nothing is said. */
+  constructor(system, name, { args = [], env = {}, labels = {}, server = system.server } = {}) {
+    Object.assign(this, { system, name, args, env, labels, server });
     this.data = system.nest.file(`agent-${name}`);
   }
 
   /** With a token on the first start; its own credentials afterwards. */
-  async start({ server = this.system.server } = {}) {
+  async start({ server = this.server } = {}) {
     fs.mkdirSync(this.data, { recursive: true });
     const extra = [];
     if (!this.token) {
@@ -190,13 +191,13 @@ class System {
 
 /**
  * options: name, workers, args and env of the server, instances (1), redis: 'own' (a private one, the default) or
- * 'embedded'.
+ * 'embedded', redisDir(nest): where the private one keeps its data.
  */
-export async function start({ name = 'test', workers = 2, args = [], env = {}, instances = 1, redis = 'own' } = {}) {
+export async function start({ name = 'test', workers = 2, args = [], env = {}, instances = 1, redis = 'own', redisDir } = {}) {
   const system = new System(name);
   try {
     if (redis === 'own') {
-      system.redis = await new Redis(system.nest).start();
+      system.redis = await new Redis(system.nest, 'redis', redisDir?.(system.nest)).start();
       system.redisUrl = system.redis.url;
     } else {
       system.redisUrl = 'embedded';
