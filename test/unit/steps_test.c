@@ -372,6 +372,7 @@ static int setup(void **state)
     f->settings.keyring = keyring_open(f->ring_path, true, error);
     assert_non_null(f->settings.keyring);
     f->settings.issuer = f->settings.audience = "slipway";
+    f->settings.public_url = "";
     f->settings.token_ttl_max = 86400000;
     f->settings.query_token_ttl_max = 3600000;
     f->settings.body_max = 1000;
