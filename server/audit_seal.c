@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHAINS = 64, SWEEP_MS = 1000, ADDRESS = 64 };
+enum { CHAINS = 64, SWEEP_MS = 60, ADDRESS = 64 };
 
 /* A tenant whose trail has entries that may not be sealed. */
 struct chain {

@@ -421,7 +421,7 @@ static void request_admitted(struct login *l, enum code c)
 static bool may_go_on(const struct request *r, const struct login *l)
 {
     return l->cached && r->route != NULL && (r->method & (GET | HEAD)) != 0 &&
-           (r->route->flags & (ROUTE_STREAM | ROUTE_RAW_BODY | ROUTE_BYTES)) == 0;
+           (r->route->flags & (ROUTE_STREAM | ROUTE_TAIL | ROUTE_RAW_BODY | ROUTE_BYTES)) == 0;
 }
 
 static enum flow go_unknown(struct request *r)

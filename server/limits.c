@@ -12,6 +12,7 @@
 #include "server/api/orchestrator/release_resolve.h"
 #include "server/api/orchestrator/workflow_run.h"
 #include "server/audit.h"
+#include "server/audit_tail.h"
 #include "server/audit_verify.h"
 #include "server/conn_private.h"
 #include "server/dialect.h"
@@ -168,6 +169,8 @@ static const struct {
      "What an entry shows of `before` or `after`; a longer one is replaced by its hash."},
     {"audit.verify", AUDIT_VERIFY_MAX, COUNT, LIMIT_CUTS,
      "Entries that one call verifies; the answer says where to go on."},
+    {"audit.tails", AUDIT_TAILS_MAX, COUNT, "SYS_OVERLOADED",
+     "Tails of audit trails that are open at a worker at once."},
 };
 // clang-format on
 

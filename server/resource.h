@@ -36,6 +36,7 @@ enum route_flag {
     ROUTE_ARRAY = 2048,        /* data is an array, whole: no page, no meta.pagination */
     ROUTE_BODY_STREAM = 4096,  /* the body is bytes, and the handler takes them as they come (conn_stream_body) */
     ROUTE_BYTES = 8192,        /* a reading route that may answer by reply_stream */
+    ROUTE_TAIL = 32768,        /* upgrades the connection to an answer without a length */
     ROUTE_ANYONE = 16384       /* whoever has credentials: no permission is asked for */
 };
 

@@ -1,6 +1,7 @@
 // The audit trail: what is in it, that it is sealed in order, and that nobody can change it unnoticed.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import http from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { start } from '../lib/slipway.mjs';
 import { eventually } from '../lib/wait.mjs';
@@ -250,6 +251,73 @@ describe('reading', () => {
     const when = (await events({ sort: 'sequence' }, client)).data[8].timestamp;
     const older = await events({ filter: JSON.stringify({ timestamp: { $lte: when } }), sort: 'timestamp', pageSize: '100' }, client);
     assert.ok(sequences(older).includes(9) && older.data.every((e) => e.timestamp <= when));
+  });
+});
+
+describe('export as lines of JSON', () => {
+  const lines = (text) => text.split('\n').filter(Boolean).map((line) => JSON.parse(line));
+  const numbers = (entries) => entries.map((e) => e.sequence);
+
+  /** Reads the export as it comes; `seen` grows. */
+  async function follow(server, token, query = {}) {
+    const tail = { text: '', ended: false, get seen() { return lines(this.text.slice(0, this.text.lastIndexOf('\n') + 1)); } };
+    const url = `${server.url}/api/v1/audit-events/export?${new URLSearchParams({ follow: 'true', ...query })}`;
+    tail.response = await new Promise((resolve, reject) => http.get(url, { headers: { authorization: `Bearer ${token}` } }, resolve).on('error', reject));
+    tail.response.setEncoding('utf8').on('data', (text) => (tail.text += text)).on('end', () => (tail.ended = true)).on('error', () => (tail.ended = true));
+    return tail;
+  }
+
+  test('every sealed entry is a line that verifies, oldest first', async () => {
+    const { client } = await tenant(7);
+    await sealed(client);
+    const answer = await client.get('/audit-events/export');
+    assert.equal(answer.status, 200);
+    assert.equal(answer.headers['content-type'], 'application/x-ndjson');
+    const entries = lines(answer.text);
+    assert.deepEqual(numbers(entries), [1, 2, 3, 4, 5, 6, 7]);
+    let previous = '0'.repeat(64);
+    for (const { eventHash, ...event } of entries) {
+      assert.equal(event.previousEventHash, previous);
+      assert.equal(createHash('sha256').update(canonical(event)).digest('hex'), eventHash);
+      previous = eventHash;
+    }
+    assert.deepEqual(numbers(lines((await client.get('/audit-events/export', { query: { afterSequence: '5' } })).text)), [6, 7]);
+    assert.equal((await client.get('/audit-events/export', { query: { afterSequence: '900' } })).text, '');
+    assert.equal((await client.request('HEAD', '/audit-events/export')).status, 200);
+    assert.equal((await client.get('/audit-events/export', { query: { follow: 'perhaps' } })).status, 400);
+  });
+
+  test('a follower gets what comes, from any instance, until its key is revoked', async () => {
+    const { client } = await tenant(3);
+    const other = await s.addServer({ name: 'follower', args: ['--workers', '1'] });
+    const auditor = await s.makeKey('--tenant', client.tenant, '--role', 'auditor');
+    const tail = await follow(other, auditor, { afterSequence: '2' });
+    await make(client);
+    await eventually(() => tail.seen.some((e) => e.action === 'environment.created' && e.sequence > 3), 'the new entry');
+    assert.deepEqual(numbers(tail.seen), numbers(tail.seen).map((_, i) => i + 3));
+    const keys = JSON.parse((await s.slipway('key', 'list', '--tenant', client.tenant, '--json')).stdout);
+    const revoked = await s.slipway('key', 'revoke', keys.at(-1).id, '--tenant', client.tenant);
+    assert.equal(revoked.code, 0, revoked.stderr);
+    await eventually(() => tail.ended, 'the tail to end');
+    await other.stop();
+  });
+
+  test('a reader that takes its time gets all of it, whatever the queue of a connection holds', async () => {
+    const { client } = await tenant(1);
+    const narrow = await s.addServer({ name: 'narrow', args: ['--workers', '1', '--send-queue', '256KiB'] });
+    const description = 'x'.repeat(1000);
+    const inputs = Array.from({ length: 40 }, (_, i) => ({ name: `i${i}`, type: 'string', description }));
+    for (let i = 0; i < 150; i++)
+      await client.want(201, 'POST', '/workflow-templates', { name: `t${i}`, nodes: [{ id: 'a', type: 'wait', config: { seconds: 1 } }], inputs });
+    await sealed(client);
+    const tail = await follow(narrow, client.token);
+    tail.response.pause();
+    await eventually(async () => narrow.process.exited || (await client.get('/audit-events', { query: { pageSize: '1' } })).status === 200, 'the server to go on');
+    tail.response.resume();
+    await eventually(() => [tail.seen.length === 151, tail.seen.length], 'all entries');
+    assert.deepEqual(numbers(tail.seen), Array.from({ length: 151 }, (_, i) => i + 1));
+    await narrow.stop();
+    await eventually(() => tail.ended, 'a server that goes to end its tails');
   });
 });
 

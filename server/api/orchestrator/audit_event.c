@@ -3,6 +3,7 @@
 #include "server/api/orchestrator/resources.h"
 
 #include "server/audit.h"
+#include "server/audit_tail.h"
 #include "server/audit_verify.h"
 #include "server/audit_chain.h"
 #include "server/list.h"
@@ -51,6 +52,9 @@ static const struct route routes[] = {
     {GET, "/audit-events/verify", audit_verify, "audit:read", "verifyAuditEvents",
      "Recompute the hash chain; names the first entry that breaks it, and those not yet sealed.",
      .query = audit_verify_query, .data = audit_verify_data},
+    {GET, "/audit-events/export", audit_tail, "audit:read", "exportAuditEvents",
+     "Sealed entries as lines of JSON, oldest first; with `follow` it goes on with what comes.", ROUTE_ENVELOPE_NONE | ROUTE_TAIL,
+     .query = audit_tail_query, .media = "application/x-ndjson"},
     ROUTE_END};
 // clang-format on
 
