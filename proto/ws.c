@@ -1,11 +1,12 @@
 #include "proto/ws.h"
 
 #include "lib/id.h"
+#include "proto/deflate.h"
 
 #include <string.h>
 
 enum { HEAD, PAYLOAD, OVER };
-enum { FIN = 0x80, RESERVED = 0x70, OPCODE = 0x0f, MASKED = 0x80, LENGTH = 0x7f, CONTROL = 0x08 };
+enum { FIN = 0x80, RESERVED = 0x70, COMPRESSED = 0x40, OPCODE = 0x0f, MASKED = 0x80, LENGTH = 0x7f, CONTROL = 0x08 };
 
 void ws_init(struct ws *w, enum ws_role role, const struct ws_limits *limits)
 {
@@ -13,6 +14,12 @@ void ws_init(struct ws *w, enum ws_role role, const struct ws_limits *limits)
     w->role = (uint8_t)role;
     w->limits = limits;
     w->message.max = (size_t)limits->message;
+}
+
+/* What does not become smaller becomes a little larger. */
+static uint64_t most(const struct ws *w)
+{
+    return w->packed ? w->limits->message + w->limits->message / 1024 + 64 : w->limits->message;
 }
 
 void ws_fini(struct ws *w)
@@ -102,12 +109,24 @@ static size_t head_length(const uint8_t *head)
     return 2u + (length == 126 ? 2u : length == 127 ? 8u : 0u) + (head[1] & MASKED ? 4u : 0u);
 }
 
+static const char *check_reserved(const struct ws *w)
+{
+    unsigned bits = w->head[0] & RESERVED, opcode = w->head[0] & OPCODE;
+    if (bits == 0)
+        return NULL;
+    if (bits != COMPRESSED || w->deflate == NULL)
+        return "a reserved bit is set without an extension";
+    return opcode == WS_TEXT || opcode == WS_BINARY ? NULL
+                                                    : "only the first frame of a message says that it is compressed";
+}
+
 /* What the first two bytes of a frame already forbid. */
 static const char *check_kind(const struct ws *w)
 {
     unsigned opcode = w->head[0] & OPCODE, length = w->head[1] & LENGTH;
-    if (w->head[0] & RESERVED)
-        return "a reserved bit is set without an extension";
+    const char *why = check_reserved(w);
+    if (why != NULL)
+        return why;
     if (((w->head[1] & MASKED) != 0) != (w->role == WS_SERVER))
         return w->role == WS_SERVER ? "a client's frame is not masked" : "a server's frame is masked";
     if (opcode & CONTROL) {
@@ -158,14 +177,16 @@ static enum ws_event begin_frame(struct ws *w)
     w->state = PAYLOAD;
     if (is_control(w))
         return WS_MORE;
-    if (w->left > w->limits->message - w->message.n)
-        return too_big(w, "the message is larger than the limit");
     if (w->fragments == w->limits->fragments)
         return too_big(w, "the message has too many fragments");
     if (w->fragments++ == 0) {
         w->kind = w->head[0] & OPCODE;
         w->utf8 = 0;
+        w->packed = w->head[0] & COMPRESSED;
+        w->message.max = (size_t)most(w);
     }
+    if (w->left > most(w) - w->message.n)
+        return too_big(w, "the message is larger than the limit");
     return WS_MORE;
 }
 
@@ -207,6 +228,27 @@ static enum ws_event end_close(struct ws *w)
     return WS_CLOSED;
 }
 
+static enum ws_event unpack(struct ws *w)
+{
+    struct buf whole = {.max = (size_t)w->limits->message};
+    enum deflate_result r = deflate_unpack(w->deflate, buf_view(&w->message), whole.max, &whole);
+    buf_free(&w->message);
+    w->message = whole;
+    switch (r) {
+    case DEFLATE_BAD:
+        return fault(w, WS_PROTOCOL_ERROR, "a message is not compressed as it says");
+    case DEFLATE_LONG:
+        return too_big(w, "the message is larger than the limit");
+    case DEFLATE_MEMORY:
+        return fault(w, WS_TRY_LATER, "no memory for the message");
+    case DEFLATE_OK:
+        break;
+    }
+    if (w->kind == WS_TEXT && !utf8_run(&w->utf8, whole.p, whole.n))
+        return fault(w, WS_NOT_UTF8, "a text message is not UTF-8");
+    return WS_MORE;
+}
+
 static enum ws_event end_frame(struct ws *w)
 {
     w->state = HEAD;
@@ -219,6 +261,9 @@ static enum ws_event end_frame(struct ws *w)
     }
     if (!is_last(w))
         return WS_MORE;
+    enum ws_event e = w->packed ? unpack(w) : WS_MORE;
+    if (e != WS_MORE)
+        return e;
     if (w->kind == WS_TEXT && w->utf8 != 0)
         return fault(w, WS_NOT_UTF8, "a text message ends inside a character");
     w->opcode = w->kind;
@@ -238,7 +283,7 @@ static enum ws_event take_data(struct ws *w, const char *p, size_t n)
     else
         memcpy(to, p, n);
     w->message.n += n;
-    if (w->kind == WS_TEXT && !utf8_run(&w->utf8, to, n))
+    if (w->kind == WS_TEXT && !w->packed && !utf8_run(&w->utf8, to, n))
         return fault(w, WS_NOT_UTF8, "a text message is not UTF-8");
     return WS_MORE;
 }
@@ -318,6 +363,30 @@ void ws_write(struct buf *b, enum ws_role role, enum ws_opcode opcode, struct st
         unmask(b->p + b->n, payload.p, payload.n, head + n, 0);
         b->n += payload.n;
     }
+}
+
+void ws_write_packed(struct buf *b, struct deflate *d, enum ws_opcode opcode, struct str payload)
+{
+    uint8_t head[WS_HEAD_MAX] = {0};
+    size_t start = b->n;
+    if (payload.n < WS_DEFLATE_MIN) {
+        ws_write(b, WS_SERVER, opcode, payload);
+        return;
+    }
+    buf_add(b, head, sizeof(head)); /* room, whose end is not known yet */
+    if (!deflate_pack(d, payload, b))
+        return;
+    struct str packed = str_slice(buf_view(b), start + sizeof(head), b->n);
+    if (packed.n >= payload.n) {
+        b->n = start;
+        ws_write(b, WS_SERVER, opcode, payload);
+        return;
+    }
+    size_t n = ws_write_head(head, opcode, packed.n);
+    head[0] |= COMPRESSED;
+    memcpy(b->p + start, head, n);
+    memmove(b->p + start + n, packed.p, packed.n);
+    b->n = start + n + packed.n;
 }
 
 void ws_write_close(struct buf *b, enum ws_role role, int code, struct str reason)

@@ -101,6 +101,142 @@ static bool key_ok(struct str key)
     return true;
 }
 
+/* --- extensions --- */
+
+/* Sec-WebSocket-Extensions, part by part (§9.1). */
+struct offers {
+    const struct http_head *head;
+    size_t field;    /* the next */
+    struct str rest; /* of the present one */
+    bool malformed;
+};
+
+static void skip_space(struct str *s)
+{
+    while (s->n > 0 && (s->p[0] == ' ' || s->p[0] == '\t'))
+        *s = str_slice(*s, 1, s->n);
+}
+
+static bool take_char(struct str *s, char c)
+{
+    skip_space(s);
+    if (s->n == 0 || s->p[0] != c)
+        return false;
+    *s = str_slice(*s, 1, s->n);
+    return true;
+}
+
+/* Empty when there is none. */
+static struct str take_token(struct str *s)
+{
+    static const char others[] = "!#$%&'*+-.^_`|~";
+    size_t n = 0;
+    skip_space(s);
+    while (n < s->n && s->p[n] != '\0' &&
+           ((s->p[n] >= '0' && s->p[n] <= '9') || ((s->p[n] | 0x20) >= 'a' && (s->p[n] | 0x20) <= 'z') ||
+            strchr(others, s->p[n]) != NULL))
+        n++;
+    struct str token = str_slice(*s, 0, n);
+    *s = str_slice(*s, n, s->n);
+    return token;
+}
+
+/* The name of the next extension; false at the end. */
+static bool next_offer(struct offers *o, struct str *name)
+{
+    struct str field;
+    for (;;) {
+        while (take_char(&o->rest, ',')) {
+        }
+        if (o->rest.n > 0)
+            break;
+        if (!http_field_at(o->head, o->field++, &field, &o->rest))
+            return false;
+        if (!str_eq(field, S("sec-websocket-extensions")))
+            o->rest = STR_NONE;
+    }
+    *name = take_token(&o->rest);
+    o->malformed = name->n == 0;
+    return !o->malformed;
+}
+
+/* Its next parameter; false at its end. Without a value that is STR_NONE. */
+static bool next_parameter(struct offers *o, struct str *name, struct str *value)
+{
+    *value = STR_NONE;
+    if (!take_char(&o->rest, ';')) {
+        o->malformed = o->rest.n > 0 && o->rest.p[0] != ',';
+        return false;
+    }
+    *name = take_token(&o->rest);
+    if (take_char(&o->rest, '=')) {
+        bool quoted = take_char(&o->rest, '"');
+        *value = take_token(&o->rest);
+        o->malformed = value->n == 0 || (quoted && !take_char(&o->rest, '"'));
+    }
+    o->malformed = o->malformed || name->n == 0;
+    return !o->malformed;
+}
+
+enum { SERVER_ANEW = 1, CLIENT_ANEW = 2, SERVER_BITS = 4, CLIENT_BITS = 8, NOT_MET = 16 };
+
+/* Which parameter of permessage-deflate it is (RFC 7692 §7.1). What we send takes a window of 15 bits. */
+static unsigned parameter(struct str name, struct str value)
+{
+    int64_t bits = 0;
+    bool is_bits = value.n > 0 && value.p[0] != '0' && str_i64(value, &bits) && bits >= 8 && bits <= 15;
+    if (str_eq(name, S("server_no_context_takeover")) && value.p == NULL)
+        return SERVER_ANEW;
+    if (str_eq(name, S("client_no_context_takeover")) && value.p == NULL)
+        return CLIENT_ANEW;
+    if (str_eq(name, S("server_max_window_bits")) && is_bits && bits == 15)
+        return SERVER_BITS;
+    if (str_eq(name, S("client_max_window_bits")) && (value.p == NULL || is_bits))
+        return CLIENT_BITS;
+    return NOT_MET;
+}
+
+/* The parameters of the offer, each at most once, or NOT_MET among them. */
+static unsigned read_offer(struct offers *o, struct str extension)
+{
+    struct str name, value;
+    unsigned seen = str_eq(extension, S("permessage-deflate")) ? 0 : NOT_MET;
+    while (next_parameter(o, &name, &value)) {
+        unsigned one = parameter(name, value);
+        seen |= (seen & one) != 0 ? NOT_MET : one;
+    }
+    return seen;
+}
+
+static bool extensions_ok(const struct http_head *h)
+{
+    struct offers o = {.head = h};
+    struct str name;
+    while (!o.malformed && next_offer(&o, &name))
+        read_offer(&o, name);
+    return !o.malformed;
+}
+
+bool ws_accept_deflate(struct buf *b, const struct http_head *h)
+{
+    struct offers o = {.head = h};
+    struct str name;
+    while (next_offer(&o, &name)) {
+        unsigned seen = read_offer(&o, name);
+        if (seen & NOT_MET)
+            continue;
+        http_write_field(b, S("Sec-WebSocket-Extensions"),
+                         seen & SERVER_BITS
+                             ? S("permessage-deflate; server_no_context_takeover; "
+                                 "client_no_context_takeover; server_max_window_bits=15")
+                             : S("permessage-deflate; server_no_context_takeover; client_no_context_takeover"));
+        return true;
+    }
+    return false;
+}
+
+/* --- the server's side --- */
+
 int ws_check_request(const struct http_head *h, const char **why)
 {
     *why = "the path speaks WebSocket version 13 only";
@@ -118,6 +254,10 @@ int ws_check_request(const struct http_head *h, const char **why)
     }
     if (!key_ok(http_header(h, S("sec-websocket-key")))) {
         *why = "Sec-WebSocket-Key is not the base64 form of 16 bytes";
+        return 400;
+    }
+    if (!extensions_ok(h)) {
+        *why = "Sec-WebSocket-Extensions is malformed";
         return 400;
     }
     return 0;

@@ -92,7 +92,8 @@ static void put_ws(struct buf *out, struct str message)
     buf_str(out, message);
 }
 
-void event_encode(struct buf *out, enum encoding encoding, int64_t epoch, int64_t seq, struct str event)
+void event_encode(struct buf *out, enum encoding encoding, struct deflate *deflate, int64_t epoch, int64_t seq,
+                  struct str event)
 {
     char id[48];
     switch (encoding) {
@@ -103,6 +104,9 @@ void event_encode(struct buf *out, enum encoding encoding, int64_t epoch, int64_
     case ENCODE_WS:
         put_ws(out, event);
         break;
+    case ENCODE_PACKED:
+        ws_write_packed(out, deflate, WS_TEXT, event);
+        break;
     case ENCODE_SSE:
         snprintf(id, sizeof(id), "%" PRId64 ":%" PRId64, epoch, seq);
         sse_write(out, str_z(id), STR_NONE, event);
@@ -110,12 +114,12 @@ void event_encode(struct buf *out, enum encoding encoding, int64_t epoch, int64_
     }
 }
 
-void event_encode_control(struct buf *out, enum encoding encoding, struct str message)
+void event_encode_control(struct buf *out, enum encoding encoding, struct deflate *deflate, struct str message)
 {
     if (encoding == ENCODE_SSE)
         sse_write(out, STR_NONE, STR_NONE, message);
     else
-        event_encode(out, encoding, 0, 0, message);
+        event_encode(out, encoding, deflate, 0, 0, message);
 }
 
 static bool is_word(struct str s)

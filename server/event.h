@@ -6,6 +6,8 @@
 
 #include "lib/str.h"
 
+struct deflate; /* proto/deflate.h */
+
 /* Cuts the next event off `events` (joined by newlines). False at the end, and at bytes that are no event:
  * then `events` keeps them. */
 bool event_next(struct str *events, struct str *event, int64_t *seq);
@@ -24,13 +26,16 @@ bool event_passes(struct str event, struct str filter);
 bool event_lets(struct str filter, const char *type); /* the first part alone */
 /* How events go out. */
 enum encoding {
-    ENCODE_JSON, /* each followed by a newline */
-    ENCODE_WS,   /* unmasked text frames (RFC 6455 §5.2) */
-    ENCODE_SSE   /* "id: <epoch>:<seq>", "data: <event>" and an empty line */
+    ENCODE_JSON,   /* each followed by a newline */
+    ENCODE_WS,     /* unmasked text frames (RFC 6455 §5.2) */
+    ENCODE_PACKED, /* the same, long ones compressed (RFC 7692) */
+    ENCODE_SSE     /* "id: <epoch>:<seq>", "data: <event>" and an empty line */
 };
-void event_encode(struct buf *out, enum encoding encoding, int64_t epoch, int64_t seq, struct str event);
+/* `deflate` may be NULL where nothing is ENCODE_PACKED. */
+void event_encode(struct buf *out, enum encoding encoding, struct deflate *deflate, int64_t epoch, int64_t seq,
+                  struct str event);
 /* A message without a number of the channel: no id over SSE. */
-void event_encode_control(struct buf *out, enum encoding encoding, struct str message);
+void event_encode_control(struct buf *out, enum encoding encoding, struct deflate *deflate, struct str message);
 
 /* Makes the text form from comma-separated lists (repeats are dropped). On false `fault` names the part that is none:
  * "types", "nodeIds", "level". */

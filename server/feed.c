@@ -59,6 +59,13 @@ static struct str channel_name(const struct feed *f, char out[64])
     return str_z(out);
 }
 
+/* What an attacker can have a secret compressed with shows the secret by its length, even through TLS: a channel that
+ * has such is never. */
+static bool may_pack(const struct feed *f)
+{
+    return f->feeds->worker->settings->stream_compress && f->spec->open == NULL;
+}
+
 /* --- the upgrade, and what follows from the present state --- */
 
 void feed_upgrade(struct feed *f)
@@ -72,6 +79,7 @@ void feed_upgrade(struct feed *f)
         reply_header(r, "Cache-Control", S("no-store, no-transform"));
     } else {
         ws_write_accept(&fields, r->head);
+        f->packed = may_pack(f) && ws_accept_deflate(&fields, r->head);
         if (http_has_token(r->head, S("sec-websocket-protocol"), S(FEED_SUBPROTOCOL)))
             http_write_field(&fields, S("Sec-WebSocket-Protocol"), S(FEED_SUBPROTOCOL));
     }
@@ -157,8 +165,7 @@ static bool follow(struct feed *f)
     char channel[64];
     struct hub_source source = {f->caller->tenant,        f->caller->partition, f->read_epoch,
                                 channel_name(f, channel), f->spec->last,        f->spec->open};
-    return hub_follow(f->feeds->worker->hub, &source, feed_filter(f), f->sse ? ENCODE_SSE : ENCODE_WS, f->read_seq,
-                      &f->follower);
+    return hub_follow(f->feeds->worker->hub, &source, feed_filter(f), feed_encoding(f), f->read_seq, &f->follower);
 }
 
 static void note_arrival(struct feed *f)

@@ -377,6 +377,7 @@ void feed_client_read(struct feed *f, struct str bytes)
             return;
         }
         ws_init(f->ws, WS_SERVER, &f->feeds->ws_limits);
+        f->ws->deflate = f->packed ? f->feeds->worker->deflate : NULL;
     }
     while ((event = ws_feed(f->ws, &bytes)) != WS_MORE) {
         on_event(f, event, f->ws);

@@ -58,7 +58,7 @@ struct feed {
     uint32_t turn;              /* of feeds->turn */
     char id[ID_UUID];
     uint8_t stage, unanswered;
-    bool sse, synced, over, ended, again, warned, stalled;
+    bool sse, packed, synced, over, ended, again, warned, stalled;
 };
 
 enum {
@@ -91,6 +91,10 @@ static inline int64_t feed_interval(const struct feed *f)
 {
     const struct settings *s = f->feeds->worker->settings;
     return f->sse ? s->stream_comment : s->stream_heartbeat;
+}
+static inline enum encoding feed_encoding(const struct feed *f)
+{
+    return f->sse ? ENCODE_SSE : f->packed ? ENCODE_PACKED : ENCODE_WS;
 }
 static inline int64_t feed_now_ms(const struct feed *f)
 {

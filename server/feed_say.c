@@ -52,9 +52,9 @@ void say_open(struct say *s, const char *type)
     json_put_z(&s->json, type);
 }
 
-static enum encoding encoding_of(const struct feed *f)
+static void put_message(const struct feed *f, struct buf *out, struct str message)
 {
-    return f->sse ? ENCODE_SSE : ENCODE_WS;
+    event_encode_control(out, feed_encoding(f), f->feeds->worker->deflate, message);
 }
 
 void say_close(struct say *s)
@@ -64,7 +64,7 @@ void say_close(struct say *s)
     json_close(&s->json, '}');
     if (s->text.failed)
         s->out.failed = true;
-    event_encode_control(&s->out, encoding_of(s->feed), buf_view(&s->text));
+    put_message(s->feed, &s->out, buf_view(&s->text));
 }
 
 const char slow_reader[] = "the reader is too slow; resume behind the last event seen";
@@ -136,7 +136,7 @@ void feed_send(struct feed *f, struct str message)
 {
     struct say s;
     say_begin(&s, f);
-    event_encode_control(&s.out, encoding_of(f), message);
+    put_message(f, &s.out, message);
     say_send(&s);
 }
 

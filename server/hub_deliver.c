@@ -1,12 +1,19 @@
 #include "server/hub_private.h"
 
 #include "lib/stream.h"
+#include "server/worker.h"
 
 static struct encode encode_of(const struct hub_view *v)
 {
     const struct hub_channel *c = v->channel;
-    return (struct encode){v->encoding, c->hub->epochs[c->partition], v->filter, c->last, c->open, c->hub->worker,
-                           c->tenant};
+    return (struct encode){.encoding = v->encoding,
+                           .deflate = c->hub->worker->deflate,
+                           .epoch = c->hub->epochs[c->partition],
+                           .filter = v->filter,
+                           .last = c->last,
+                           .open = c->open,
+                           .worker = c->hub->worker,
+                           .tenant = c->tenant};
 }
 
 /* False when memory ran out: nothing is to be delivered, and the followers ask again. */

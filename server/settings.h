@@ -50,6 +50,7 @@ struct settings {
         stream_drain_window;
     int64_t stream_queue, stream_message_max, stream_fragments_max;
     int64_t stream_per_worker, stream_per_tenant, stream_per_caller;
+    bool stream_compress;
     /* logs */
     int log_level, log_format;
     bool log_requests;

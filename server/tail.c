@@ -105,11 +105,11 @@ static void put(const struct encode *how, int64_t n, struct str event, struct bu
 {
     struct buf opened = {0};
     if (how->open == NULL) {
-        event_encode(out, how->encoding, how->epoch, n, event);
+        event_encode(out, how->encoding, how->deflate, how->epoch, n, event);
         return;
     }
     how->open(how->worker, how->tenant, event, &opened);
-    event_encode(out, how->encoding, how->epoch, n, buf_view(&opened));
+    event_encode(out, how->encoding, how->deflate, how->epoch, n, buf_view(&opened));
     out->failed = out->failed || opened.failed;
     buf_free(&opened);
 }

@@ -42,6 +42,7 @@ struct worker;
 typedef void encode_open(struct worker *w, struct str tenant, struct str event, struct buf *out);
 struct encode {
     enum encoding encoding;
+    struct deflate *deflate; /* of ENCODE_PACKED */
     int64_t epoch;
     struct str filter;
     const char *last;

@@ -60,7 +60,10 @@ struct echo {
 static void write_frame(struct echo *e, enum ws_opcode opcode, struct str payload)
 {
     struct buf frame = {0};
-    ws_write(&frame, WS_SERVER, opcode, payload);
+    if (e->ws.deflate != NULL) /* control frames are short */
+        ws_write_packed(&frame, e->ws.deflate, opcode, payload);
+    else
+        ws_write(&frame, WS_SERVER, opcode, payload);
     if (frame.failed || !conn_write(e->conn, buf_view(&frame))) {
         e->over = true;
         conn_abort(e->conn);
@@ -175,6 +178,7 @@ static enum flow echo_messages(struct request *r)
     ws_init(&e->ws, WS_SERVER, &limits);
     buf_init_arena(&fields, &r->arena, 128);
     ws_write_accept(&fields, r->head);
+    e->ws.deflate = ws_accept_deflate(&fields, r->head) ? r->worker->deflate : NULL;
     conn_upgrade(r->conn, 101, reply_upgraded(r, 101, buf_view(&fields)), &echo_protocol, e);
     return DONE;
 }

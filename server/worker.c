@@ -3,6 +3,7 @@
 #include "lib/log.h"
 #include "lib/must.h"
 #include "lib/timer.h"
+#include "proto/deflate.h"
 #include "server/audit.h"
 #include "server/blob_store.h"
 #include "server/certificate.h"
@@ -193,6 +194,18 @@ static bool stop_hub(struct worker *w)
     return false;
 }
 
+static bool start_deflate(struct worker *w)
+{
+    w->deflate = deflate_new();
+    return w->deflate != NULL;
+}
+
+static bool stop_deflate(struct worker *w)
+{
+    deflate_free(w->deflate);
+    return true;
+}
+
 static bool start_feeds(struct worker *w)
 {
     w->feeds = feeds_open(w);
@@ -310,6 +323,7 @@ static const struct part {
     {"callers", start_callers, stop_callers},
     {"audit", start_audit, stop_audit},
     {"hub", start_hub, stop_hub},
+    {"deflate", start_deflate, stop_deflate},
     {"feeds", start_feeds, stop_feeds},
     {"engine", start_engine, stop_engine},
     {"connections", start_connections, stop_connections},

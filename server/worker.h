@@ -19,6 +19,7 @@
 #include <pthread.h>
 
 struct board;      /* server/dashboard/board.h */
+struct deflate;    /* proto/deflate.h */
 struct blob_store; /* server/blob_store.h */
 struct drains;     /* server/engine/drain.h */
 struct feeds;      /* server/feed.h */
@@ -53,6 +54,7 @@ struct worker {
     struct store *store;
     struct blob_store *blobs;
     struct hub *hub;
+    struct deflate *deflate; /* of all its WebSockets */
     struct feeds *feeds;
     struct board *boards; /* server/dashboard/board.h */
     struct drains *drains;

@@ -49,7 +49,7 @@ struct opener {
 static struct shared *encode(enum encoding encoding, struct str text)
 {
     struct buf b = {0};
-    event_encode_control(&b, encoding, text);
+    event_encode_control(&b, encoding, NULL, text);
     struct shared *bytes = b.failed ? NULL : shared_copy(buf_view(&b));
     buf_free(&b);
     return bytes;

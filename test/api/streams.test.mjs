@@ -124,6 +124,38 @@ describe('from the first event to the last', () => {
   });
 });
 
+describe('compressed', () => {
+  test('a client that offers permessage-deflate gets the same frames in fewer bytes', async () => {
+    const gate = new Gate(s.nest);
+    const lines = (n) => `i=0; while [ $i -lt ${n} ]; do i=$((i+1)); echo "$i ${'every line is like the one before; '.repeat(40)}"; done`;
+    const r = await run(api, [script('say', `${lines(20)}; echo ready; ${gate.shell}; ${lines(20)}`)]);
+    const streams = [ws(r, { query: { since: '0' } }), ws(r, { query: { since: '0' }, deflate: true }), ws(r, { query: { since: '0' }, deflate: true })];
+    for (const stream of streams) await stream.frame('step_log', (f) => f.line === 'ready');
+    gate.open();
+    for (const stream of streams) assert.equal((await stream.ended()).code, 1000);
+    const [plain, ...packed] = streams;
+    for (const stream of packed) {
+      assert.equal(stream.socket.extensions, 'permessage-deflate');
+      assert.deepEqual(stream.events, plain.events);
+      const snapshots = [stream, plain].map((x) => x.frames.find((f) => f.type === 'snapshot').data.run.id);
+      assert.equal(snapshots[0], snapshots[1]);
+      assert.ok(stream.received < plain.received / 3, `${stream.received} bytes of ${plain.received}`);
+    }
+    assert.equal(plain.socket.extensions, '');
+  });
+
+  test('what a client compresses is understood', async () => {
+    const r = await holding(api);
+    const stream = ws(r, { deflate: { threshold: 0 } });
+    await stream.frame('synced');
+    stream.send({ type: 'subscribe', filters: { types: ['workflow_completed', 'step_completed'] } });
+    assert.deepEqual((await stream.frame('subscribed')).filters.types, ['workflow_completed', 'step_completed']);
+    await r.release();
+    assert.equal((await stream.ended()).code, 1000);
+    assert.deepEqual([...new Set(stream.events.map((e) => e.type))].sort(), ['step_completed', 'workflow_completed']);
+  });
+});
+
 describe('resuming', () => {
   test('a follower cut in the middle goes on at another instance without a hole or a repeat', async () => {
     const gates = [0, 1, 2].map(() => new Gate(s.nest));

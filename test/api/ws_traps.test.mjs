@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { after, before, describe, test } from 'node:test';
+import { constants, deflateRawSync, inflateRawSync } from 'node:zlib';
+import { holding, streamOf } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
 import { eventually } from '../lib/wait.mjs';
 import { Wire, frame, metric } from '../lib/wire.mjs';
@@ -17,8 +19,16 @@ async function echo(server, options) {
   const wire = await Wire.open(server);
   const answer = await wire.upgrade('/_test/echo', options);
   assert.equal(answer.status, 101);
+  wire.extensions = answer.headers['sec-websocket-extensions'];
   return wire;
 }
+
+const RSV1 = 0x40;
+const AGREED = 'permessage-deflate; server_no_context_takeover; client_no_context_takeover';
+const offering = (offer = 'permessage-deflate; client_max_window_bits') => ({ headers: `Sec-WebSocket-Extensions: ${offer}\r\n` });
+const TAIL = Buffer.from([0, 0, 0xff, 0xff]);
+const pack = (bytes) => deflateRawSync(bytes, { finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, -TAIL.length);
+const unpack = (bytes) => inflateRawSync(Buffer.concat([bytes, TAIL]), { finishFlush: constants.Z_SYNC_FLUSH });
 
 /** The other side says goodbye with this code, then ends the connection. */
 async function assertClosed(wire, code) {
@@ -107,13 +117,68 @@ describe('WebSocket', () => {
     }
   });
 
-  test('permessage-deflate is not accepted', async () => {
+  test('permessage-deflate: each message by itself, long ones come back compressed', async () => {
+    const wire = await echo(server, offering());
+    assert.equal(wire.extensions, AGREED);
+    const text = 'a long message, again and again; '.repeat(1000);
+    for (let i = 0; i < 3; i++) {
+      wire.send(frame(TEXT, pack(text), { rsv: RSV1 }));
+      const back = await wire.frame();
+      assert.deepEqual([back.rsv, back.opcode], [RSV1, TEXT]);
+      assert.ok(back.payload.length < text.length / 10);
+      assert.equal(unpack(back.payload).toString(), text);
+    }
+    wire.send(frame(TEXT, pack('short'), { rsv: RSV1 }), frame(TEXT, 'not compressed'));
+    assert.deepEqual(await wire.frame(), { fin: true, rsv: 0, opcode: TEXT, payload: Buffer.from('short') });
+    assert.deepEqual(await wire.frame(), { fin: true, rsv: 0, opcode: TEXT, payload: Buffer.from('not compressed') });
+    const [one, two] = [pack(text).subarray(0, 10), pack(text).subarray(10)];
+    wire.send(frame(TEXT, one, { rsv: RSV1, fin: false }), frame(PING, 'between'), frame(0, two));
+    assert.equal((await wire.frame()).opcode, PONG);
+    assert.equal(unpack((await wire.frame()).payload).toString(), text);
+    wire.close();
+  });
+
+  test('permessage-deflate: an offer that cannot be met is declined, one that is none is refused', async () => {
+    for (const [offer, extensions] of [
+      ['permessage-deflate; server_max_window_bits=10', undefined], ['permessage-deflate; lazy', undefined], ['x-other', undefined],
+      ['permessage-deflate; server_max_window_bits=10, permessage-deflate', AGREED],
+    ]) {
+      const wire = await echo(server, offering(offer));
+      assert.equal(wire.extensions, extensions, offer);
+      wire.close();
+    }
     const wire = await Wire.open(server);
-    const answer = await wire.upgrade('/_test/echo', { headers: 'Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n' });
-    assert.equal(answer.status, 101);
-    assert.ok(!('sec-websocket-extensions' in answer.headers));
-    wire.send(frame(TEXT, 'compressed?', { rsv: 0x40 }));
-    await assertClosed(wire, 1002);
+    assert.equal((await wire.upgrade('/_test/echo', offering('permessage-deflate;;'))).status, 400);
+    wire.close();
+  });
+
+  const bomb = () => pack(Buffer.alloc(16 * MIB + 1));
+  for (const [name, code, bytes, offer = offering()] of [
+    ['compression that was not agreed on', 1002, () => frame(TEXT, pack('a'), { rsv: RSV1 }), {}],
+    ['compression that was declined', 1002, () => frame(TEXT, pack('a'), { rsv: RSV1 }), offering('permessage-deflate; server_max_window_bits=9')],
+    ['a compressed ping', 1002, () => frame(PING, '', { rsv: RSV1 })],
+    ['a continuation that says it is compressed', 1002, () => Buffer.concat([frame(TEXT, pack('abc'), { rsv: RSV1, fin: false }), frame(0, 'x', { rsv: RSV1 })])],
+    ['another reserved bit beside it', 1002, () => frame(TEXT, pack('a'), { rsv: RSV1 | 0x20 })],
+    ['what is not compressed as it says', 1002, () => frame(TEXT, 'Hello', { rsv: RSV1 })],
+    ['compressed data that is cut off', 1002, () => frame(TEXT, pack('Hello, Hello, Hello').subarray(0, -2), { rsv: RSV1 })],
+    ['compressed text that is not UTF-8', 1007, () => frame(TEXT, pack(Buffer.from([0xc0, 0xaf])), { rsv: RSV1 })],
+    ['a bomb of 16 MiB and a byte', 1009, () => frame(BINARY, bomb(), { rsv: RSV1 })],
+    ['a bomb in parts', 1009, () => Buffer.concat([frame(BINARY, bomb().subarray(0, 5000), { rsv: RSV1, fin: false }), frame(0, bomb().subarray(5000))])],
+  ])
+    test(`permessage-deflate: ${name} ends with ${code}`, async () => {
+      const wire = await echo(server, offer);
+      wire.send(bytes());
+      await assertClosed(wire, code);
+    });
+
+  test('permessage-deflate: a bomb on a stream is 4413', async () => {
+    const r = await holding(s.api);
+    const wire = await Wire.open(server);
+    const { headers } = await wire.upgrade(`/api/v1${streamOf(r)}`, { headers: `Authorization: Bearer ${s.key}\r\n${offering().headers}` });
+    assert.equal(headers['sec-websocket-extensions'], AGREED);
+    wire.send(frame(TEXT, pack(Buffer.alloc(100 * MIB)), { rsv: RSV1 }));
+    await assertClosed(wire, 4413);
+    await r.release();
   });
 
   const faults = [

@@ -1,7 +1,8 @@
-/* Any bytes as WebSocket frames, for both ends: what comes out must not depend on how the bytes were cut, messages keep
- * to the limits, text is UTF-8, and a message written anew is read as the same. The first byte chooses the end and the
- * cuts. */
+/* Any bytes as WebSocket frames, for both ends, with and without compression: what comes out must not depend on how the
+ * bytes were cut nor on what was decompressed before, messages keep to the limits, text is UTF-8, and a message written
+ * anew is read as the same. The first byte chooses the end, compression and the cuts. */
 #include "lib/must.h"
+#include "proto/deflate.h"
 #include "proto/ws.h"
 
 #include <stdint.h>
@@ -11,6 +12,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct ws_limits limits = {300, 6, 0};
+enum { PACKED = 64 }; /* what a compressed message may have beyond the limit */
+static struct deflate *shared;
 
 static void write_again(enum ws_role reader, const struct ws *w)
 {
@@ -45,11 +48,12 @@ static void note(struct buf *out, enum ws_role role, const struct ws *w, enum ws
         buf_printf(out, "%d", w->code);
 }
 
-static struct buf play(enum ws_role role, const uint8_t *data, size_t size, uint32_t seed)
+static struct buf play(enum ws_role role, bool packs, const uint8_t *data, size_t size, uint32_t seed)
 {
     struct ws w;
     struct buf out = {0};
     ws_init(&w, role, &limits);
+    w.deflate = packs ? shared : NULL;
     for (size_t at = 0; at < size;) {
         size_t n = size - at;
         if (seed != 0) {
@@ -63,7 +67,7 @@ static struct buf play(enum ws_role role, const uint8_t *data, size_t size, uint
         struct str in = {copy, n};
         for (enum ws_event e; (e = ws_feed(&w, &in)) != WS_MORE;)
             note(&out, role, &w, e);
-        must(in.n == 0 && w.message.n <= limits.message);
+        must(in.n == 0 && w.message.n <= limits.message + (packs ? PACKED : 0));
         must(!ws_idle(&w) || w.message.p == NULL);
         free(copy);
         at += n;
@@ -72,15 +76,36 @@ static struct buf play(enum ws_role role, const uint8_t *data, size_t size, uint
     return out;
 }
 
+static void pack_again(struct str message)
+{
+    const struct ws_limits large = {.message = message.n, .fragments = 1};
+    struct buf frame = {0};
+    struct ws w;
+    ws_write_packed(&frame, shared, WS_BINARY, message);
+    must(!frame.failed && frame.n <= message.n + WS_HEAD_MAX);
+    struct str in = buf_view(&frame);
+    ws_init(&w, WS_CLIENT, &large);
+    w.deflate = shared;
+    must(ws_feed(&w, &in) == WS_MESSAGE && in.n == 0 && str_eq(w.payload, message));
+    ws_fini(&w);
+    buf_free(&frame);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
         return 0;
     enum ws_role role = data[0] & 1 ? WS_CLIENT : WS_SERVER;
-    struct buf whole = play(role, data + 1, size - 1, 0);
-    struct buf parts = play(role, data + 1, size - 1, data[0] | 0x100);
+    bool packs = data[0] & 2;
+    if (shared == NULL)
+        shared = deflate_new();
+    must(shared != NULL);
+    struct buf whole = play(role, packs, data + 1, size - 1, 0);
+    struct buf parts = play(role, packs, data + 1, size - 1, data[0] | 0x100);
     must(str_eq(buf_view(&whole), buf_view(&parts)));
     buf_free(&whole);
     buf_free(&parts);
+    if (packs)
+        pack_again((struct str){(const char *)data, size});
     return 0;
 }

@@ -96,12 +96,12 @@ class Frames {
 }
 
 export class WsStream extends Frames {
-  constructor(server, path, { token, headers = {}, query = {}, pauseReading = false } = {}) {
+  constructor(server, path, { token, headers = {}, query = {}, pauseReading = false, deflate = false } = {}) {
     super(server, path);
     const search = Object.keys(query).length ? `?${new URLSearchParams(query)}` : '';
     this.socket = new WebSocket(`${server.tls ? 'wss' : 'ws'}://${server.host}:${server.port}/api/v1${path}${search}`, {
       headers: { ...(token ? { authorization: `Bearer ${token}` } : {}), ...headers },
-      perMessageDeflate: false,
+      perMessageDeflate: deflate,
       ...server.tls,
     });
     this.socket.on('message', (data) => {
@@ -136,6 +136,11 @@ export class WsStream extends Frames {
     });
     if (pauseReading) this.socket.on('open', () => this.socket.pause());
     server.streams?.push(this);
+  }
+
+  /** Bytes of the connection, head of the answer included. */
+  get received() {
+    return this.socket._socket.bytesRead;
   }
 
   send(message) {

@@ -150,7 +150,7 @@ export class Wire {
       frame.code = payload.length >= 2 ? payload.readUInt16BE() : 1005;
       frame.reason = payload.subarray(2).toString('utf8');
     }
-    if (frame.opcode === 1 && frame.fin && !this.stream.startsWith('/_test/'))
+    if (frame.opcode === 1 && frame.fin && frame.rsv === 0 && !this.stream.startsWith('/_test/'))
       (await this.server.asyncapi?.())?.check(this.stream, JSON.parse(payload.toString('utf8')));
     return frame;
   }

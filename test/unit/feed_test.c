@@ -475,7 +475,7 @@ static void live(void)
 static bool batch(const char *text, int64_t last, bool ended)
 {
     struct buf out = {0};
-    event_encode_control(&out, t.encoding, str_z(text));
+    event_encode_control(&out, t.encoding, NULL, str_z(text));
     struct hub_batch b = {
         .bytes = shared_copy(buf_view(&out)), .first = t.follower->seq + 1, .last = last, .ended = ended};
     assert_non_null(b.bytes);

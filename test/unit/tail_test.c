@@ -163,14 +163,14 @@ static void each_encoding_has_its_form(void **state)
 {
     (void)state;
     struct buf out = {0};
-    event_encode(&out, ENCODE_WS, 7, 1, S("{}"));
+    event_encode(&out, ENCODE_WS, NULL, 7, 1, S("{}"));
     assert_memory_equal(out.p, "\x81\x02{}", out.n);
     buf_clear(&out);
-    event_encode(&out, ENCODE_SSE, 7, 1, S("{}"));
+    event_encode(&out, ENCODE_SSE, NULL, 7, 1, S("{}"));
     buf_char(&out, 0);
     assert_string_equal(out.p, "id: 7:1\ndata: {}\n\n");
     buf_clear(&out);
-    event_encode_control(&out, ENCODE_SSE, S("{}"));
+    event_encode_control(&out, ENCODE_SSE, NULL, S("{}"));
     buf_char(&out, 0);
     assert_string_equal(out.p, "data: {}\n\n");
     buf_free(&out);

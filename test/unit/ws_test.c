@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "proto/deflate.h"
 #include "proto/http.h"
 #include "proto/ws.h"
 
@@ -13,6 +14,7 @@
 #include <string.h>
 
 static const struct ws_limits plain = {1000, 5, 0};
+static struct deflate *packer; /* NULL: compression is not agreed on */
 
 struct script {
     struct ws *w;
@@ -70,6 +72,7 @@ static struct buf play(enum ws_role role, const struct ws_limits *limits, struct
     struct ws w;
     struct script s = {.w = &w};
     ws_init(&w, role, limits);
+    w.deflate = packer;
     if (cut == SIZE_MAX) {
         for (size_t i = 0; i < bytes.n; i++)
             feed(&s, bytes.p + i, 1);
@@ -396,8 +399,208 @@ static void a_client_believes_only_the_right_answer(void **state)
     assert_string_not_equal(fresh, other);
 }
 
+/* --- permessage-deflate (RFC 7692) --- */
+
+static int agree(void **state)
+{
+    (void)state;
+    packer = deflate_new();
+    return packer == NULL;
+}
+
+static int forget(void **state)
+{
+    (void)state;
+    deflate_free(packer);
+    packer = NULL;
+    return 0;
+}
+
+static void compressed_examples_of_the_rfc(void **state)
+{
+    (void)state;
+    expect("\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00", "TEXT Hello\n");
+    expect("\x41\x03\xf2\x48\xcd\x80\x04\xc9\xc9\x07\x00", "TEXT Hello\n");
+    expect("\xc1\x0b\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00", "TEXT Hello\n");
+    expect("\xc1\x08\xf3\x48\xcd\xc9\xc9\x07\x00\x00", "TEXT Hello\n");
+    expect("\xc1\x0d\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00", "TEXT Hello\n");
+    expect("\xc2\x01\x00", "BINARY \n");
+    /* §7.2.3.2: the second needs the window of the first, which we have forbidden */
+    expect("\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00\xc1\x05\xf2\x00\x11\x00\x00", "TEXT Hello\nFAULT 1002\n");
+}
+
+static void compressed_and_other_messages_may_take_turns(void **state)
+{
+    (void)state;
+    expect("\x81\x01"
+           "a\x41\x03\xf2\x48\xcd\x89\x01p\x80\x04\xc9\xc9\x07\x00\x01\x01"
+           "b\x80\x01"
+           "c\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00",
+           "TEXT a\nPING p\nTEXT Hello\nTEXT bc\nTEXT Hello\n");
+    expect_as(WS_SERVER, &plain, S("\xc1\x87\x01\x02\x03\x04\xf3\x4a\xce\xcd\xc8\x05\x03"), "TEXT Hello\n");
+}
+
+static void the_bit_stands_on_first_frames_alone(void **state)
+{
+    (void)state;
+    expect("\xc9\x00", "FAULT 1002\n");
+    expect("\xc8\x00", "FAULT 1002\n");
+    expect("\x41\x03\xf2\x48\xcd\xc0\x04\xc9\xc9\x07\x00", "FAULT 1002\n");
+    expect("\xa1\x01"
+           "a",
+           "FAULT 1002\n");
+    expect("\x91\x01"
+           "a",
+           "FAULT 1002\n");
+    expect("\xe1\x07\xf2\x48\xcd\xc9\xc9\x07\x00", "FAULT 1002\n");
+}
+
+static void without_agreement_the_bit_is_a_fault(void **state)
+{
+    (void)state;
+    expect("\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00", "FAULT 1002\n");
+}
+
+static void what_is_not_compressed_as_it_says_is_a_fault(void **state)
+{
+    (void)state;
+    expect("\xc1\x05Hello", "FAULT 1002\n");
+    expect("\xc1\x00", "FAULT 1002\n");
+    expect("\xc1\x06\xf2\x48\xcd\xc9\xc9\x07", "FAULT 1002\n");
+    expect("\xc1\x07\x00\x01\x00\xfe\xff\xff\x00", "FAULT 1007\n");
+    expect("\xc2\x07\x00\x01\x00\xfe\xff\xff\x00", "BINARY ff\n");
+    expect("\xc1\x08\x00\x02\x00\xfd\xff\xe2\x82\x00", "FAULT 1007\n");
+}
+
+/* Text that compresses well. */
+static struct buf repeated(size_t n)
+{
+    struct buf b = {0};
+    while (b.n < n)
+        buf_str(&b, str_slice(S("abcdefgh"), 0, n - b.n));
+    return b;
+}
+
+static void limits_count_what_is_decompressed(void **state)
+{
+    (void)state;
+    for (size_t n = 1000; n <= 1001; n++) {
+        struct buf text = repeated(n), frame = {0}, want = {0};
+        ws_write_packed(&frame, packer, WS_TEXT, buf_view(&text));
+        assert_true(frame.n < 100);
+        buf_printf(&want, n > plain.message ? "FAULT 1009\n" : "TEXT " STR_FMT "\n", STR_ARG(buf_view(&text)));
+        buf_char(&want, '\0');
+        expect_as(WS_CLIENT, &plain, buf_view(&frame), want.p);
+        buf_free(&text);
+        buf_free(&frame);
+        buf_free(&want);
+    }
+    /* and what came compressed is not let grow either */
+    expect("\xc1\x7e\x04\x28\x00", "");
+    expect("\xc1\x7e\x04\x29", "FAULT 1009\n");
+}
+
+static void only_long_messages_are_compressed_and_only_where_it_saves(void **state)
+{
+    (void)state;
+    static const struct ws_limits large = {100000, 5, 0};
+    static const size_t sizes[] = {0, WS_DEFLATE_MIN - 1, WS_DEFLATE_MIN, 70000};
+    for (size_t i = 0; i < 2 * ARRAY_LEN(sizes); i++) {
+        size_t n = sizes[i / 2];
+        struct buf text = repeated(n), frame = {0};
+        for (size_t k = 0; i % 2 == 1 && k < n; k++)
+            text.p[k] = (char)(rand() >> 8 & 0x7f);
+        buf_z(&frame, "before");
+        ws_write_packed(&frame, packer, WS_TEXT, buf_view(&text));
+        bool packed = frame.p[6] & 0x40;
+        if (n < WS_DEFLATE_MIN)
+            assert_false(packed);
+        else if (i % 2 == 0)
+            assert_true(packed && frame.n < n / 4);
+        assert_true(frame.n <= 6 + WS_HEAD_MAX + n);
+        struct ws w;
+        struct str in = str_slice(buf_view(&frame), 6, frame.n);
+        ws_init(&w, WS_CLIENT, &large);
+        w.deflate = packer;
+        assert_int_equal(ws_feed(&w, &in), WS_MESSAGE);
+        assert_true(str_eq(w.payload, buf_view(&text)));
+        assert_int_equal(in.n, 0);
+        ws_fini(&w);
+        buf_free(&text);
+        buf_free(&frame);
+    }
+}
+
+static void expect_offer(const char *fields, const char *want)
+{
+    struct http_parser p;
+    struct buf request = {0}, answer = {0}, line = {0};
+    const char *why = NULL;
+    buf_printf(&request, ASK KEY VERSION "%s\r\n", fields);
+    struct str in = buf_view(&request);
+    http_parser_init(&p, HTTP_SERVER, &http_limits_default);
+    assert_int_equal(http_feed(&p, &in), HTTP_GOT_HEAD);
+    int status = ws_check_request(&p.head, &why);
+    bool agreed = status == 0 && ws_accept_deflate(&answer, &p.head);
+    if (want != NULL && want[0] != '4')
+        buf_printf(&line, "Sec-WebSocket-Extensions: %s\r\n", want);
+    if (status != (want != NULL && want[0] == '4' ? 400 : 0) || agreed != (line.n > 0) ||
+        !str_eq(buf_view(&answer), buf_view(&line)))
+        fail_msg("%s: %d %.*s", fields, status, STR_ARG(buf_view(&answer)));
+    http_parser_fini(&p);
+    buf_free(&request);
+    buf_free(&answer);
+    buf_free(&line);
+}
+
+static void offers_are_agreed_to_or_declined_or_malformed(void **state)
+{
+    (void)state;
+#define OFFER "Sec-WebSocket-Extensions: "
+#define YES   "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+    static const struct {
+        const char *fields, *want; /* NULL: declined; "400" */
+    } rows[] = {
+        {"", NULL},
+        {OFFER "permessage-deflate\r\n", YES},
+        {OFFER "permessage-deflate; client_max_window_bits\r\n", YES},
+        {OFFER "permessage-deflate;client_max_window_bits=8\r\n", YES},
+        {OFFER "permessage-deflate ; client_max_window_bits = \"15\"\r\n", YES},
+        {OFFER "permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n", YES},
+        {OFFER "permessage-deflate; server_max_window_bits=15\r\n", YES "; server_max_window_bits=15"},
+        /* a smaller window than ours, unless it offers something else as well */
+        {OFFER "permessage-deflate; server_max_window_bits=10\r\n", NULL},
+        {OFFER "permessage-deflate; server_max_window_bits=10, permessage-deflate\r\n", YES},
+        {OFFER "permessage-deflate; server_max_window_bits=10\r\n" OFFER "permessage-deflate\r\n", YES},
+        {OFFER "x-other; a=b; c, , permessage-deflate\r\n", YES},
+        {OFFER "x-webkit-deflate-frame\r\n", NULL},
+        /* §7.1: a parameter that is not known, repeated, or has a value that it may not have */
+        {OFFER "permessage-deflate; lazy\r\n", NULL},
+        {OFFER "permessage-deflate; client_max_window_bits; client_max_window_bits\r\n", NULL},
+        {OFFER "permessage-deflate; server_no_context_takeover; server_no_context_takeover\r\n", NULL},
+        {OFFER "permessage-deflate; server_no_context_takeover=1\r\n", NULL},
+        {OFFER "permessage-deflate; client_no_context_takeover=true\r\n", NULL},
+        {OFFER "permessage-deflate; server_max_window_bits\r\n", NULL},
+        {OFFER "permessage-deflate; client_max_window_bits=7\r\n", NULL},
+        {OFFER "permessage-deflate; client_max_window_bits=16\r\n", NULL},
+        {OFFER "permessage-deflate; client_max_window_bits=08\r\n", NULL},
+        {OFFER "permessage-deflate; client_max_window_bits=+9\r\n", NULL},
+        /* RFC 6455 §9.1: what is no list of extensions at all */
+        {OFFER "permessage-deflate; \r\n", "400"},
+        {OFFER "permessage-deflate; client_max_window_bits=\r\n", "400"},
+        {OFFER "permessage-deflate; client_max_window_bits=\"9\r\n", "400"},
+        {OFFER "permessage-deflate; client_max_window_bits=\"\"\r\n", "400"},
+        {OFFER "permessage-deflate client_max_window_bits\r\n", "400"},
+        {OFFER "permessage-deflate, @\r\n", "400"},
+        {OFFER "=9\r\n", "400"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        expect_offer(rows[i].fields, rows[i].want);
+}
+
 int main(void)
 {
+#define D(f) cmocka_unit_test_setup_teardown(f, agree, forget)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(examples_of_the_rfc),
         cmocka_unit_test(empty_frames_are_frames),
@@ -413,6 +616,14 @@ int main(void)
         cmocka_unit_test(a_handshake_is_checked),
         cmocka_unit_test(the_accept_value_is_that_of_the_rfc),
         cmocka_unit_test(a_client_believes_only_the_right_answer),
+        D(compressed_examples_of_the_rfc),
+        D(compressed_and_other_messages_may_take_turns),
+        D(the_bit_stands_on_first_frames_alone),
+        cmocka_unit_test(without_agreement_the_bit_is_a_fault),
+        D(what_is_not_compressed_as_it_says_is_a_fault),
+        D(limits_count_what_is_decompressed),
+        D(only_long_messages_are_compressed_and_only_where_it_saves),
+        cmocka_unit_test(offers_are_agreed_to_or_declined_or_malformed),
     };
     return cmocka_run_group_tests_name("ws", tests, NULL, NULL);
 }
