@@ -178,6 +178,11 @@ $(BUILD)/fuzz/%: $(BUILD)/test/fuzz/%.o $(ARCHIVE)
 
 # --- checks
 
+.PHONY: tls-scan
+tls-scan: ## testssl.sh against the TLS listener of a server on loopback (minutes; not part of make test)
+	$(Q)scripts/setup build test scan
+	+$(Q)$(MAKE) --no-print-directory -s all && node scripts/tls-scan.mjs
+
 .PHONY: lint format tidy
 lint: ## Format, layers, faces, style, clang-tidy, cppcheck, Lua, JavaScript and shell
 	$(Q)scripts/setup build test lint
