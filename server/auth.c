@@ -1,5 +1,6 @@
-/* Who calls. The happy path of a request with a known key: its caller is copied from the worker's cache, the charge and
- * the partition's revocation counter go to the store in one trip, and a reading handler goes on meanwhile.
+/* Who calls. The happy path of a request with a known key: its caller is copied from the worker's cache, the partition's
+ * revocation counter was read within `auth-trust`, and the request is on credit (server/credit.h): no trip. Without
+ * credit or a fresh counter: charge and counter in one trip, and a reading handler goes on meanwhile.
  *
  * An unknown token: its record and the charge, in one trip. A counter that moved since the record was read: the record
  * again. A store that is away: 503, never a stale yes. */
@@ -11,6 +12,7 @@
 #include "proto/jwt.h"
 #include "proto/query.h"
 #include "server/conn.h"
+#include "server/credit.h"
 #include "server/dialect.h"
 #include "server/limit.h"
 #include "server/oauth/issuer.h"
@@ -72,8 +74,9 @@ struct login {
     unsigned partition;
     bool is_jwt, cached; /* cached: the caller came from the cache */
     bool is_ticket;      /* and then, once it was taken, is_jwt or not as what it was made with */
-    int64_t cost;
-    struct caller caller; /* of a JWT or the cache; of a key once its record was read */
+    bool asked_credit;
+    int64_t cost, asked_ms; /* asked_ms: when the store was */
+    struct caller caller;   /* of a JWT or the cache; of a key once its record was read */
     struct rate rate;
     void (*then)(struct login *l, enum code c);
     void *arg;
@@ -263,8 +266,12 @@ static void admitted(void *arg, enum code c, const struct admitted *a)
         l->then(l, c);
         return;
     }
+    principals_note(principals, l->partition, a->revoked, l->asked_ms);
     if (l->cost > 0)
         note_rate(l, a);
+    if (l->asked_credit)
+        credit_got(l->worker->credits, &l->caller, &l->rate, a->granted, l->asked_ms);
+    l->asked_credit = false;
     c = verdict_code(l, a->verdict);
     if (l->cached &&
         a->revoked != l->caller.revocations) { /* something was revoked since: look again, charge no more */
@@ -287,7 +294,6 @@ static void admitted(void *arg, enum code c, const struct admitted *a)
 /* One trip: record when it is not known, charge, revocation counter. */
 static enum code look_up(struct login *l)
 {
-    const struct settings *s = l->worker->settings;
     struct admit_rate rates[TIERS];
     bool known = l->cached || l->is_jwt;
     struct admission in = {
@@ -300,10 +306,14 @@ static enum code look_up(struct login *l)
         .rate_count = TIERS,
         .cost = l->cost,
     };
-    for (size_t i = 0; i < TIERS; i++)
-        rates[i] = (struct admit_rate){s->tiers[i].limit, s->tiers[i].burst};
+    limit_rates(l->worker->settings, rates);
     if (known && (in.caller = auth_caller_name(l->arena, &l->caller)).p == NULL)
         return SYS_OVERLOADED;
+    l->asked_ms = loop_now_ms(&l->worker->loop);
+    metrics_add(&l->worker->metrics, METRIC_ADMITTED_STORE, 1);
+    if (known && l->cost > 0)
+        credit_ask(l->worker->credits, &l->caller, &in);
+    l->asked_credit = in.credit.holder.p != NULL;
     return store_admit(l->worker->store, l->arena, &in, l->asker, admitted, l);
 }
 
@@ -337,13 +347,27 @@ static enum code take_ticket(struct login *l)
     return store_read(l->worker->store, commands, TICKET_COMMANDS, l->asker, ticket_read, l);
 }
 
-/* OK: `l->then` runs once, later. */
-static enum code start_login(struct login *l, struct str token, bool in_query)
+/* Whether the caller is known, and may do this without the store being asked. What lives on asks: it is rare, and it
+ * shall not begin with a caller that was just revoked. */
+static bool on_credit(struct login *l)
+{
+    struct worker *w = l->worker;
+    bool yes = l->cached &&
+               principals_trusted(w->principals, &l->caller, loop_now_ms(&w->loop), w->settings->auth_trust) &&
+               (l->cost == 0 || credit_take(w->credits, &l->caller, &l->rate));
+    metrics_add(&w->metrics, METRIC_ADMITTED_CREDIT, yes);
+    return yes;
+}
+
+/* OK: either `*at_once`, or `l->then` runs once, later. */
+static enum code start_login(struct login *l, struct str token, bool in_query, bool *at_once)
 {
     enum code c = read_token(l, token, in_query);
     if (c == OK && l->is_ticket)
         return take_ticket(l);
     l->cached = c == OK && principals_find(l->worker->principals, l->token, clock_wall_ms(), l->arena, &l->caller);
+    if (at_once != NULL && (*at_once = on_credit(l)))
+        return OK;
     return c == OK ? look_up(l) : c;
 }
 
@@ -433,7 +457,7 @@ static enum flow go_unknown(struct request *r)
 enum flow auth_admit(struct request *r)
 {
     struct str token;
-    bool in_query;
+    bool in_query, at_once = false;
     bool is_system = r->dialect->base[0] == '\0';
     if (r->route != NULL ? (r->route->flags & ROUTE_PUBLIC) != 0 : is_system)
         return go_unknown(r);
@@ -448,14 +472,17 @@ enum flow auth_admit(struct request *r)
         l->then = request_admitted;
         l->arg = r;
         l->cost = r->route != NULL && (r->route->flags & ROUTE_NO_RATE) != 0 ? 0 : 1;
-        c = start_login(l, token, in_query);
+        bool lives_on = r->route != NULL && (r->route->flags & ROUTE_STREAM) != 0;
+        c = start_login(l, token, in_query, lives_on ? NULL : &at_once);
     }
     if (c != OK)
         return reply_error(r, c);
-    if (!may_go_on(r, l))
+    if (!at_once && !may_go_on(r, l))
         return WAIT;
     r->caller = l->caller;
-    r->admitting = true;
+    r->admitting = !at_once;
+    if (at_once)
+        r->rate = l->rate;
     return authorize(r);
 }
 
@@ -475,7 +502,7 @@ enum code auth_token(struct worker *w, struct str token, bool in_query, struct a
     l->then = token_admitted;
     l->told = then;
     l->arg = arg;
-    return token.n > 0 && token.n <= JWT_MAX ? start_login(l, token, in_query) : AUTH_TOKEN_INVALID;
+    return token.n > 0 && token.n <= JWT_MAX ? start_login(l, token, in_query, NULL) : AUTH_TOKEN_INVALID;
 }
 
 void auth_agent_token(const struct settings *settings, struct buf *out, struct str tenant, struct str agent_id,

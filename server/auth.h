@@ -2,8 +2,8 @@
  *
  * An API key is refused by its checksum before any store trip; what is stored is its hash under the pepper. A JWT is
  * verified here and its subject and id are looked up, so that both can be revoked. A verified credential is kept per
- * worker with the partition's revocation counter as it was; every admission reads the counter in the same trip, and a
- * credential from before it moved is looked up again: a revocation is felt at the next request, on every worker.
+ * worker with the partition's revocation counter as it was, and trusted while the counter is as it was and was read
+ * within `auth-trust`; one from before the counter moved is looked up again: a revocation is felt within that time.
  *
  * Everything in a caller is copied into the asker's arena: nothing points into the cache. */
 #ifndef SERVER_AUTH_H

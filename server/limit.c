@@ -2,6 +2,7 @@
 
 #include "lib/clock.h"
 #include "proto/http.h"
+#include "server/store/admit.h"
 
 #include <stdlib.h>
 
@@ -72,6 +73,12 @@ bool limit_address(struct limit *l, struct str address, int64_t mono_ms, struct 
         .retry_in_s = let ? 0 : (next_in_ms + 999) / 1000,
     };
     return let;
+}
+
+void limit_rates(const struct settings *s, struct admit_rate *rates)
+{
+    for (size_t i = 0; i < TIERS; i++)
+        rates[i] = (struct admit_rate){s->tiers[i].limit, s->tiers[i].burst};
 }
 
 const char *limit_tier_name(unsigned tier)

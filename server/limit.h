@@ -1,5 +1,6 @@
-/* Rate limits. Two limiters of every caller are checked together, exactly, by the store: a window of 60 seconds that
- * holds `limit` requests, and a bucket of `burst` that limit/60 a second refills. Every operation costs 1. Before
+/* Rate limits. Two limiters of every caller are checked together by the store: a window of 60 seconds that holds `limit`
+ * requests, and a bucket of `burst` that limit/60 a second refills. Every operation costs 1; a few of a caller's may be
+ * let through before the store is told (server/credit.h). Before
  * anybody is authenticated a bucket per address, local to the worker, keeps guessing and floods cheap to refuse. */
 #ifndef SERVER_LIMIT_H
 #define SERVER_LIMIT_H
@@ -26,6 +27,8 @@ void limit_free(struct limit *l);
  * the bucket as limit and remaining, and when it will be full as the reset. */
 bool limit_address(struct limit *l, struct str address, int64_t mono_ms, struct rate *rate);
 
+struct admit_rate; /* server/store/admit.h */
+void limit_rates(const struct settings *s, struct admit_rate *rates); /* TIERS of them */
 const char *limit_tier_name(unsigned tier);
 bool limit_tier_find(struct str name, unsigned *tier);
 /* X-RateLimit-Limit, -Remaining, -Reset, RateLimit-Policy and RateLimit as header lines. */

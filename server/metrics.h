@@ -43,6 +43,8 @@
     X(REQUESTS_ASKED,       M_GAUGE,   "http_requests_waiting",     NULL,               "Requests that are not yet answered.") \
     X(REQUESTS_GONE,        M_COUNTER, "http_requests_gone_total",  NULL,               "Requests whose client left before the answer.") \
     X(REQUESTS_MALFORMED,   M_COUNTER, "http_requests_malformed_total", NULL,           "Requests that broke HTTP's framing rules.") \
+    X(ADMITTED_STORE,       M_COUNTER, "admissions_total",          "by=\"store\"",     "Callers let in or refused.")      \
+    X(ADMITTED_CREDIT,      M_COUNTER, "admissions_total",          "by=\"credit\"",    "Callers let in or refused.")      \
     X(REDIS_CALLS,          M_COUNTER, "redis_calls_total",         NULL,               "Commands sent to Redis.")         \
     X(REDIS_ERRORS,         M_COUNTER, "redis_errors_total",        NULL,               "Error replies of Redis.")         \
     X(REDIS_TIMEOUTS,       M_COUNTER, "redis_timeouts_total",      NULL,               "Commands that Redis did not answer in time.") \

@@ -22,6 +22,9 @@ struct principal {
 struct principals {
     struct principal *sets[SETS]; /* WAYS each, allocated when first used */
     uint64_t clock;
+    struct {
+        int64_t revocations, asked_ms; /* asked_ms 0: not known */
+    } counters[ID_PARTITIONS];
 };
 
 struct principals *principals_new(void)
@@ -130,4 +133,18 @@ void principals_drop(struct principals *p, const uint8_t token[CRYPTO_HASH])
         return;
     free(found->narrowed);
     *found = (struct principal){0};
+}
+
+void principals_note(struct principals *p, unsigned partition, int64_t revocations, int64_t asked_ms)
+{
+    if (asked_ms < p->counters[partition].asked_ms)
+        return;
+    p->counters[partition].revocations = revocations;
+    p->counters[partition].asked_ms = asked_ms;
+}
+
+bool principals_trusted(const struct principals *p, const struct caller *c, int64_t now_ms, int64_t trust_ms)
+{
+    int64_t asked_ms = p->counters[c->partition].asked_ms;
+    return asked_ms != 0 && now_ms - asked_ms < trust_ms && p->counters[c->partition].revocations == c->revocations;
 }

@@ -59,7 +59,8 @@ const struct config_row settings_rows[] = {
     {"query-token-ttl-max", CONFIG_DURATION, AT(query_token_ttl_max), "1h", 1000, DAY, .code = "AUTH_TOKEN_INVALID",
      .doc = "The longest whole life of an access token that comes as `?token=` on a stream; API keys are never taken there."},
     {"auth-trust", CONFIG_DURATION, AT(auth_trust), "500ms", 50, 10000,
-     .doc = "How often open streams are checked for revoked credentials. Requests are checked each time."},
+     .doc = "How long a worker trusts that nothing was revoked: open streams are checked so often, and a request is let through without a question "
+            "to Redis only when the last answer is younger."},
 
     {"connections-max", CONFIG_INT, AT(connections_max), "20000", 1, 1000000, .code = "SYS_OVERLOADED",
      .doc = "Open connections of all workers together; one more is closed after its first answer, 503 unless it is a probe."},

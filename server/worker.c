@@ -8,6 +8,7 @@
 #include "server/blob_store.h"
 #include "server/certificate.h"
 #include "server/credential.h"
+#include "server/credit.h"
 #include "server/engine/agents.h"
 #include "server/engine/drain.h"
 #include "server/engine/environment_settle.h"
@@ -158,13 +159,15 @@ static bool start_callers(struct worker *w)
 {
     w->principals = principals_new();
     w->limit = limit_new(w->settings);
+    w->credits = credits_new(w);
     w->sessions = sessions_new(w);
-    return w->principals != NULL && w->limit != NULL && w->sessions != NULL;
+    return w->principals != NULL && w->limit != NULL && w->credits != NULL && w->sessions != NULL;
 }
 
 static bool stop_callers(struct worker *w)
 {
     sessions_free(w->sessions);
+    credits_free(w->credits);
     limit_free(w->limit);
     principals_free(w->principals);
     return true;

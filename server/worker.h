@@ -62,6 +62,7 @@ struct worker {
     struct sessions *sessions;     /* server/session.h */
     struct principals *principals; /* server/principal.h */
     struct limit *limit;           /* server/limit.h */
+    struct credits *credits;       /* server/credit.h */
     struct auditor *auditor;       /* server/audit.h */
     struct acceptor acceptors[LISTENS];
     struct tls_door door;         /* of LISTEN_TLS */

@@ -19,6 +19,7 @@ static void decode(enum code c, const struct redis_value *v, void (*then)(void),
         a.retry_after_ms = redis_int(redis_at(v, 11), 0);
         a.replay = (enum admit_replay)redis_int(redis_at(v, 12), ADMIT_NO_KEY);
         a.record = redis_at(v, 13);
+        a.granted = redis_int(redis_at(v, 14), 0);
     }
     ((admit_then *)then)(arg, c, c == OK ? &a : NULL);
 }
@@ -60,6 +61,12 @@ enum code store_admit(struct store *s, struct arena *scratch, const struct admis
     pack_z(&b, "n"), pack_int(&b, cost);
     pack_rates(&b, in);
     map.n += 4;
+    if (in->credit.holder.p) {
+        pack_z(&b, "h"), pack_str(&b, in->credit.holder);
+        pack_z(&b, "s"), pack_int(&b, in->credit.used);
+        pack_z(&b, "g"), pack_int(&b, in->credit.wanted);
+        map.n += 3;
+    }
     if (in->idempotency.hash.p) {
         pack_z(&b, "k");
         pack_array(&b, 5);

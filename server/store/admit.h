@@ -8,6 +8,8 @@
 
 #include "server/store/store.h"
 
+enum { ADMIT_CREDIT_MS = 8000 }; /* as in admit.lua */
+
 struct admit_rate {
     int64_t limit, burst;
 };
@@ -25,6 +27,12 @@ struct admission {
     const struct admit_rate *rates; /* by tier */
     size_t rate_count;
     int64_t cost; /* 0: not charged */
+    /* Requests let through before they were charged (server/credit.h); holder STR_NONE: none. */
+    struct {
+        struct str holder; /* who: letters and digits */
+        int64_t used;      /* charged now whatever is left, beside the cost */
+        int64_t wanted;    /* as a new grant, in the place of the holder's last one; good for ADMIT_CREDIT_MS */
+    } credit;
     /* Idempotency-Key; hash STR_NONE: none. */
     struct {
         const char *route;
@@ -51,6 +59,7 @@ struct admitted { /* borrowed for the call */
     int64_t limit, remaining,
         reset_ms; /* window; reset: when it starts anew, 0 when nothing was charged or looked at */
     int64_t burst, burst_remaining;
+    int64_t granted; /* credit: at most what was wanted */
     int64_t retry_after_ms;
     enum admit_replay replay;
     const struct redis_value *record; /* of ADMIT_REPLAY: names and values */

@@ -1,12 +1,15 @@
 -- admit: a credential, a charge to a rate, an idempotency key.
 --
 -- Plan, a map: c credential hash, o optional, t tenant, u caller, i tier, r rates {{limit, burst}, ...}, n cost;
--- k {route, key hash, fingerprint, owner, lock ms}. Answers {verdict, now, epoch, commits, revoked, credential, limit, remaining,
--- reset, burst, burst remaining, retry after, replay, record}.
+-- h holder of credit, s what it used, g what it wants; k {route, key hash, fingerprint, owner, lock ms}. Answers {verdict, now, epoch,
+-- commits, revoked, credential, limit, remaining, reset, burst, burst remaining, retry after, replay, record, granted}.
 
 local OK, UNKNOWN, REVOKED, EXPIRED, LIMITED = 0, 1, 2, 3, 4
 local NO_KEY, CLAIMED, REPLAY, OTHER, IN_PROGRESS = 0, 1, 2, 3, 4
 local WINDOW = 60000
+-- Credit of a caller at any time: requests, and the parts of its limit and of its burst that they are at most. A grant is over after so
+-- many ms, and nothing is granted any more once a tenth is left.
+local CREDIT, OF_LIMIT, OF_BURST, CREDIT_MS, EXACT = 5, 50, 20, 8000, 10
 
 local function map_of(flat)
   local m = {}
@@ -45,8 +48,8 @@ end
 local function read_rate(part, plan)
   local rate = plan.r[(plan.i or 0) + 1] or plan.r[1]
   local key = part.p .. 'b:' .. plan.t .. ':' .. plan.u
-  local h = call('HMGET', key, 'w', 'n', 'l', 's')
-  local s = { key = key, limit = rate[1], burst = rate[2], start = tonumber(h[1] or ''), count = tonumber(h[2] or 0) }
+  local h = call('HMGET', key, 'w', 'n', 'l', 's', 'g')
+  local s = { key = key, limit = rate[1], burst = rate[2], start = tonumber(h[1] or ''), count = tonumber(h[2] or 0), held = h[5] or '' }
   local full = s.burst * WINDOW
   if not s.start or part.now - s.start >= WINDOW then
     s.start, s.count, s.new = part.now, 0, true
@@ -75,8 +78,32 @@ local function charge(part, s, cost, answer)
   return verdict
 end
 
+-- Charges what a holder let through already, whatever is left: that is how far a limit may be exceeded.
+local function settle(s, used)
+  s.count, s.level = s.count + used, s.level - used * WINDOW
+end
+
+-- A new grant in the place of the holder's last one. Grants are "<holder> <requests> <until>", each with a comma behind it.
+local function grant(part, s, plan)
+  local room, kept = min(CREDIT, floor(s.limit / OF_LIMIT), floor(s.burst / OF_BURST)), ''
+  for entry, holder, n, till in string.gmatch(s.held, '((%w+) (%d+) (%d+),)') do
+    if holder ~= plan.h and tonumber(till) > part.now then
+      room, kept = room - n, kept .. entry
+    end
+  end
+  local n = min(plan.g, room, floor(s.limit - s.count - s.limit / EXACT), floor(s.level / WINDOW - s.burst / EXACT))
+  if n > 0 then
+    kept = kept .. plan.h .. ' ' .. int(n) .. ' ' .. int(part.now + CREDIT_MS) .. ','
+  end
+  s.held, s.granted = kept, kept ~= s.held
+  return max(0, n)
+end
+
 local function write_rate(part, s)
   call('HSET', s.key, 'w', int(s.start), 'n', int(s.count), 'l', int(s.level), 's', part.now_text)
+  if s.granted then
+    call('HSET', s.key, 'g', s.held)
+  end
   if s.new then
     -- By then the window is over and the bucket full: the key says no more than its absence.
     call('PEXPIRE', s.key, max(2 * WINDOW, math.ceil(s.burst * WINDOW / s.limit) + WINDOW))
@@ -107,24 +134,29 @@ end
 local function admit(keys, args)
   local part = enter(keys)
   local plan = cmsgpack.unpack(args[1])
-  local answer = { OK, part.now, part.epoch, part.commits, part.revoked, false, 0, 0, 0, 0, 0, 0, NO_KEY, false }
+  local answer = { OK, part.now, part.epoch, part.commits, part.revoked, false, 0, 0, 0, 0, 0, 0, NO_KEY, false, 0 }
   if plan.c then
     answer[1] = look_up(part, plan, answer)
   end
   if answer[1] ~= OK or not plan.t or not plan.u then
     return answer
   end
-  local rate = plan.n > 0 and read_rate(part, plan)
+  local used = plan.s or 0
+  local rate = plan.n + used > 0 and read_rate(part, plan)
   local claimed = plan.k and read_key(part, plan, answer)
   if rate then
+    settle(rate, used)
     answer[1] = charge(part, rate, plan.n, answer)
+    if plan.h then
+      answer[15] = grant(part, rate, plan)
+    end
+  end
+  if rate and (answer[1] == OK or used > 0) then
+    write_rate(part, rate)
   end
   if answer[1] ~= OK then
     answer[13], answer[14] = NO_KEY, false
     return answer
-  end
-  if rate then
-    write_rate(part, rate)
   end
   if claimed then
     local k = plan.k

@@ -82,6 +82,45 @@ test('callers do not share their limits', async () => {
   assert.equal(number(await two.get('/environments'), 'x-ratelimit-remaining'), 11);
 });
 
+/** What became of `count` requests by one key over several connections to each instance, at once. */
+async function hammer(system, key, count, connections = 4) {
+  const clients = system.servers.flatMap((server) => Array.from({ length: connections }, () => server.client(key)));
+  const statuses = [], began = Date.now();
+  await Promise.all(clients.map(async (client) => {
+    for (let i = 0; i < count / clients.length; i++) statuses.push((await client.get('/step-types')).status);
+  }));
+  assert.deepEqual(statuses.filter((status) => ![200, 429].includes(status)), []);
+  return { through: statuses.filter((status) => status === 200).length, seconds: Math.ceil((Date.now() - began) / 1000) };
+}
+
+/** Requests of all instances that were let through without asking Redis. */
+const onCredit = async (system) => {
+  const texts = await Promise.all(system.servers.map(async ({ url }) => (await fetch(`${url}/metrics`)).text()));
+  return texts.reduce((sum, text) => sum + Number(/^slipway_admissions_total\{by="credit"\} (\d+)$/m.exec(text)[1]), 0);
+};
+
+test('what is on credit exceeds a limit by 2 % and a burst by 5 requests at most, over all workers of two instances', async () => {
+  const two = await start({
+    name: 'credit', workers: 2, instances: 2,
+    env: { SLIPWAY_RATE_STANDARD: '500', SLIPWAY_RATE_STANDARD_BURST: '1000', SLIPWAY_RATE_PREMIUM: '600', SLIPWAY_RATE_PREMIUM_BURST: '100' },
+  });
+  try {
+    const limited = await two.makeKey('--role', 'viewer', '--name', 'limited');
+    assert.equal((await hammer(two, limited, 400)).through, 400);
+    const lent = await onCredit(two);
+    assert.ok(lent >= 20, `${lent} of 400 on credit`);
+    const { through } = await hammer(two, limited, 200);
+    assert.ok(through >= 100 && through <= 110, `${400 + through} of a limit of 500`);
+
+    const bursting = await two.makeKey('--role', 'viewer', '--name', 'bursting', '--tier', 'premium');
+    const burst = await hammer(two, bursting, 400);
+    assert.ok(burst.through >= 100 && burst.through <= 100 + 5 + 10 * burst.seconds,
+      `${burst.through} in ${burst.seconds} s with a bucket of 100 and 10 a second`);
+  } finally {
+    await two.stop();
+  }
+});
+
 test('before anybody is authenticated the bucket of the address shows, and ends a flood', async () => {
   const strict = await start({ name: 'flood', workers: 1, env: { SLIPWAY_RATE_ADDRESS: '60', SLIPWAY_RATE_ADDRESS_BURST: '30' } });
   try {

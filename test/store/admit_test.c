@@ -155,6 +155,98 @@ static void a_rate_nobody_uses_goes_away(void **state)
     assert_true(redis_number("PTTL " P "b:" TENANT ":key:K") <= 120000);
 }
 
+/* Credit. A rate with room for it: 1000 a minute and 100 at once, so 5 on credit. */
+static const struct admit_rate roomy[] = {{1000, 100}};
+
+static struct admission with_credit(const char *holder, int64_t cost, int64_t used, int64_t wanted)
+{
+    return (struct admission){.partition = 7,
+                              .space = space,
+                              .caller = S("key:K"),
+                              .rates = roomy,
+                              .rate_count = 1,
+                              .cost = cost,
+                              .credit = {str_z(holder), used, wanted}};
+}
+
+static int64_t granted(const char *holder, int64_t used, int64_t wanted)
+{
+    struct admission in = with_credit(holder, 1, used, wanted);
+    const struct admitted *a = admit(&in);
+
+    assert_int_equal(a->verdict, ADMIT_OK);
+    return a->granted;
+}
+
+static void holders_share_the_credit_of_a_caller(void **state)
+{
+    (void)state;
+    set_clock(t0);
+    assert_int_equal(granted("one", 0, 2), 2);
+    assert_int_equal(granted("two", 0, 2), 2);
+    assert_int_equal(granted("three", 0, 2), 1);
+    assert_int_equal(granted("four", 0, 2), 0);
+    assert_int_equal(granted("two", 2, 4), 2); /* in the place of its own */
+    assert_int_equal(granted("one", 2, 0), 0); /* given back */
+    assert_int_equal(granted("four", 0, 5), 2);
+    set_clock(t0 + ADMIT_CREDIT_MS - 1);
+    assert_int_equal(granted("five", 0, 5), 0);
+    set_clock(t0 + ADMIT_CREDIT_MS); /* whoever did not come again has nothing any more */
+    assert_int_equal(granted("five", 0, 5), 5);
+}
+
+static void what_was_used_is_charged_whatever_is_left(void **state)
+{
+    struct admission in = with_credit("one", 1, 0, 5), tell = with_credit("one", 0, 3, 0);
+    const struct admitted *a;
+
+    (void)state;
+    set_clock(t0);
+    a = admit(&in);
+    assert_int_equal(a->granted, 5);
+    assert_int_equal(a->remaining, 999);
+    a = admit(&tell);
+    assert_int_equal(a->remaining, 996);
+    assert_int_equal(a->burst_remaining, 96);
+    redis_do("HSET " P "b:" TENANT ":key:K n 999 l 0");
+    a = admit(&tell);
+    assert_int_equal(a->remaining, 0);
+    assert_int_equal(redis_number("HGET " P "b:" TENANT ":key:K n"), 1002);
+    in.credit.used = 5;
+    assert_int_equal(admit(&in)->verdict, ADMIT_LIMITED);
+    assert_int_equal(redis_number("HGET " P "b:" TENANT ":key:K n"), 1007);
+}
+
+static void nothing_is_on_credit_in_the_last_tenth(void **state)
+{
+    (void)state;
+    set_clock(t0);
+    granted("one", 0, 0);
+    redis_do("HSET " P "b:" TENANT ":key:K n 896");
+    assert_int_equal(granted("one", 0, 5), 3); /* 897 are used: 3 more, and 100 are left */
+    redis_do("HSET " P "b:" TENANT ":key:K n 899");
+    assert_int_equal(granted("one", 0, 5), 0);
+    redis_do("HSET " P "b:" TENANT ":key:K n 0 l %d", 13 * 60000);
+    assert_int_equal(granted("one", 0, 5), 2); /* of the burst */
+    redis_do("HSET " P "b:" TENANT ":key:K n 0 l %d", 11 * 60000);
+    assert_int_equal(granted("one", 0, 5), 0);
+}
+
+static void a_small_limit_or_burst_has_no_credit(void **state)
+{
+    static const struct admit_rate small[] = {{49, 100}, {1000, 19}, {150, 100}, {1000, 40}};
+    static const int64_t expected[] = {0, 0, 3, 2};
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        struct admission in = with_credit("one", 1, 0, 5);
+
+        redis_do("DEL " P "b:" TENANT ":key:K");
+        in.rates = &small[i];
+        assert_int_equal(admit(&in)->granted, expected[i]);
+    }
+}
+
 static struct admission claiming(const char *fingerprint, const char *owner)
 {
     struct admission in = known(1);
@@ -350,6 +442,10 @@ int main(void)
         TEST(the_window_is_exact),
         TEST(a_rate_agrees_with_its_model),
         TEST(a_rate_nobody_uses_goes_away),
+        TEST(holders_share_the_credit_of_a_caller),
+        TEST(what_was_used_is_charged_whatever_is_left),
+        TEST(nothing_is_on_credit_in_the_last_tenth),
+        TEST(a_small_limit_or_burst_has_no_credit),
         TEST(an_idempotency_key_is_claimed_finished_and_replayed),
         TEST(a_claim_that_was_never_finished_is_over),
         TEST(who_is_limited_claims_nothing),

@@ -173,6 +173,23 @@ static void texts_too_long_are_not_kept(void **state)
     principals_free(p);
 }
 
+static void a_caller_is_trusted_while_a_fresh_counter_is_as_it_was(void **state)
+{
+    struct principals *p = principals_new();
+    struct caller c = {.partition = 7, .revocations = 3}, other = {.partition = 8, .revocations = 3};
+    (void)state;
+    assert_false(principals_trusted(p, &c, 1000, 500));
+    principals_note(p, 7, 3, 1000);
+    assert_true(principals_trusted(p, &c, 1499, 500));
+    assert_false(principals_trusted(p, &c, 1500, 500));
+    assert_false(principals_trusted(p, &other, 1000, 500));
+    principals_note(p, 7, 2, 999); /* an answer that was overtaken */
+    assert_true(principals_trusted(p, &c, 1000, 500));
+    principals_note(p, 7, 4, 1600);
+    assert_false(principals_trusted(p, &c, 1600, 500));
+    principals_free(p);
+}
+
 int main(void)
 {
     if (!crypto_init())
@@ -187,6 +204,7 @@ int main(void)
         T(a_principal_is_found_as_a_copy),
         T(a_full_set_gives_up_what_was_longest_unused),
         T(texts_too_long_are_not_kept),
+        T(a_caller_is_trusted_while_a_fresh_counter_is_as_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
