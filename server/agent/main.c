@@ -169,17 +169,36 @@ static const char *bad_network(const struct config_list *list)
     return NULL;
 }
 
+static bool is_new(const struct options *o)
+{
+    struct identity known = {0};
+    int data = open(o->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool none = data < 0 || identity_load(&known, data) == ENOENT;
+    if (data >= 0)
+        close(data);
+    explicit_bzero(&known, sizeof known);
+    return none;
+}
+
 static enum agent_exit run(struct config *c, const struct options *o)
 {
     char path[4096], host[256] = "agent", token[256] = "", why[CLIENT_REASON];
     struct agent_settings s = {.drain_ms = o->drain_ms, .log_format = o->log_format};
-    struct identity known;
+    bool nameless = is_new(o); /* before anything is made */
     const char *wrong = client_url_parse(str_z(o->url), &s.url);
     if (wrong != NULL)
         return (enum agent_exit)config_usage(c, "--url %s: %s", o->url, wrong);
     wrong = bad_network(&o->outbound_allow);
     if (wrong != NULL)
         return (enum agent_exit)config_usage(c, "--outbound-allow: %s is no network", wrong);
+    wrong = nameless ? token_read(o, token) : NULL;
+    if (wrong != NULL)
+        return (enum agent_exit)config_usage(c, "--token-file %s: %s", o->token_file, wrong);
+    if (nameless && token[0] == '\0')
+        return (enum agent_exit)config_usage(c, "%s has no identity yet: give --token-file or --register-token",
+                                             o->data);
+    if (!client_trust(&s.url, o->ca, why))
+        return (enum agent_exit)config_usage(c, "--ca %s", why);
     s.data = folder_open(o, path);
     int error = s.data < 0 ? errno : journal_lock(s.data);
     if (error == 0)
@@ -189,16 +208,6 @@ static enum agent_exit run(struct config *c, const struct options *o)
                 error == EAGAIN ? "another agent uses it" : strerror(error));
         return AGENT_FAILED;
     }
-    bool is_new = identity_load(&known, s.data) == ENOENT;
-    explicit_bzero(&known, sizeof known);
-    wrong = is_new ? token_read(o, token) : NULL;
-    if (wrong != NULL)
-        return (enum agent_exit)config_usage(c, "--token-file %s: %s", o->token_file, wrong);
-    if (is_new && token[0] == '\0')
-        return (enum agent_exit)config_usage(c, "%s has no identity yet: give --token-file or --register-token",
-                                             o->data);
-    if (!client_trust(&s.url, o->ca, why))
-        return (enum agent_exit)config_usage(c, "--ca %s", why);
     gethostname(host, sizeof host - 1);
     s.token = str_z(token);
     s.facts = (struct identity_facts){.name = str_z(o->name[0] != '\0' ? o->name : host),

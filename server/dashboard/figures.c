@@ -25,6 +25,7 @@ const struct figure figures_table[] = {
     {"estate",            "targetsTotal",     FIGURE_ALL,   "target",    NULL, NULL},
     {"estate",            "targetsHealthy",   FIGURE_FACET, "target",    "healthStatus=healthy", NULL},
     {"estate",            "targetsUnhealthy", FIGURE_FACET, "target",    "healthStatus=unhealthy", NULL},
+    {"estate",            "targetsDrifted",   FIGURE_FACET, "target",    "hasDrift=true", NULL},
     {0},
 };
 
@@ -47,6 +48,7 @@ static const struct field estate_rows[] = {
     COUNT("targetsTotal", "All targets."),
     COUNT("targetsHealthy", "By their last check."),
     COUNT("targetsUnhealthy", "By their last check."),
+    COUNT("targetsDrifted", "Drift was found when it was last looked for."),
     {0}};
 static const struct field release_rows[] = {
     {"id", FIELD_UUID, FIELD_REQUIRED},

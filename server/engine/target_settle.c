@@ -309,16 +309,25 @@ static void health_audit(struct settling *t, struct str after)
         audit_add_system(&t->commit, t->a, "targets", &entry);
 }
 
+/* What was looked at last: whoever asks the agent, or a deployment, which leaves none. */
+static bool has_drift(const struct settling *t, bool deployed)
+{
+    return t->news != NULL && t->news->read ? t->news->drifted
+                                            : !deployed && json_bool(json_get(t->old, "hasDrift"), false);
+}
+
 static void write_target(struct settling *t)
 {
     bool deployed = t->facts_text.n > 0 && !str_eq(t->facts_text, t->settled_text);
+    bool drift = has_drift(t, deployed), drifts = drift != json_bool(json_get(t->old, "hasDrift"), false);
     struct overlays set = {.arena = t->a};
     struct health health;
     struct str after = STR_NONE;
     bool checked = newest_health(t, &health), changed;
 
-    if (!deployed && !checked)
+    if (!deployed && !checked && !drifts)
         return;
+    overlay_bool(&set, "hasDrift", drift);
     if (deployed) {
         set_release(t, &set);
         commit_field(&t->commit, target_resource.kind, t->id, S("settled"), t->facts_text);

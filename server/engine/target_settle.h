@@ -2,9 +2,9 @@
  *
  * What a job did to a target is a fact (P:ts:<tenant>, key_target_facts), written in the job's own commit together with the
  * timer (TARGET_TIMER, target, now). Settling reads the facts and the target and makes one commit of what follows from
- * them: currentRelease, currentDigests and health of the target's document, a sticker document that is `current`, the one before
- * `superseded`, and the timer taken off. It is safe to settle at any time, twice, and from several instances at once: a commit
- * that finds anything changed is made anew.
+ * them: currentRelease, currentDigests, hasDrift and health of the target's document, a sticker document that is
+ * `current`, the one before `superseded`, and the timer taken off. It is safe to settle at any time, twice, and from
+ * several instances at once: a commit that finds anything changed is made anew.
  *
  * The channel `dashboard` hears target_health_changed {targetId, targetName, environmentId, status, previousStatus} when
  * the status is another, and drift_detected {targetId, targetName, environmentId} each time somebody looked and found it.

@@ -46,7 +46,7 @@ describe('the stream', () => {
       releaseOperations: { inFlight: 0, queued: 0, pendingApproval: 0, completedToday: 0, failedLast24h: 0 },
       deployments: { running: 0, paused: 0, rollingBack: 0 },
       runs: { running: 0, waiting: 0, paused: 0 },
-      estate: { agentsOnline: 0, agentsDegraded: 0, agentsOffline: 0, targetsTotal: 0, targetsHealthy: 0, targetsUnhealthy: 0 },
+      estate: { agentsOnline: 0, agentsDegraded: 0, agentsOffline: 0, targetsTotal: 0, targetsHealthy: 0, targetsUnhealthy: 0, targetsDrifted: 0 },
       environments: [],
     });
     await first.frame('synced');

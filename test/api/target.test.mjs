@@ -5,6 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { FakeAgent } from '../lib/agent.mjs';
 import { unique } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
+import { WsStream } from '../lib/stream.mjs';
 import { deployedTo, spaceOf } from '../lib/target.mjs';
 import { eventually } from '../lib/wait.mjs';
 
@@ -318,6 +319,14 @@ test('dashboards hear of health that has changed, and of drift', async () => {
     { type: 'target_health_changed', targetId: t.id, targetName: t.name, environmentId: t.environmentId, status: 'healthy', previousStatus: 'unknown' },
     { type: 'drift_detected', targetId: t.id, targetName: t.name, environmentId: t.environmentId },
   ]);
+  const drifted = async () => (await api.get('/targets', { query: { hasDrift: 'true', pageSize: '100' } })).data.map((n) => n.id);
+  assert.ok((await drifted()).includes(t.id));
+  const stream = new WsStream(s.server, '/dashboard/stream', { token: s.key });
+  assert.equal((await stream.frame('snapshot')).data.estate.targetsDrifted, (await drifted()).length);
+  stream.close();
+  await happened(t, facts(release('heard-again', ['web', 'b'])));
+  await settled(t, (n) => n.currentRelease.name === 'heard-again' && !n.hasDrift);
+  assert.ok(!(await drifted()).includes(t.id), 'a deployment has put it right');
 });
 
 describe('a target whose environment is', () => {

@@ -47,6 +47,8 @@ static const struct field fields[] = {
     {"healthStatus",    FIELD_ENUM,   FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER, .choices = healths},
     {"healthMessage",   FIELD_STRING, FIELD_READONLY | FIELD_NULLABLE, .max = 1024},
     {"lastHealthCheck", FIELD_TIME,   FIELD_READONLY | FIELD_NULLABLE},
+    {"hasDrift",        FIELD_BOOL,   FIELD_READONLY | FIELD_FILTER,
+     .doc = "Drift was found when it was last looked for; a deployment since then has put it right."},
     {"currentRelease",  FIELD_OBJECT, FIELD_READONLY | FIELD_NULLABLE, .fields = release_fields,
      .doc = "What is deployed there; null before the first deployment."},
     {"currentDigests",  FIELD_LIST,   FIELD_READONLY, .item = FIELD_STRING, .item_max = 72, .max = 1000,
@@ -186,6 +188,7 @@ static enum code target_prepare(struct request *r, struct change *c)
 {
     if (c->verb == CHANGE_CREATE) {
         overlay_str(&c->set, "healthStatus", S("unknown"));
+        overlay_bool(&c->set, "hasDrift", false);
         overlay_raw(&c->set, "currentDigests", S("[]"));
     }
     if (c->verb == CHANGE_DELETE) {
