@@ -1,44 +1,16 @@
 /* The public documents of a job (spec §8.1) and of its tasks (§8.2), members in RFC 8785 order. */
 #include "server/engine/job_parts.h"
 
-static void put_text(struct json_out *o, const char *name, struct str text)
-{
-    if (text.n > 0) {
-        json_key(o, str_z(name));
-        json_put_str(o, text);
-    }
-}
+#include "server/engine/member.h"
 
 static void put_z(struct json_out *o, const char *name, const char *text)
 {
-    put_text(o, name, str_z(text));
-}
-
-static void put_time(struct json_out *o, const char *name, int64_t ms)
-{
-    if (ms > 0) {
-        json_key(o, str_z(name));
-        json_put_time(o, ms);
-    }
-}
-
-static void put_int(struct json_out *o, const char *name, int64_t v)
-{
-    json_key(o, str_z(name));
-    json_put_int(o, v);
+    member_text(o, name, str_z(text));
 }
 
 static void put_member(struct json_out *o, const char *name, const struct json *object, const char *member)
 {
-    put_text(o, name, json_str(json_get(object, member)));
-}
-
-static void put_duration(struct json_out *o, int64_t from_ms, int64_t to_ms)
-{
-    if (from_ms > 0 && to_ms >= from_ms) {
-        json_key(o, S("duration"));
-        json_put_real(o, (double)(to_ms - from_ms) / 1000);
-    }
+    member_text(o, name, json_str(json_get(object, member)));
 }
 
 /* --- the job --- */
@@ -57,10 +29,10 @@ static void put_job_error(struct json_out *o, const struct run *r)
         return;
     json_key(o, S("error"));
     json_open(o, '{');
-    put_text(o, "code", r->error_code);
-    put_text(o, "message", r->error_message);
+    member_text(o, "code", r->error_code);
+    member_text(o, "message", r->error_message);
     if (step >= 0)
-        put_text(o, "targetId", job->targets[job->tasks[step].target].id);
+        member_text(o, "targetId", job->targets[job->tasks[step].target].id);
     json_close(o, '}');
 }
 
@@ -80,8 +52,8 @@ static void put_skipped(struct json_out *o, const struct run *r)
         json_open(o, '{');
         json_key(o, S("reason"));
         json_put_str(o, deploy->reason.p == NULL ? S("") : deploy->reason);
-        put_text(o, "targetId", t->id);
-        put_text(o, "targetName", t->name);
+        member_text(o, "targetId", t->id);
+        member_text(o, "targetName", t->name);
         json_close(o, '}');
     }
     json_close(o, ']');
@@ -111,32 +83,32 @@ void job_document(struct buf *b, const struct run *r, int64_t revision, int64_t 
 
     json_out_init(&o, b);
     json_open(&o, '{');
-    put_int(&o, "batch", r->batch);
-    put_text(&o, "cancelReason", r->cancel_reason);
-    put_text(&o, "cancelledBy", r->cancelled_by);
-    put_int(&o, "completedTargets", counts.completed);
-    put_time(&o, "createdAt", r->origin.created_ms);
+    member_int(&o, "batch", r->batch);
+    member_text(&o, "cancelReason", r->cancel_reason);
+    member_text(&o, "cancelledBy", r->cancelled_by);
+    member_int(&o, "completedTargets", counts.completed);
+    member_time(&o, "createdAt", r->origin.created_ms);
     put_member(&o, "createdBy", plan, "createdBy");
-    put_duration(&o, r->started_ms, r->finished_ms);
+    member_duration(&o, r->started_ms, r->finished_ms);
     put_places(&o, job);
     put_job_error(&o, r);
-    put_int(&o, "failedTargets", counts.failed);
-    put_time(&o, "finishedAt", r->finished_ms);
-    put_text(&o, "id", r->origin.id);
-    put_text(&o, "pauseReason", r->pause_reason);
-    put_text(&o, "pausedBy", r->paused_by);
-    put_text(&o, "previousReleaseId", previous_release(job));
-    put_int(&o, "progress", job_progress(&counts));
+    member_int(&o, "failedTargets", counts.failed);
+    member_time(&o, "finishedAt", r->finished_ms);
+    member_text(&o, "id", r->origin.id);
+    member_text(&o, "pauseReason", r->pause_reason);
+    member_text(&o, "pausedBy", r->paused_by);
+    member_text(&o, "previousReleaseId", previous_release(job));
+    member_int(&o, "progress", job_progress(&counts));
     put_member(&o, "promotionId", plan, "promotionId");
     put_member(&o, "releaseId", release, "id");
     put_member(&o, "releaseName", release, "name");
-    put_int(&o, "revision", revision);
+    member_int(&o, "revision", revision);
     put_member(&o, "rollbackId", plan, "rollbackId");
     put_member(&o, "rollbackOf", plan, "rollbackOf");
-    put_text(&o, "rolledBackBy", r->rolled_back_by);
+    member_text(&o, "rolledBackBy", r->rolled_back_by);
     put_skipped(&o, r);
-    put_int(&o, "skippedTargets", counts.skipped);
-    put_time(&o, "startedAt", r->started_ms);
+    member_int(&o, "skippedTargets", counts.skipped);
+    member_time(&o, "startedAt", r->started_ms);
     put_z(&o, "status", job_status_name(r));
     put_member(&o, "strategy", plan, "strategy");
     json_key(&o, S("strategyConfig"));
@@ -144,36 +116,22 @@ void job_document(struct buf *b, const struct run *r, int64_t revision, int64_t 
         json_put(&o, json_get(plan, "config"));
     else
         json_put_raw(&o, S("{}"));
-    put_text(&o, "tenantId", r->origin.tenant);
-    put_int(&o, "totalBatches", job->n_batches);
-    put_int(&o, "totalTargets", counts.total);
-    put_time(&o, "updatedAt", now);
-    put_text(&o, "workflowNodeId", job->parent_node);
-    put_text(&o, "workflowRunId", job->parent_run);
+    member_text(&o, "tenantId", r->origin.tenant);
+    member_int(&o, "totalBatches", job->n_batches);
+    member_int(&o, "totalTargets", counts.total);
+    member_time(&o, "updatedAt", now);
+    member_text(&o, "workflowNodeId", job->parent_node);
+    member_text(&o, "workflowRunId", job->parent_run);
     json_close(&o, '}');
 }
 
 /* --- a task --- */
 
-static void put_task_error(struct json_out *o, const char *name, const struct step *s)
-{
-    if (s->error_type.n == 0 || s->status == STEP_SUCCEEDED || s->status == STEP_SKIPPED)
-        return;
-    json_key(o, str_z(name));
-    json_open(o, '{');
-    json_key(o, S("message"));
-    json_put_str(o, s->message.p == NULL ? S("") : s->message);
-    json_key(o, S("retriable"));
-    json_put_bool(o, s->retriable);
-    put_text(o, "type", s->error_type);
-    json_close(o, '}');
-}
-
 static void put_blocker(struct json_out *o, const char *type, struct str task, struct str why)
 {
     json_open(o, '{');
-    put_text(o, "reason", why);
-    put_text(o, "taskId", task);
+    member_text(o, "reason", why);
+    member_text(o, "taskId", task);
     put_z(o, "type", type);
     json_close(o, '}');
 }
@@ -204,30 +162,12 @@ static void put_blockers(struct json_out *o, const struct run *r, int i)
     json_close(o, ']');
 }
 
-static void put_attempt(struct json_out *o, const struct step_attempt *a)
-{
-    json_open(o, '{');
-    put_int(o, "attempt", a->attempt);
-    if (a->error_type.n > 0) {
-        json_key(o, S("error"));
-        json_open(o, '{');
-        put_text(o, "message", a->message);
-        put_text(o, "type", a->error_type);
-        json_close(o, '}');
-    }
-    put_time(o, "finishedAt", a->finished_ms);
-    put_text(o, "lateResult", a->late);
-    put_time(o, "startedAt", a->started_ms);
-    put_z(o, "status", step_status_name(a->status));
-    json_close(o, '}');
-}
-
 static void put_attempts(struct json_out *o, const struct step *s)
 {
     json_key(o, S("attempts"));
     json_open(o, '[');
     for (unsigned k = 0; k < s->n_attempts; k++)
-        put_attempt(o, &s->attempts[k]);
+        member_attempt(o, &s->attempts[k]);
     json_close(o, ']');
 }
 
@@ -241,33 +181,34 @@ void job_task_document_write(struct buf *b, const struct run *r, int i)
 
     json_out_init(&o, b);
     json_open(&o, '{');
-    put_text(&o, "agentId", s->agent);
-    put_int(&o, "attempt", s->attempt);
+    member_text(&o, "agentId", s->agent);
+    member_int(&o, "attempt", s->attempt);
     put_attempts(&o, s);
-    put_int(&o, "batch", t->batch);
+    member_int(&o, "batch", t->batch);
     put_blockers(&o, r, i);
     if (ended)
-        put_duration(&o, s->first_ms, s->finished_ms);
-    put_task_error(&o, "error", s);
+        member_duration(&o, s->first_ms, s->finished_ms);
+    if (s->status != STEP_SUCCEEDED && s->status != STEP_SKIPPED)
+        member_error(&o, s);
     if (ended)
-        put_time(&o, "finishedAt", s->finished_ms);
-    put_text(&o, "id", r->template->nodes[i].id);
-    put_text(&o, "jobId", r->origin.id);
-    put_int(&o, "maxAttempts", r->template->nodes[i].retry.attempts);
+        member_time(&o, "finishedAt", s->finished_ms);
+    member_text(&o, "id", r->template->nodes[i].id);
+    member_text(&o, "jobId", r->origin.id);
+    member_int(&o, "maxAttempts", r->template->nodes[i].retry.attempts);
     if (!ended || s->error_type.n == 0)
-        put_text(&o, "message", s->message);
-    put_int(&o, "position", i);
+        member_text(&o, "message", s->message);
+    member_int(&o, "position", i);
     if (s->progress >= 0)
-        put_int(&o, "progress", s->progress);
-    put_text(&o, "reason", s->reason);
+        member_int(&o, "progress", s->progress);
+    member_text(&o, "reason", s->reason);
     if (s->outputs.n > 0) {
         json_key(&o, S("result"));
         json_put_raw(&o, s->outputs);
     }
-    put_time(&o, "startedAt", s->first_ms);
+    member_time(&o, "startedAt", s->first_ms);
     put_z(&o, "status", job_task_status_name(r, i));
-    put_text(&o, "targetId", t->id);
-    put_text(&o, "targetName", t->name);
+    member_text(&o, "targetId", t->id);
+    member_text(&o, "targetName", t->name);
     put_z(&o, "type", job_task_types[job->tasks[i].type]);
     json_close(&o, '}');
 }

@@ -6,30 +6,12 @@
  * dashboard alone. */
 #include "server/engine/job_parts.h"
 
-static void put_text(struct json_out *o, const char *name, struct str text)
-{
-    if (text.n > 0) {
-        json_key(o, str_z(name));
-        json_put_str(o, text);
-    }
-}
-
-static void put_int(struct json_out *o, const char *name, int64_t v)
-{
-    json_key(o, str_z(name));
-    json_put_int(o, v);
-}
-
-static void put_seconds(struct json_out *o, const char *name, int64_t ms)
-{
-    json_key(o, str_z(name));
-    json_put_real(o, (double)ms / 1000);
-}
+#include "server/engine/member.h"
 
 static void put_error(struct json_out *o, const struct step *s)
 {
     if (s->status != STEP_SUCCEEDED && s->status != STEP_SKIPPED)
-        frame_error(o, s);
+        member_error(o, s);
 }
 
 /* --- the job --- */
@@ -38,40 +20,40 @@ static void started(struct json_out *o, const struct run *r)
 {
     const struct job *job = job_of(r);
 
-    put_text(o, "environmentId", json_str(json_path(job->plan, S("environment.id"))));
-    put_text(o, "jobId", r->origin.id);
-    put_text(o, "releaseId", json_str(json_path(job->plan, S("release.id"))));
-    put_text(o, "strategy", json_str(json_get(job->plan, "strategy")));
-    put_int(o, "totalBatches", job->n_batches);
-    put_int(o, "totalTargets", job->n_targets);
+    member_text(o, "environmentId", json_str(json_path(job->plan, S("environment.id"))));
+    member_text(o, "jobId", r->origin.id);
+    member_text(o, "releaseId", json_str(json_path(job->plan, S("release.id"))));
+    member_text(o, "strategy", json_str(json_get(job->plan, "strategy")));
+    member_int(o, "totalBatches", job->n_batches);
+    member_int(o, "totalTargets", job->n_targets);
 }
 
 static void paused(struct json_out *o, const struct run *r)
 {
-    put_text(o, "by", r->paused_by);
-    put_text(o, "reason", r->pause_reason);
+    member_text(o, "by", r->paused_by);
+    member_text(o, "reason", r->pause_reason);
 }
 
 static void completed(struct json_out *o, const struct run *r)
 {
     struct job_counts counts = job_count(r);
 
-    put_seconds(o, "duration", r->started_ms > 0 ? r->finished_ms - r->started_ms : 0);
+    member_seconds(o, "duration", r->started_ms > 0 ? r->finished_ms - r->started_ms : 0);
     if (r->error_code.n > 0) {
         json_key(o, S("error"));
         json_open(o, '{');
-        put_text(o, "code", r->error_code);
-        put_text(o, "message", r->error_message);
+        member_text(o, "code", r->error_code);
+        member_text(o, "message", r->error_message);
         json_close(o, '}');
     }
     json_key(o, S("status"));
     json_put_z(o, job_status_name(r));
     json_key(o, S("summary"));
     json_open(o, '{');
-    put_int(o, "completed", counts.completed);
-    put_int(o, "failed", counts.failed);
-    put_int(o, "skipped", counts.skipped);
-    put_int(o, "total", counts.total);
+    member_int(o, "completed", counts.completed);
+    member_int(o, "failed", counts.failed);
+    member_int(o, "skipped", counts.skipped);
+    member_int(o, "total", counts.total);
     json_close(o, '}');
 }
 
@@ -103,7 +85,7 @@ void job_frame_batch(struct move *m, const char *type)
     struct frame f;
 
     frame_begin(&f, m, type, -1);
-    put_int(&f.o, "batch", m->r->batch);
+    member_int(&f.o, "batch", m->r->batch);
     json_key(&f.o, S("targets"));
     json_open(&f.o, '[');
     for (int k = 0; k < job->n_targets; k++)
@@ -118,11 +100,11 @@ void job_frame_progress(struct move *m, const struct job_counts *counts)
     struct frame f;
 
     frame_begin(&f, m, "job_progress", -1);
-    put_int(&f.o, "completed", counts->completed);
-    put_int(&f.o, "failed", counts->failed);
-    put_int(&f.o, "progress", job_progress(counts));
-    put_int(&f.o, "skipped", counts->skipped);
-    put_int(&f.o, "total", counts->total);
+    member_int(&f.o, "completed", counts->completed);
+    member_int(&f.o, "failed", counts->failed);
+    member_int(&f.o, "progress", job_progress(counts));
+    member_int(&f.o, "skipped", counts->skipped);
+    member_int(&f.o, "total", counts->total);
     frame_end(&f);
 }
 
@@ -131,8 +113,8 @@ void job_frame_rollback(struct move *m)
     struct frame f;
 
     frame_begin(&f, m, "rollback_started", -1);
-    put_text(&f.o, "reason", m->r->error_message);
-    put_text(&f.o, "rollbackId", m->r->origin.id);
+    member_text(&f.o, "reason", m->r->error_message);
+    member_text(&f.o, "rollbackId", m->r->origin.id);
     frame_end(&f);
 }
 
@@ -140,14 +122,14 @@ void job_frame_rollback(struct move *m)
 
 static void put_holder(struct json_out *o, const struct run *r, int i)
 {
-    put_text(o, "agentId", r->steps[i].agent);
-    put_int(o, "attempt", r->steps[i].attempt);
+    member_text(o, "agentId", r->steps[i].agent);
+    member_int(o, "attempt", r->steps[i].attempt);
 }
 
 static void put_progress(struct json_out *o, const struct run *r, int i)
 {
-    put_text(o, "message", r->steps[i].message);
-    put_int(o, "progress", r->steps[i].progress);
+    member_text(o, "message", r->steps[i].message);
+    member_int(o, "progress", r->steps[i].progress);
 }
 
 static void put_retrying(struct json_out *o, const struct run *r, int i)
@@ -155,20 +137,20 @@ static void put_retrying(struct json_out *o, const struct run *r, int i)
     const struct step *s = &r->steps[i];
     int64_t from = r->paused ? r->paused_ms : s->finished_ms;
 
-    put_int(o, "attempt", s->attempt + 1);
-    put_seconds(o, "delaySeconds", s->due_ms > from ? s->due_ms - from : 0);
+    member_int(o, "attempt", s->attempt + 1);
+    member_seconds(o, "delaySeconds", s->due_ms > from ? s->due_ms - from : 0);
     put_error(o, s);
-    put_int(o, "maxAttempts", r->template->nodes[i].retry.attempts);
+    member_int(o, "maxAttempts", r->template->nodes[i].retry.attempts);
 }
 
 static void put_completed(struct json_out *o, const struct run *r, int i)
 {
     const struct step *s = &r->steps[i];
 
-    put_int(o, "attempt", s->attempt);
-    put_seconds(o, "duration", s->first_ms > 0 ? s->finished_ms - s->first_ms : 0);
+    member_int(o, "attempt", s->attempt);
+    member_seconds(o, "duration", s->first_ms > 0 ? s->finished_ms - s->first_ms : 0);
     put_error(o, s);
-    put_text(o, "reason", s->reason);
+    member_text(o, "reason", s->reason);
     json_key(o, S("status"));
     json_put_z(o, job_task_status_name(r, i));
 }
@@ -192,8 +174,8 @@ void job_frame_step(struct move *m, enum step_moment what, int i)
     if (frames[what].type == NULL)
         return;
     frame_begin(&f, m, frames[what].type, i);
-    put_text(&f.o, "targetId", job->targets[job->tasks[i].target].id);
-    put_text(&f.o, "taskId", node_of(m, i)->id);
+    member_text(&f.o, "targetId", job->targets[job->tasks[i].target].id);
+    member_text(&f.o, "taskId", node_of(m, i)->id);
     json_key(&f.o, S("taskType"));
     json_put_z(&f.o, job_task_types[job->tasks[i].type]);
     frames[what].write(&f.o, m->r, i);

@@ -1,45 +1,8 @@
 /* The public documents of a run (spec §6.3) and of its steps (§6.4), members in RFC 8785 order. */
 #include "server/engine/run.h"
 
+#include "server/engine/member.h"
 #include "server/engine/redact.h"
-
-static void put_text(struct json_out *o, const char *name, struct str text)
-{
-    if (text.n > 0) {
-        json_key(o, str_z(name));
-        json_put_str(o, text);
-    }
-}
-
-static void put_time(struct json_out *o, const char *name, int64_t ms)
-{
-    if (ms > 0) {
-        json_key(o, str_z(name));
-        json_put_time(o, ms);
-    }
-}
-
-static void put_raw(struct json_out *o, const char *name, struct str json)
-{
-    if (json.n > 0) {
-        json_key(o, str_z(name));
-        json_put_raw(o, json);
-    }
-}
-
-static void put_int(struct json_out *o, const char *name, int64_t v)
-{
-    json_key(o, str_z(name));
-    json_put_int(o, v);
-}
-
-static void put_duration(struct json_out *o, int64_t from_ms, int64_t to_ms)
-{
-    if (from_ms > 0 && to_ms >= from_ms) {
-        json_key(o, S("duration"));
-        json_put_real(o, (double)(to_ms - from_ms) / 1000);
-    }
-}
 
 /* --- the run --- */
 
@@ -72,9 +35,9 @@ static void put_run_error(struct json_out *o, const struct run *r)
         return;
     json_key(o, S("error"));
     json_open(o, '{');
-    put_text(o, "code", r->error_code);
-    put_text(o, "message", r->error_message);
-    put_text(o, "nodeId", r->error_node);
+    member_text(o, "code", r->error_code);
+    member_text(o, "message", r->error_message);
+    member_text(o, "nodeId", r->error_node);
     json_close(o, '}');
 }
 
@@ -94,75 +57,57 @@ void run_document_write(struct buf *b, const struct run *r, int64_t revision, in
     json_out_init(&o, b);
     json_open(&o, '{');
     put_active(&o, r);
-    put_text(&o, "cancelReason", r->cancel_reason);
-    put_text(&o, "cancelledBy", r->cancelled_by);
+    member_text(&o, "cancelReason", r->cancel_reason);
+    member_text(&o, "cancelledBy", r->cancelled_by);
     put_tree(&o, "context", r->origin.context);
-    put_time(&o, "createdAt", r->origin.created_ms);
-    put_duration(&o, r->started_ms, r->finished_ms);
-    put_text(&o, "environmentId", json_str(json_get(r->origin.context, "environmentId")));
+    member_time(&o, "createdAt", r->origin.created_ms);
+    member_duration(&o, r->started_ms, r->finished_ms);
+    member_text(&o, "environmentId", json_str(json_get(r->origin.context, "environmentId")));
     put_run_error(&o, r);
-    put_time(&o, "finishedAt", r->finished_ms);
-    put_text(&o, "id", r->origin.id);
+    member_time(&o, "finishedAt", r->finished_ms);
+    member_text(&o, "id", r->origin.id);
     json_key(&o, S("inputs"));
     redact_inputs_write(&o, r->origin.inputs, r->template->inputs);
     put_tree(&o, "labels", r->origin.labels);
-    put_raw(&o, "outputs", r->outputs);
-    put_text(&o, "pauseReason", r->pause_reason);
-    put_text(&o, "pausedBy", r->paused_by);
-    put_int(&o, "progress", progress(r));
-    put_text(&o, "promotionId", json_str(json_get(r->origin.context, "promotionId")));
-    put_text(&o, "releaseId", json_str(json_get(r->origin.context, "releaseId")));
-    put_int(&o, "revision", revision);
-    put_time(&o, "startedAt", r->started_ms);
+    member_raw(&o, "outputs", r->outputs);
+    member_text(&o, "pauseReason", r->pause_reason);
+    member_text(&o, "pausedBy", r->paused_by);
+    member_int(&o, "progress", progress(r));
+    member_text(&o, "promotionId", json_str(json_get(r->origin.context, "promotionId")));
+    member_text(&o, "releaseId", json_str(json_get(r->origin.context, "releaseId")));
+    member_int(&o, "revision", revision);
+    member_time(&o, "startedAt", r->started_ms);
     json_key(&o, S("status"));
     json_put_z(&o, run_status_name(r->status));
-    put_text(&o, "templateId", r->origin.template_id);
-    put_text(&o, "templateName", r->origin.template_name);
-    put_int(&o, "templateVersion", r->origin.template_version);
-    put_text(&o, "tenantId", r->origin.tenant);
-    put_text(&o, "triggerType", r->origin.trigger);
-    put_text(&o, "triggeredBy", r->origin.triggered_by);
-    put_time(&o, "updatedAt", now);
+    member_text(&o, "templateId", r->origin.template_id);
+    member_text(&o, "templateName", r->origin.template_name);
+    member_int(&o, "templateVersion", r->origin.template_version);
+    member_text(&o, "tenantId", r->origin.tenant);
+    member_text(&o, "triggerType", r->origin.trigger);
+    member_text(&o, "triggeredBy", r->origin.triggered_by);
+    member_time(&o, "updatedAt", now);
     json_close(&o, '}');
 }
 
 /* --- a step --- */
-
-static void put_attempt(struct json_out *o, const struct step_attempt *a)
-{
-    json_open(o, '{');
-    put_int(o, "attempt", a->attempt);
-    if (a->error_type.n > 0) {
-        json_key(o, S("error"));
-        json_open(o, '{');
-        put_text(o, "message", a->message);
-        put_text(o, "type", a->error_type);
-        json_close(o, '}');
-    }
-    put_time(o, "finishedAt", a->finished_ms);
-    put_text(o, "lateResult", a->late);
-    put_time(o, "startedAt", a->started_ms);
-    json_key(o, S("status"));
-    json_put_z(o, step_status_name(a->status));
-    json_close(o, '}');
-}
 
 static void put_attempts(struct json_out *o, const struct step *s)
 {
     json_key(o, S("attempts"));
     json_open(o, '[');
     for (unsigned i = 0; i < s->n_attempts; i++)
-        put_attempt(o, &s->attempts[i]);
+        member_attempt(o, &s->attempts[i]);
     if (s->status == STEP_READY || s->status == STEP_RUNNING || s->status == STEP_WAITING)
-        put_attempt(o, &(struct step_attempt){.attempt = s->attempt, .status = s->status, .started_ms = s->started_ms});
+        member_attempt(o,
+                       &(struct step_attempt){.attempt = s->attempt, .status = s->status, .started_ms = s->started_ms});
     json_close(o, ']');
 }
 
 static void put_blocker(struct json_out *o, const char *type, struct str node, struct str why)
 {
     json_open(o, '{');
-    put_text(o, "nodeId", node);
-    put_text(o, "reason", why);
+    member_text(o, "nodeId", node);
+    member_text(o, "reason", why);
     json_key(o, S("type"));
     json_put_z(o, type);
     json_close(o, '}');
@@ -193,20 +138,6 @@ static void put_blockers(struct json_out *o, const struct run *r, int i)
     json_close(o, ']');
 }
 
-static void put_step_error(struct json_out *o, const struct step *s)
-{
-    if (s->error_type.n == 0)
-        return;
-    json_key(o, S("error"));
-    json_open(o, '{');
-    json_key(o, S("message"));
-    json_put_str(o, s->message.p == NULL ? S("") : s->message);
-    json_key(o, S("retriable"));
-    json_put_bool(o, s->retriable);
-    put_text(o, "type", s->error_type);
-    json_close(o, '}');
-}
-
 static int position(const struct template *t, int i)
 {
     int k = 0;
@@ -225,26 +156,26 @@ void run_step_document_write(struct buf *b, const struct run *r, int i)
 
     json_out_init(&o, b);
     json_open(&o, '{');
-    put_text(&o, "agentId", s->agent);
-    put_int(&o, "attempt", s->attempt);
+    member_text(&o, "agentId", s->agent);
+    member_int(&o, "attempt", s->attempt);
     put_attempts(&o, s);
     put_blockers(&o, r, i);
-    put_text(&o, "deploymentJobId", s->job);
+    member_text(&o, "deploymentJobId", s->job);
     if (ended)
-        put_duration(&o, s->first_ms, s->finished_ms);
-    put_step_error(&o, s);
+        member_duration(&o, s->first_ms, s->finished_ms);
+    member_error(&o, s);
     if (ended)
-        put_time(&o, "finishedAt", s->finished_ms);
-    put_raw(&o, "inputs", s->inputs.n > 0 ? s->inputs : S("{}"));
-    put_int(&o, "maxAttempts", node->retry.attempts);
-    put_text(&o, "name", node->name);
-    put_text(&o, "nodeId", node->id);
-    put_raw(&o, "outputs", s->outputs.n > 0 ? s->outputs : S("{}"));
-    put_int(&o, "position", position(r->template, i));
+        member_time(&o, "finishedAt", s->finished_ms);
+    member_raw(&o, "inputs", s->inputs.n > 0 ? s->inputs : S("{}"));
+    member_int(&o, "maxAttempts", node->retry.attempts);
+    member_text(&o, "name", node->name);
+    member_text(&o, "nodeId", node->id);
+    member_raw(&o, "outputs", s->outputs.n > 0 ? s->outputs : S("{}"));
+    member_int(&o, "position", position(r->template, i));
     if (s->progress >= 0)
-        put_int(&o, "progress", s->progress);
-    put_text(&o, "reason", s->reason);
-    put_time(&o, "startedAt", s->first_ms);
+        member_int(&o, "progress", s->progress);
+    member_text(&o, "reason", s->reason);
+    member_time(&o, "startedAt", s->first_ms);
     json_key(&o, S("status"));
     json_put_z(&o, step_status_name(s->status));
     json_key(&o, S("type"));

@@ -2,27 +2,7 @@
  * store's function writes in front. */
 #include "server/engine/run_parts.h"
 
-static void put_text(struct json_out *o, const char *name, struct str text)
-{
-    if (text.n > 0) {
-        json_key(o, str_z(name));
-        json_put_str(o, text);
-    }
-}
-
-static void put_seconds(struct json_out *o, const char *name, int64_t ms)
-{
-    json_key(o, str_z(name));
-    json_put_real(o, (double)ms / 1000);
-}
-
-static void put_outputs(struct json_out *o, struct str outputs)
-{
-    if (outputs.n > 0) {
-        json_key(o, S("outputs"));
-        json_put_raw(o, outputs);
-    }
-}
+#include "server/engine/member.h"
 
 /* --- the run --- */
 
@@ -36,28 +16,28 @@ static void started(struct json_out *o, const struct run *r)
 
 static void paused(struct json_out *o, const struct run *r)
 {
-    put_text(o, "by", r->paused_by);
-    put_text(o, "reason", r->pause_reason);
+    member_text(o, "by", r->paused_by);
+    member_text(o, "reason", r->pause_reason);
 }
 
 static void cancelling(struct json_out *o, const struct run *r)
 {
-    put_text(o, "by", r->cancelled_by);
-    put_text(o, "reason", r->cancel_reason);
+    member_text(o, "by", r->cancelled_by);
+    member_text(o, "reason", r->cancel_reason);
 }
 
 static void completed(struct json_out *o, const struct run *r)
 {
     json_key(o, S("status"));
     json_put_z(o, run_status_name(r->status));
-    put_seconds(o, "duration", r->started_ms > 0 ? r->finished_ms - r->started_ms : 0);
-    put_outputs(o, r->outputs);
+    member_seconds(o, "duration", r->started_ms > 0 ? r->finished_ms - r->started_ms : 0);
+    member_raw(o, "outputs", r->outputs);
     if (r->error_code.n > 0) {
         json_key(o, S("error"));
         json_open(o, '{');
-        put_text(o, "code", r->error_code);
-        put_text(o, "message", r->error_message);
-        put_text(o, "nodeId", r->error_node);
+        member_text(o, "code", r->error_code);
+        member_text(o, "message", r->error_message);
+        member_text(o, "nodeId", r->error_node);
         json_close(o, '}');
     }
 }
@@ -73,28 +53,13 @@ static const struct {
 
 /* --- a step --- */
 
-void frame_error(struct json_out *o, const struct step *s)
-{
-    if (s->error_type.n == 0)
-        return;
-    json_key(o, S("error"));
-    json_open(o, '{');
-    json_key(o, S("message"));
-    json_put_str(o, s->message.p == NULL ? S("") : s->message);
-    json_key(o, S("retriable"));
-    json_put_bool(o, s->retriable);
-    json_key(o, S("type"));
-    json_put_str(o, s->error_type);
-    json_close(o, '}');
-}
-
 static void step_started(struct json_out *o, const struct run *r, int i)
 {
     json_key(o, S("stepType"));
     json_put_z(o, r->template->nodes[i].type->key);
     json_key(o, S("attempt"));
     json_put_int(o, r->steps[i].attempt);
-    put_text(o, "agentId", r->steps[i].agent);
+    member_text(o, "agentId", r->steps[i].agent);
 }
 
 static void step_waiting(struct json_out *o, const struct run *r, int i)
@@ -109,7 +74,7 @@ static void step_progress(struct json_out *o, const struct run *r, int i)
 {
     json_key(o, S("progress"));
     json_put_int(o, r->steps[i].progress);
-    put_text(o, "message", r->steps[i].message);
+    member_text(o, "message", r->steps[i].message);
 }
 
 static void step_retrying(struct json_out *o, const struct run *r, int i)
@@ -121,13 +86,13 @@ static void step_retrying(struct json_out *o, const struct run *r, int i)
     json_put_int(o, s->attempt + 1);
     json_key(o, S("maxAttempts"));
     json_put_int(o, r->template->nodes[i].retry.attempts);
-    put_seconds(o, "delaySeconds", s->due_ms - from);
-    frame_error(o, s);
+    member_seconds(o, "delaySeconds", s->due_ms - from);
+    member_error(o, s);
 }
 
 static void step_skipped(struct json_out *o, const struct run *r, int i)
 {
-    put_text(o, "reason", r->steps[i].reason);
+    member_text(o, "reason", r->steps[i].reason);
 }
 
 static void step_log_end(struct json_out *o, const struct run *r, int i)
@@ -146,9 +111,9 @@ static void step_completed(struct json_out *o, const struct run *r, int i)
     json_put_z(o, step_status_name(s->status));
     json_key(o, S("attempt"));
     json_put_int(o, s->attempt);
-    put_seconds(o, "duration", s->first_ms > 0 ? s->finished_ms - s->first_ms : 0);
-    put_outputs(o, s->outputs);
-    frame_error(o, s);
+    member_seconds(o, "duration", s->first_ms > 0 ? s->finished_ms - s->first_ms : 0);
+    member_raw(o, "outputs", s->outputs);
+    member_error(o, s);
 }
 
 static const struct {

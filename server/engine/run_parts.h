@@ -102,6 +102,5 @@ struct frame {
 };
 void frame_begin(struct frame *f, struct move *m, const char *type, int step);
 void frame_end(struct frame *f);
-void frame_error(struct json_out *o, const struct step *s); /* member `error` of a step that failed */
 
 #endif

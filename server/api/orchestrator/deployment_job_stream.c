@@ -1,54 +1,19 @@
 /* The live stream of a deployment job. */
-#include "server/api/orchestrator/resources.h"
+#include "server/api/orchestrator/workflow_run.h"
 
-#include "server/engine/drain.h"
 #include "server/engine/job.h"
 #include "server/engine/kind.h"
-#include "server/event.h"
 #include "server/feed.h"
 
-/* Told from the stored document. A job that another one took back meanwhile has ended all the same. */
-static bool over(const struct feed_state *state)
+static void put_task(struct buf *b, const struct run *run, int task)
 {
-    return event_member(redis_text(redis_field(state->document, S("j"))), "finishedAt").p != NULL;
-}
-
-static bool put_tasks(struct json_out *o, const struct run *run)
-{
-    json_open(o, '[');
-    for (int i = 0; i < run->template->n; i++) {
-        struct buf task = {0};
-
-        if (!job_task_shown(run, i))
-            continue;
-        job_task_document_write(&task, run, i);
-        bool whole = !task.failed;
-        json_put_raw(o, buf_view(&task));
-        buf_free(&task);
-        if (!whole)
-            return false;
-    }
-    json_close(o, ']');
-    return true;
+    if (job_task_shown(run, task))
+        job_task_document_write(b, run, task);
 }
 
 static bool snapshot(const struct feed_state *state, struct json_out *o)
 {
-    struct arena arena;
-
-    arena_init(&arena, DRAIN_MEMORY);
-    const struct run *run = run_of_hash(&arena, &job_kind, state->document);
-    bool made = run != NULL;
-    if (made) {
-        json_open(o, '{');
-        json_key(o, S("job"));
-        json_put_raw(o, redis_text(redis_field(state->document, S("j"))));
-        json_key(o, S("tasks"));
-        made = put_tasks(o, run);
-        json_close(o, '}');
-    }
-    arena_fini(&arena);
-    return made;
+    return run_snapshot(state, o, &job_kind, "tasks", put_task);
 }
 
 static const struct feed_spec spec = {
@@ -57,7 +22,7 @@ static const struct feed_spec spec = {
     .part = "taskId",
     .last = "job_completed",
     .permission = "deployment:read",
-    .over = over,
+    .over = run_over,
     .snapshot = snapshot,
 };
 

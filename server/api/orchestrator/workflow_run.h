@@ -19,6 +19,14 @@ struct run_kind;
 typedef enum flow run_then(struct request *r, const struct run *run);
 enum flow run_read(struct request *r, const struct run_kind *kind, run_then *then);
 
+/* What the feeds of runs are told from the stored document, and their snapshot {<kind>: document, <parts>: [what `write`
+ * makes of each step; nothing: it is left out]}. False: no memory. */
+struct feed_state;
+typedef void run_part(struct buf *b, const struct run *run, int step);
+bool run_over(const struct feed_state *state);
+bool run_snapshot(const struct feed_state *state, struct json_out *o, const struct run_kind *kind, const char *parts,
+                  run_part *write);
+
 /* workflow_log.c: the answer of the logs of a node (a step, a job's task), once its run, of any kind, was read. Query and
  * answer of the route are the rows below. */
 enum flow run_log_read(struct request *r, const struct run *run, struct str node);
