@@ -180,23 +180,32 @@ static bool is_new(const struct options *o)
     return none;
 }
 
+/* What the first start needs, asked for before anything is made. 0, or the exit status. */
+static int token_want(struct config *c, const struct options *o, char token[256])
+{
+    if (!is_new(o))
+        return 0;
+    const char *wrong = token_read(o, token);
+    if (wrong != NULL)
+        return config_usage(c, "--token-file %s: %s", o->token_file, wrong);
+    if (token[0] == '\0')
+        return config_usage(c, "%s has no identity yet: give --token-file or --register-token", o->data);
+    return 0;
+}
+
 static enum agent_exit run(struct config *c, const struct options *o)
 {
     char path[4096], host[256] = "agent", token[256] = "", why[CLIENT_REASON];
     struct agent_settings s = {.drain_ms = o->drain_ms, .log_format = o->log_format};
-    bool nameless = is_new(o); /* before anything is made */
     const char *wrong = client_url_parse(str_z(o->url), &s.url);
     if (wrong != NULL)
         return (enum agent_exit)config_usage(c, "--url %s: %s", o->url, wrong);
     wrong = bad_network(&o->outbound_allow);
     if (wrong != NULL)
         return (enum agent_exit)config_usage(c, "--outbound-allow: %s is no network", wrong);
-    wrong = nameless ? token_read(o, token) : NULL;
-    if (wrong != NULL)
-        return (enum agent_exit)config_usage(c, "--token-file %s: %s", o->token_file, wrong);
-    if (nameless && token[0] == '\0')
-        return (enum agent_exit)config_usage(c, "%s has no identity yet: give --token-file or --register-token",
-                                             o->data);
+    int refused = token_want(c, o, token);
+    if (refused != 0)
+        return (enum agent_exit)refused;
     if (!client_trust(&s.url, o->ca, why))
         return (enum agent_exit)config_usage(c, "--ca %s", why);
     s.data = folder_open(o, path);
@@ -206,6 +215,7 @@ static enum agent_exit run(struct config *c, const struct options *o)
     if (error != 0) {
         fprintf(stderr, "slipway agent: %s: %s\n", o->data,
                 error == EAGAIN ? "another agent uses it" : strerror(error));
+        client_distrust(&s.url);
         return AGENT_FAILED;
     }
     gethostname(host, sizeof host - 1);

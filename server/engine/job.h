@@ -67,7 +67,7 @@ struct job {
     int64_t max_concurrent, max_failures, pause_ms;
     enum job_behaviour behaviour;
     enum job_unavailable unavailable;
-    bool again; /* targets get what they have: it writes their stickers anew */
+    bool again;                         /* targets get what they have: it writes their stickers anew */
     struct str parent_run, parent_node; /* STR_NONE: none */
     int64_t parent_attempt;
 };

@@ -262,13 +262,14 @@ describe('the agent program', { concurrency: true }, () => {
   test('says what is wrong, with the exit status of the help', () => withSystem('wrong', {}, async (s, api) => {
     const agent = (...args) => runProgram(SLIPWAY, ['agent', '--url', s.server.url, ...args]);
     const fresh = () => s.nest.file(unique('data'));
+    const none = fresh();
     const help = await agent('--help');
     assert.equal(help.code, 0);
     for (const [code, says, ...args] of [
-      [2, /has no identity yet: give --token-file/, '--data', fresh()],
-      [2, /no such|No such/, '--data', fresh(), '--token-file', '/no/such/file'],
+      [2, /has no identity yet: give --token-file/, '--data', none],
+      [2, /no such|No such/, '--data', none, '--token-file', '/no/such/file'],
       [2, /--max-tasks/, '--data', fresh(), '--max-tasks', '0'],
-      [2, /TLS is not spoken here/, '--data', fresh(), '--url', 'https://example.org'],
+      [2, /a URL starts with https:/, '--data', fresh(), '--url', 'ftp://example.org'],
       [1, /Not a directory|No such file/, '--data', '/dev/null/x', '--register-token', 'x'],
       [3, /AUTH_TOKEN_INVALID/, '--data', fresh(), '--register-token', 'reg_nonsense'],
     ]) {
@@ -276,6 +277,7 @@ describe('the agent program', { concurrency: true }, () => {
       assert.equal(got.code, code, got.stderr);
       assert.match(got.stdout + got.stderr, says);
     }
+    assert.ok(!fs.existsSync(none), 'refused for want of a token, it leaves nothing behind');
     await s.addAgent();
     const second = await agent('--data', s.agents[0].data);
     assert.equal(second.code, 1);
