@@ -120,10 +120,10 @@ $(BUILD)/bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/bench/*.c)) $(ARCHIV
 bare: ## Try scripts/setup on a bare Debian in a temporary folder: install, build, test (root, minutes)
 	$(Q)scripts/bare
 
-.PHONY: test unit store sim api leaks scenario fuzz-smoke fuzz fuzz-planted asan
+.PHONY: test unit store sim api leaks scenario torture torture-build torture-smoke fuzz-smoke fuzz fuzz-planted asan
 test: ## Install what is missing and run every test
 	$(Q)scripts/setup build test
-	+$(Q)scripts/suites unit store sim api scenario fuzz-smoke
+	+$(Q)scripts/suites unit store sim api scenario torture-smoke fuzz-smoke
 
 unit: $(filter $(BUILD)/test/unit/%,$(PROGRAMS)) ## Functions and parsers, without a loop
 	$(Q)scripts/suite $@ $^
@@ -143,10 +143,29 @@ leaks: all ## Agents, tasks and watchers from start to orderly end; what make as
 scenario: all ## The real processes: kills, restarts, streams, the whole story
 	$(Q)LIMIT=540 scripts/suite $@ $(sort $(wildcard test/scenario/*.test.mjs))
 
+ASAN := BUILD=build/asan OPT="-O1 -g" FORTIFY= WERROR= SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
+
 asan: ## The quick suites under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(Q)scripts/setup build test
-	+$(Q)export BUILD=build/asan OPT="-O1 -g" FORTIFY= WERROR= SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"; \
-	  scripts/suites unit store api leaks
+	+$(Q)export $(ASAN); scripts/suites unit store api leaks torture-smoke
+
+torture: ## Fail each allocation and operation of each scenario in turn (an hour): ARGS="--only get --seconds 10"
+	$(Q)scripts/setup build test
+	+$(Q)$(MAKE) --no-print-directory torture-build $(ASAN)
+	$(Q)BUILD=build/asan node test/torture/torture.mjs $(ARGS)
+
+torture-smoke: torture-build ## A sample of it, seconds
+	$(Q)scripts/suite $@ test/torture/smoke.test.mjs
+
+# The program with a way to fail each call that may fail (test/torture/point.h). Its hooks are older than the sanitizers'
+# start, so they are built without.
+torture-build: $(BUILD)/torture
+
+$(BUILD)/test/torture/%.o: override SANITIZE =
+
+$(BUILD)/torture: $(BUILD)/server/main.o $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/torture/*.c)) $(ARCHIVE)
+	@echo "  link  $@"
+	$(Q)$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(LDLIBS)
 
 FUZZ := OPT="-O1 -g -w -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION" FORTIFY= WERROR= BUILD=build/fuzz CC="$(FUZZ_CC)" \
         SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"

@@ -71,6 +71,7 @@ void arena_fini(struct arena *a)
 void arena_reset(struct arena *a)
 {
     run_cleanups(a);
+    a->failed = false;
     struct arena_block *kept = NULL;
     while (a->block != NULL) {
         struct arena_block *b = a->block;
@@ -118,20 +119,26 @@ static struct arena_block *add_block(struct arena *a, size_t n)
     return b;
 }
 
+static void *refuse(struct arena *a)
+{
+    a->failed = true;
+    return NULL;
+}
+
 void *arena_alloc(struct arena *a, size_t n)
 {
     if (n > PTRDIFF_MAX - ALIGN - GAP - sizeof(struct arena_block))
-        return NULL;
+        return refuse(a);
     size_t take = (n + GAP + ALIGN - 1) & ~(size_t)(ALIGN - 1);
     if (take == 0)
         take = ALIGN;
     if (a->limit != 0 && take > a->limit - a->used)
-        return NULL;
+        return refuse(a);
     struct arena_block *b = a->block;
     if (b == NULL || take > b->size - b->used)
         b = add_block(a, take);
     if (b == NULL)
-        return NULL;
+        return refuse(a);
     char *p = b->data + b->used;
     b->used += take;
     a->used += take;
@@ -142,7 +149,7 @@ void *arena_alloc(struct arena *a, size_t n)
 void *arena_array(struct arena *a, size_t count, size_t size)
 {
     size_t n;
-    return __builtin_mul_overflow(count, size, &n) ? NULL : arena_alloc(a, n);
+    return __builtin_mul_overflow(count, size, &n) ? refuse(a) : arena_alloc(a, n);
 }
 
 struct str arena_str(struct arena *a, struct str s)
@@ -153,7 +160,7 @@ struct str arena_str(struct arena *a, struct str s)
 
 char *arena_z(struct arena *a, struct str s)
 {
-    char *p = s.n == SIZE_MAX ? NULL : arena_alloc(a, s.n + 1);
+    char *p = s.n == SIZE_MAX ? refuse(a) : arena_alloc(a, s.n + 1);
     if (p != NULL && s.n > 0)
         memcpy(p, s.p, s.n);
     return p;

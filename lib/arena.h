@@ -15,6 +15,8 @@ struct arena { /* private but for being embedded */
     struct arena_block *block;
     struct arena_cleanup *cleanups;
     size_t used, limit;
+    bool
+        failed; /* to be read: an allocation was refused since the last reset, so what was made here may lack something */
 };
 
 /* limit: bytes handed out in all before arena_alloc answers NULL; 0 means none. Allocates nothing yet. */

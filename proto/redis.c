@@ -10,6 +10,7 @@
 #include "lib/timer.h"
 
 enum {
+    READER_KEPT = 64 * 1024,    /* of the reader's buffer between replies */
     READER_SLACK = 1024 * 1024, /* what may be behind a reply in the reader's buffer */
     BACKOFF_FIRST_MS = 20,
     DOWN_MS = 1 /* between a passed deadline and dropping: replies that already arrived are read first */
@@ -39,6 +40,7 @@ struct redis {
     struct stream stream;
     bool streaming; /* the stream's on_close is to come */
     redisReader *reader;
+    size_t fed; /* bytes in its buffer at most, read or not */
     struct arena values;
 
     struct call *first, **end, *free;
@@ -377,11 +379,39 @@ static void on_pushed(struct redis *r, const struct redis_value *v)
         r->events.on_subscribed(r->arg, redis_text(redis_at(v, 1)));
 }
 
+/* maxbuf 0: it would make a large buffer small with an assertion that memory never runs out. */
+static redisReader *reader_new(struct redis *r)
+{
+    redisReader *reader = redisReaderCreateWithFunctions(&makers);
+
+    if (reader) {
+        reader->privdata = r;
+        reader->maxbuf = 0;
+    }
+    return reader;
+}
+
+/* Between replies: a reader whose buffer a long reply has filled makes room for a fresh one. */
+static void renew_reader(struct redis *r)
+{
+    redisReader *fresh;
+
+    if (r->reader->len > 0)
+        return;
+    if (r->fed > READER_KEPT && (fresh = reader_new(r)) != NULL) {
+        redisReaderFree(r->reader);
+        r->reader = fresh;
+        r->fed = 0;
+    }
+}
+
 static void on_read(struct stream *s, struct str bytes)
 {
     struct redis *r = list_entry(s, struct redis, stream);
 
     r->heard_ms = loop_now_ms(r->loop);
+    renew_reader(r);
+    r->fed = r->reader->len + bytes.n > r->fed ? r->reader->len + bytes.n : r->fed;
     if (redisReaderFeed(r->reader, bytes.p, bytes.n) != REDIS_OK) {
         drop(r, REDIS_LOST, S("no memory for a reply"));
         return;
@@ -529,12 +559,12 @@ static void connect_now(void *arg)
     struct redis *r = arg;
     struct stream_limits limits = {.queue = r->limits.queue, .send_ms = r->limits.call_ms};
 
-    r->reader = redisReaderCreateWithFunctions(&makers);
+    r->reader = reader_new(r);
+    r->fed = 0;
     if (!r->reader) {
         retry_later(r);
         return;
     }
-    r->reader->privdata = r;
     if (stream_connect(&r->stream, r->loop, &r->target.address, r->limits.connect_ms, &stream_events, &limits)) {
         redisReaderFree(r->reader);
         r->reader = NULL;

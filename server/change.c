@@ -237,15 +237,21 @@ static bool put(struct request *r, struct attempt *a)
 static void keep_answer(struct request *r, struct attempt *a)
 {
     const struct change *c = &a->change;
-    if (a->then != NULL || c->resource->live != NULL || c->verb == CHANGE_DELETE)
-        return; /* kept as it goes out, when it is known */
+    bool later = a->then != NULL || c->resource->live != NULL; /* kept as it goes out, when it is known */
+    bool said =
+        (r->route->flags & ROUTE_SECRET) != 0 || (a->then != NULL && c->verb != CHANGE_CREATE); /* something else */
+    if (c->verb == CHANGE_DELETE || said)
+        return;
     struct idempotent_answer answer = {
         .status = r->route->status, .data = c->after, .revision = c->revision, .kind = c->resource->kind, .id = c->id};
     if (answer.status == 0)
         answer.status = c->verb == CHANGE_CREATE ? 201 : 200;
     if (c->verb == CHANGE_CREATE)
         answer.location = crud_location(r, c->id);
-    idempotency_commit(r, c->commit, &answer);
+    if (later)
+        idempotency_draft(r, c->commit, &answer);
+    else
+        idempotency_commit(r, c->commit, &answer);
 }
 
 static void expect_references(struct request *r, struct attempt *a)

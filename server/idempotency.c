@@ -318,6 +318,22 @@ void idempotency_commit(struct request *r, struct commit *c, const struct idempo
     r->idempotency->closed = true;
 }
 
+void idempotency_draft(struct request *r, struct commit *c, const struct idempotent_answer *a)
+{
+    const struct idempotent_answer as_text = {
+        .status = a->status, .data = a->data, .revision = a->revision, .location = a->location};
+    struct record record = {.n = 0};
+    if (r->idempotency == NULL || !r->idempotency->claimed)
+        return;
+    struct str key = r->idempotency->record;
+    commit_expect_field(c, RES_IDEMPOTENCY_IN_PROGRESS, "claim", key, S("owner"), str_z(r->idempotency->owner));
+    add(&record, S("state"), S("done"));
+    add_answer(r, &record, &as_text);
+    for (size_t i = 0; i < record.n; i += 2)
+        commit_hset(c, key, record.fields[i], record.fields[i + 1]);
+    commit_expire(c, key, r->worker->settings->idempotency_keep);
+}
+
 static void kept(void *arg, const struct commit_result *result)
 {
     struct request *r = arg;
@@ -332,23 +348,39 @@ static bool is_kept(int status)
     return status < 500 && status != 400 && status != 401 && status != 403 && status != 429;
 }
 
+/* Gives the key back, for the request to be made again. Not when its change was made after all, and only the answer was
+ * lost: then the record is done. By memory of its own, for the request's may have run out; a
+ * claim that is not given back ends by itself a second after the request's time. */
+static enum code release(struct request *r, const struct idempotency *i)
+{
+    struct arena scratch;
+    struct commit c;
+    arena_init(&scratch, 64 << 10);
+    commit_begin(&c, &scratch, (struct space){r->caller.partition, r->caller.tenant}, COMMIT_ESSENTIAL);
+    commit_expect_field(&c, RES_IDEMPOTENCY_IN_PROGRESS, "claim", i->record, S("state"), S("claimed"));
+    commit_expect_field(&c, RES_IDEMPOTENCY_IN_PROGRESS, "claim", i->record, S("owner"), str_z(i->owner));
+    commit_remove(&c, i->record);
+    enum code code = store_commit(r->worker->store, &c, &r->ops, kept, r);
+    arena_fini(&scratch);
+    return code;
+}
+
 enum flow idempotency_keep(struct request *r, int status, const char *type, struct str body)
 {
     struct record record = {.n = 0};
     struct idempotency *i = r->idempotency;
     if (i == NULL || !i->claimed || (i->closed && status < 300))
         return NEXT;
-    struct commit *c = arena_new(&r->arena, struct commit);
-    if (c == NULL)
-        return NEXT;
     i->status = status;
     i->type = type;
     i->body = body;
-    commit_begin(c, &r->arena, (struct space){r->caller.partition, r->caller.tenant},
-                 is_kept(status) ? 0 : COMMIT_ESSENTIAL);
-    if (!is_kept(status)) {
-        commit_remove(c, i->record);
-    } else if (r->answer.data.p != NULL) {
+    if (!is_kept(status))
+        return release(r, i) == OK ? WAIT : NEXT;
+    struct commit *c = arena_new(&r->arena, struct commit);
+    if (c == NULL)
+        return NEXT;
+    commit_begin(c, &r->arena, (struct space){r->caller.partition, r->caller.tenant}, 0);
+    if (r->answer.data.p != NULL) {
         const struct idempotent_answer answer = {.status = status,
                                                  .data = r->answer.data,
                                                  .revision = r->answer.revision,

@@ -37,6 +37,9 @@ struct idempotent_answer {
 /* Closes the claim in the commit that makes the change. No-op for a request without a key. */
 void idempotency_commit(struct request *r, struct commit *c, const struct idempotent_answer *a);
 
+/* The same where the answer is known only later: should it get lost, `data` as it is now is what is replayed. */
+void idempotency_draft(struct request *r, struct commit *c, const struct idempotent_answer *a);
+
 /* Before an answer goes out: closes or gives back a claim that no commit has closed. WAIT: the answer follows. */
 enum flow idempotency_keep(struct request *r, int status, const char *type, struct str body);
 

@@ -76,9 +76,12 @@ static void send_answer(struct request *r, int status, const char *type, struct 
         conn_send(r->conn, status, buf_view(&b), body);
         return;
     }
+    char bare[128];
+    int n = snprintf(bare, sizeof bare, "X-Request-ID: %s\r\nRetry-After: 1\r\nCache-Control: no-store\r\n", r->id);
     r->status = code_status(SYS_OVERLOADED);
+    r->sent = 0;
     log_answer(r);
-    conn_send(r->conn, r->status, S("Retry-After: 1\r\nCache-Control: no-store\r\n"), STR_NONE);
+    conn_send(r->conn, r->status, (struct str){bare, (size_t)n}, STR_NONE);
 }
 
 /* The one way out. */
@@ -93,6 +96,9 @@ static enum flow finish(struct request *r, int status, const char *type, struct 
     }
     if (r->answered)
         return DONE;
+    if (r->arena.failed &&
+        r->refused != SYS_OVERLOADED) /* made without what there was no memory for: not to be trusted */
+        return reply_error(r, SYS_OVERLOADED);
     if (status < 400 && scope_open(r)) /* nobody has looked whether it may be seen */
         return reply_error(r, PERM_ENVIRONMENT_SCOPE);
     if (idempotency_keep(r, status, type, body) == WAIT)
@@ -267,6 +273,8 @@ static void write_error_fields(struct request *r, enum code c)
 enum flow reply_error(struct request *r, enum code c)
 {
     struct buf b;
+    if (r->arena.failed)
+        c = SYS_OVERLOADED;
     struct str message = r->refused == c && r->why.n > 0 ? r->why : str_z(code_text(c));
     const struct dialect *d = r->dialect != NULL ? r->dialect : dialects[0];
     if (!r->replayed)

@@ -275,7 +275,7 @@ static void have_lease(struct drain *d, const struct claim *claim)
     d->r = run_of_hash(&d->arena, d->place.kind, claim->run);
     if (d->r == NULL ||
         !seal_open_inputs(d->r, d->drains->worker->settings->keyring, redis_text(redis_field(claim->run, S("s"))))) {
-        drain_end(d, SYS_INTERNAL);
+        drain_end(d, d->arena.failed ? SYS_OVERLOADED : SYS_INTERNAL);
         return;
     }
     d->loaded = d->arena.used;

@@ -470,7 +470,8 @@ enum code store_commit(struct store *s, struct commit *c, struct ops *asker, com
 {
     struct buf plan;
 
-    if (c->failed || c->checks.failed || c->writes.failed)
+    /* What was made with an arena that refused something may lack it. */
+    if (c->failed || c->checks.failed || c->writes.failed || c->arena->failed)
         return SYS_OVERLOADED;
     if ((c->flags & COMMIT_GROWS) && store_full(s))
         return SYS_STORAGE;

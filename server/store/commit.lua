@@ -544,7 +544,7 @@ function needs.idempotency(x, w)
     return refusal
   end
   local h = call('HMGET', w[2], 'state', 'owner')
-  if h[1] ~= 'claimed' or h[2] ~= w[3] then
+  if not h[1] or h[2] ~= w[3] then -- a draft is done, and has its owner still
     return { BUSY, 'idempotency', h[1] }
   end
   if w[6] then
@@ -560,8 +560,8 @@ function needs.idempotency(x, w)
 end
 
 function writes.idempotency(x, w)
+  call('HDEL', w[2], 'owner', 'until', 'data')
   call('HSET', w[2], 'state', 'done', unpack(w[5]))
-  call('HDEL', w[2], 'owner', 'until')
   if w.d then
     call('HSET', w[2], 'kind', w[6], 'id', w[7], 'revision', int(w[8]))
     call('HSET', w.d.key, 'ik', w[2])

@@ -1,7 +1,9 @@
 // Idempotency-Key: done once, answered as often as asked.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { start } from '../lib/slipway.mjs';
+import { RedisProxy } from '../lib/proxy.mjs';
+import { Server, start } from '../lib/slipway.mjs';
+import { eventually } from '../lib/wait.mjs';
 
 let s, order = 0;
 
@@ -139,6 +141,30 @@ test('of many at once exactly one does the work', async () => {
       assert.equal(answer.headers['retry-after'], '1');
     }
   assert.equal((await named('crowd')).length, 1);
+});
+
+test('a change whose answer from the store was lost is replayed, not refused or made again', async () => {
+  const proxy = await new RedisProxy(s.nest, s.redis.socket).start();
+  after(() => proxy.stop());
+  const behind = new Server(s, 'behind', { args: ['--workers', '1', '--redis', proxy.url] });
+  s.servers.push(behind);
+  await behind.start();
+  const client = behind.client(s.key), sent = body('lost-answer');
+  const done = proxy.freezeAfter('lost-answer');
+  const answer = post('/environments', sent, 'key-lost', client);
+  await done;
+  proxy.thaw();
+  const lost = await answer;
+  assert.equal(lost.status, 503);
+  const [made] = await named('lost-answer');
+  assert.ok(made, 'the change was not made: nothing was tested');
+  const again = await eventually(async () => {
+    const answer = await post('/environments', sent, 'key-lost', client);
+    return [answer.status !== 503, answer];
+  }, 'the store to be back');
+  assert.equal(again.status, 201, again.text);
+  assert.equal(again.headers['idempotency-replayed'], 'true');
+  assert.equal(again.data.id, made.id);
 });
 
 test('malformed keys are faults', async () => {

@@ -92,9 +92,8 @@ static struct redis *client_of(struct loop *loop, int fd, bool subscriber, struc
     struct redis *r = redis_open(loop, &target, &small, subscriber ? &hearer : &caller, p);
     must(r != NULL);
     timer_stop(&r->retry);
-    r->reader = redisReaderCreateWithFunctions(&makers);
+    r->reader = reader_new(r);
     must(r->reader != NULL && stream_open_fd(&r->stream, loop, fd, &stream_events, NULL) == 0);
-    r->reader->privdata = r;
     r->streaming = true;
     r->state = READY;
     return r;

@@ -25,14 +25,14 @@ export class Nest {
     return path.join(this.dir, ...parts);
   }
 
-  /** Starts a program with its output in <nest>/<name>.log. */
-  start(name, program, args, { env = {}, cwd } = {}) {
+  /** Starts a program with its output in <nest>/<name>.log; with `control`, descriptor 3 is a socket to it. */
+  start(name, program, args, { env = {}, cwd, control = false } = {}) {
     const log = this.file(`${name}.log`);
     const out = fs.openSync(log, 'a');
     const child = spawn(program, args, {
       cwd: cwd ?? this.dir,
       env: { ...process.env, SLIPWAY_TEST_NEST: this.dir, ...env },
-      stdio: ['ignore', out, out],
+      stdio: ['ignore', out, out, ...(control ? ['pipe'] : [])],
     });
     fs.closeSync(out);
     const running = new Running(name, child, log);

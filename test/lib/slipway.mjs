@@ -36,7 +36,7 @@ export class Server {
     fs.rmSync(listen, { force: true });
     const first = this.system.server;
     const keyring = first === this ? [] : ['--keyring', `${first.data}/keyring`]; // instances share it
-    this.process = this.system.nest.start(this.name, SLIPWAY, [
+    this.process = this.launch([
       'serve', '--listen', `${this.host}:${this.port}`, '--data', this.data, '--redis', this.system.redisUrl,
       ...keyring, ...this.args,
     ], { env: { ...UNLIMITED, ...this.env } });
@@ -50,6 +50,10 @@ export class Server {
       'the server to be ready');
     await Promise.all([this.openapi(), this.asyncapi()]); // while it is there: it may be killed before the first frame is judged
     return this;
+  }
+
+  launch(args, options) {
+    return this.system.nest.start(this.name, SLIPWAY, args, options);
   }
 
   client(token) {
@@ -151,7 +155,8 @@ class System {
   }
 
   async addServer(options = {}) {
-    const server = new Server(this, options.name ?? `server${this.servers.length + 1}`, options);
+    const { Kind = Server } = options;
+    const server = new Kind(this, options.name ?? `server${this.servers.length + 1}`, options);
     this.servers.push(server);
     await server.start();
     this.key ??= await eventually(() => fs.readFileSync(`${server.data}/admin.key`, 'utf8').trim(), 'the admin key');
@@ -191,9 +196,10 @@ class System {
 
 /**
  * options: name, workers, args and env of the server, instances (1), redis: 'own' (a private one, the default) or
- * 'embedded', redisDir(nest): where the private one keeps its data.
+ * 'embedded', redisDir(nest): where the private one keeps its data, Kind: a class of
+ * Server's kind.
  */
-export async function start({ name = 'test', workers = 2, args = [], env = {}, instances = 1, redis = 'own', redisDir } = {}) {
+export async function start({ name = 'test', workers = 2, args = [], env = {}, instances = 1, redis = 'own', redisDir, Kind } = {}) {
   const system = new System(name);
   try {
     if (redis === 'own') {
@@ -203,7 +209,7 @@ export async function start({ name = 'test', workers = 2, args = [], env = {}, i
       system.redisUrl = 'embedded';
     }
     for (let i = 0; i < instances; i++)
-      await system.addServer({ args: ['--workers', String(workers), ...args], env });
+      await system.addServer({ args: ['--workers', String(workers), ...args], env, Kind });
     return system;
   } catch (error) {
     await system.stop();
