@@ -49,9 +49,11 @@ static void the_limit_counts_what_was_handed_out(void **state)
     while (arena_alloc(&a, 100) != NULL)
         n++;
     assert_true(n >= 28 && n <= 36);
+    assert_true(a.failed);
     assert_null(arena_alloc(&a, 4096));
     arena_reset(&a);
     assert_non_null(arena_alloc(&a, 100));
+    assert_false(a.failed);
     assert_null(arena_alloc(&a, SIZE_MAX));
     assert_null(arena_array(&a, SIZE_MAX / 2, 3));
     assert_null(arena_str(&a, (struct str){"", SIZE_MAX}).p);

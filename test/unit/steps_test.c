@@ -259,6 +259,7 @@ static struct admitted admitted_as(const char *roles)
 
 static struct committed {
     bool removed;
+    unsigned expected; /* of the record, before */
     char record[256], fields[1024];
 } committed;
 
@@ -267,6 +268,20 @@ void commit_begin(struct commit *c, struct arena *a, struct space space, unsigne
     (void)space, (void)flags;
     *c = (struct commit){.arena = a};
     committed = (struct committed){0};
+}
+void commit_expect_field(struct commit *c, enum code refused, const char *label, struct str key, struct str field,
+                         struct str wanted)
+{
+    (void)c, (void)refused, (void)label, (void)key, (void)field, (void)wanted;
+    committed.expected++;
+}
+void commit_hset(struct commit *c, struct str key, struct str field, struct str content)
+{
+    (void)c, (void)key, (void)field, (void)content;
+}
+void commit_expire(struct commit *c, struct str key, int64_t ttl_ms)
+{
+    (void)c, (void)key, (void)ttl_ms;
 }
 void commit_remove(struct commit *c, struct str key)
 {
@@ -785,6 +800,7 @@ static void refusals_of_the_state_are_kept_and_faults_give_the_claim_back(void *
         reply_error(f->request, cases[i].code);
         assert_int_equal(sent.count, 0);
         assert_int_equal(committed.removed, !cases[i].kept);
+        assert_int_equal(committed.expected, cases[i].kept ? 0 : 2); /* that it is a claim, and ours */
         if (cases[i].kept)
             assert_non_null(strstr(committed.fields, "|message|because"));
         commit_answer();
