@@ -10,6 +10,7 @@
 #include "server/audit.h"
 #include "server/auth.h"
 #include "server/conn.h"
+#include "server/credit.h"
 #include "server/dialect.h"
 #include "server/list.h"
 #include "server/principal.h"
@@ -325,6 +326,22 @@ struct str key_idempotency(struct arena *a, struct space s, struct str caller, c
 {
     (void)s;
     return arena_printf(a, "i:" STR_FMT ":%s:" STR_FMT, STR_ARG(caller), route, STR_ARG(hash));
+}
+
+/* Nobody has credit: each request is charged before it is answered. */
+bool credit_take(struct credits *all, const struct caller *caller, struct rate *rate)
+{
+    (void)all, (void)caller, (void)rate;
+    return false;
+}
+void credit_ask(struct credits *all, const struct caller *caller, struct admission *in)
+{
+    (void)all, (void)caller, (void)in;
+}
+void credit_got(struct credits *all, const struct caller *caller, const struct rate *rate, int64_t granted,
+                int64_t asked_ms)
+{
+    (void)all, (void)caller, (void)rate, (void)granted, (void)asked_ms;
 }
 
 /* Narrowed permissions are asked about in the store, and tested over HTTP (test/api/scope). */
