@@ -97,7 +97,8 @@ static struct actor actor_of(const struct request *r)
                                         [CALLER_KEY] = "user",
                                         [CALLER_USER] = "user",
                                         [CALLER_AGENT] = "agent",
-                                        [CALLER_SYSTEM] = "system"};
+                                        [CALLER_SYSTEM] = "system",
+                                        [CALLER_CLIENT] = "client"};
     return (struct actor){types[r->caller.type], r->caller.id, r->caller.name, ip_of(r->address)};
 }
 

@@ -15,6 +15,7 @@
 #include "server/credit.h"
 #include "server/dialect.h"
 #include "server/limit.h"
+#include "server/oauth/client.h"
 #include "server/oauth/issuer.h"
 #include "server/principal.h"
 #include "server/reply.h"
@@ -83,8 +84,11 @@ struct login {
     auth_then *told;
 };
 
-static const char *const kind_names[] = {
-    [CALLER_KEY] = "key", [CALLER_USER] = "user", [CALLER_AGENT] = "agent", [CALLER_SYSTEM] = "system"};
+static const char *const kind_names[] = {[CALLER_KEY] = "key",
+                                         [CALLER_USER] = "user",
+                                         [CALLER_AGENT] = "agent",
+                                         [CALLER_SYSTEM] = "system",
+                                         [CALLER_CLIENT] = "client"};
 
 /* One permission of a caller; what is none grants nothing. */
 static void add_permission(struct caller *c, struct buf *narrowed, struct str name)
@@ -139,15 +143,22 @@ static enum code read_jwt(struct login *l, struct str token, bool in_query)
     if (!issuer_taken(s, jwt.issuer) || life_ms > s->token_ttl_max || (in_query && life_ms > s->query_token_ttl_max) ||
         !id_is_uuid(jwt.tenant_id, NULL) || !id_is_uuid(jwt.id, NULL))
         return AUTH_TOKEN_INVALID;
-    bool agent = jwt.agent_id.n > 0;
+    bool agent = jwt.agent_id.n > 0, client = !agent && jwt.user_id.n == 0;
+    unsigned partition;
     *c = (struct caller){
-        .type = agent ? CALLER_AGENT : CALLER_USER,
-        .id = agent ? jwt.agent_id : jwt.user_id,
+        .type = agent    ? CALLER_AGENT
+                : client ? CALLER_CLIENT
+                         : CALLER_USER,
+        .id = agent    ? jwt.agent_id
+              : client ? jwt.client_id
+                       : jwt.user_id,
         .name = jwt.name.n > 0 ? jwt.name : jwt.subject,
         .tenant = jwt.tenant_id,
         .partition = partition_of(jwt.tenant_id),
         .expires_ms = jwt.expires_s * 1000,
     };
+    if (client && (!client_credential(s, c->id, &partition, c->client) || partition != c->partition))
+        return AUTH_TOKEN_INVALID;
     if (agent) {
         role_find(S("agent"), &c->permissions);
     } else {
@@ -214,14 +225,14 @@ static enum code read_record(struct login *l, const struct redis_value *record)
     return c->id.p != NULL && c->tenant.p != NULL && c->name.p != NULL ? OK : SYS_OVERLOADED;
 }
 
-static void note_rate(struct login *l, const struct admitted *a)
+struct rate auth_rate(const struct admitted *a, unsigned tier)
 {
     if (a->limit <= 0)
-        return;
+        return (struct rate){.known = false};
     int64_t reset_ms = a->reset_ms > 0 ? a->reset_ms : a->now_ms;
-    l->rate = (struct rate){
+    struct rate rate = {
         .known = true,
-        .tier = l->caller.tier,
+        .tier = tier,
         .limit = a->limit,
         .burst = a->burst,
         .left = a->remaining,
@@ -230,8 +241,9 @@ static void note_rate(struct login *l, const struct admitted *a)
         .reset_in_s = (reset_ms - a->now_ms + 999) / 1000,
         .retry_in_s = a->verdict == ADMIT_LIMITED ? (a->retry_after_ms + 999) / 1000 : 0,
     };
-    if (a->verdict == ADMIT_LIMITED && l->rate.retry_in_s < 1)
-        l->rate.retry_in_s = 1;
+    if (a->verdict == ADMIT_LIMITED && rate.retry_in_s < 1)
+        rate.retry_in_s = 1;
+    return rate;
 }
 
 static enum code verdict_code(const struct login *l, enum admit_verdict v)
@@ -251,6 +263,32 @@ static enum code verdict_code(const struct login *l, enum admit_verdict v)
     return SYS_INTERNAL;
 }
 
+static void keep(struct login *l)
+{
+    if (!l->is_ticket)
+        principals_add(l->worker->principals, l->token, &l->caller);
+}
+
+static void client_read_back(void *arg, enum code c, const struct redis_value *v)
+{
+    struct login *l = arg;
+    if (c == OK && redis_is_nil(redis_at(v, 0)))
+        c = AUTH_TOKEN_INVALID;
+    if (c == OK && !redis_is_nil(redis_at(v, 1)))
+        c = AUTH_TOKEN_REVOKED;
+    if (c == OK)
+        keep(l);
+    l->then(l, c);
+}
+
+/* Behind the token's own record, and after the counter was read: a client that is taken back meanwhile moves it. */
+static enum code look_at_client(struct login *l)
+{
+    struct str key = key_credential(l->arena, l->caller.partition, str_z(l->caller.client));
+    const struct store_command read = STORE_COMMAND(S("HMGET"), key, S("kind"), S("revoked"));
+    return store_read(l->worker->store, &read, 1, l->asker, client_read_back, l);
+}
+
 static void admitted(void *arg, enum code c, const struct admitted *a)
 {
     struct login *l = arg;
@@ -268,7 +306,7 @@ static void admitted(void *arg, enum code c, const struct admitted *a)
     }
     principals_note(principals, l->partition, a->revoked, l->asked_ms);
     if (l->cost > 0)
-        note_rate(l, a);
+        l->rate = auth_rate(a, l->caller.tier);
     if (l->asked_credit)
         credit_got(l->worker->credits, &l->caller, &l->rate, a->granted, l->asked_ms);
     l->asked_credit = false;
@@ -284,9 +322,12 @@ static void admitted(void *arg, enum code c, const struct admitted *a)
         return;
     }
     if (looked_up && (c == OK || c == RATE_LIMIT_EXCEEDED)) {
+        bool of_client = l->caller.client[0] != '\0';
         l->caller.revocations = a->revoked;
-        if (!l->is_ticket)
-            principals_add(principals, l->token, &l->caller);
+        if (of_client && c == OK && (c = look_at_client(l)) == OK)
+            return;
+        if (!of_client)
+            keep(l);
     }
     l->then(l, c);
 }
@@ -331,6 +372,8 @@ static void ticket_read(void *arg, enum code c, const struct redis_value *v)
         c = AUTH_TOKEN_INVALID;
     if (c == OK && caller->expires_ms != 0 && caller->expires_ms <= clock_wall_ms())
         c = AUTH_TOKEN_EXPIRED;
+    if (c == OK && caller->type == CALLER_CLIENT)
+        client_credential(l->worker->settings, caller->id, &caller->partition, caller->client);
     if (c == OK) {
         l->is_jwt = caller->type != CALLER_KEY;
         memcpy(l->credential, caller->credential, sizeof l->credential);
@@ -458,8 +501,7 @@ enum flow auth_admit(struct request *r)
 {
     struct str token;
     bool in_query, at_once = false;
-    bool is_system = r->dialect->base[0] == '\0';
-    if (r->route != NULL ? (r->route->flags & ROUTE_PUBLIC) != 0 : is_system)
+    if (r->route != NULL ? (r->route->flags & ROUTE_PUBLIC) != 0 : r->dialect->open)
         return go_unknown(r);
     enum code c = auth_bearer(r, &token, &in_query);
     if (c == AUTH_TOKEN_MISSING && r->route != NULL && (r->route->flags & ROUTE_STREAM) != 0 &&

@@ -40,6 +40,9 @@ void auth_subject(const struct settings *settings, const char *what, struct str 
 void auth_agent_token(const struct settings *settings, struct buf *out, struct str tenant, struct str agent_id,
                       struct str name, int64_t now_ms, int64_t ttl_ms);
 
+struct admitted; /* server/store/admit.h */
+/* What the headers show of a charge. */
+struct rate auth_rate(const struct admitted *a, unsigned tier);
 /* "<kind>:<id>": how rates and idempotency records name a caller. */
 struct str auth_caller_name(struct arena *a, const struct caller *c);
 unsigned partition_of(struct str tenant); /* crc32 of the tenant's UUID text, modulo 64 */

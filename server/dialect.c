@@ -1,6 +1,7 @@
 #include "server/dialect.h"
 
 #include "lib/clock.h"
+#include "server/oauth/issuer.h"
 #include "server/reply.h"
 
 static void write_meta(struct json_out *o, const struct request *r, const struct page *page)
@@ -73,6 +74,19 @@ void dialect_orchestrator_error(struct buf *b, const struct request *r, enum cod
     json_close(&o, '}');
 }
 
+void dialect_bearer(struct request *r, enum code c)
+{
+    const char *error = c == AUTH_TOKEN_MISSING ? ""
+                        : code_status(c) == 403 ? ", error=\"insufficient_scope\""
+                                                : ", error=\"invalid_token\"";
+    struct str scope = code_status(c) == 403 ? arena_printf(&r->arena, ", scope=\"%s\"", r->lacks) : STR_NONE;
+    reply_header(r, "WWW-Authenticate",
+                 arena_printf(&r->arena,
+                              "Bearer realm=\"slipway\"%s" STR_FMT ", resource_metadata=\"" STR_FMT
+                              "/.well-known/oauth-protected-resource\"",
+                              error, STR_ARG(scope), STR_ARG(issuer_url(r))));
+}
+
 const struct dialect dialect_orchestrator = {
     .name = "orchestrator",
     .base = "/api/v1",
@@ -87,6 +101,7 @@ const struct dialect dialect_orchestrator = {
     .key_conflict = RES_IDEMPOTENCY_CONFLICT,
     .write_data = dialect_orchestrator_data,
     .write_error = dialect_orchestrator_error,
+    .write_challenge = dialect_bearer,
 };
 
 const struct dialect *dialect_of(struct str path)

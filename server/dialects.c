@@ -13,6 +13,7 @@ static const struct resource *const system_resources[] = {&health_resource,     
 const struct dialect dialect_system = {
     .name = "system",
     .base = "",
+    .open = true,
     .resources = system_resources,
     .page = "page",
     .page_size = "pageSize",
@@ -24,6 +25,7 @@ const struct dialect dialect_system = {
     .key_conflict = RES_IDEMPOTENCY_CONFLICT,
     .write_data = dialect_orchestrator_data,
     .write_error = dialect_orchestrator_error,
+    .write_challenge = dialect_bearer,
 };
 
-const struct dialect *const dialects[] = {&dialect_orchestrator, &dialect_system, NULL};
+const struct dialect *const dialects[] = {&dialect_orchestrator, &dialect_oauth, &dialect_system, NULL};

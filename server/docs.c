@@ -130,7 +130,7 @@ static void write_limits(struct buf *b)
     buf_z(b, "</table>\n");
 }
 
-void docs_write(struct buf *b, const struct dialect *d)
+void docs_write(struct buf *b)
 {
     buf_z(b,
           "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Slipway API</title>\n<style>"
@@ -138,8 +138,8 @@ void docs_write(struct buf *b, const struct dialect *d)
           "table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.2em .6em;text-align:left}"
           "</style></head><body>\n<h1>Slipway API</h1>\n<p>For programs: <a href=\"/openapi.json\">openapi.json</a>, "
           "<a href=\"/asyncapi.json\">asyncapi.json</a>.</p>\n");
-    write_operations(b, d);
-    write_operations(b, &dialect_system);
+    for (const struct dialect *const *d = dialects; *d != NULL; d++)
+        write_operations(b, *d);
     write_codes(b);
     write_faults(b);
     write_roles(b);

@@ -4,6 +4,6 @@
 
 #include "server/dialect.h"
 
-void docs_write(struct buf *b, const struct dialect *d); /* HTML */
+void docs_write(struct buf *b); /* HTML */
 
 #endif

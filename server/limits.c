@@ -24,6 +24,9 @@
 #include "server/event.h"
 #include "server/idempotency.h"
 #include "server/list.h"
+#include "server/oauth/assertion.h"
+#include "server/oauth/client.h"
+#include "server/oauth/scopes.h"
 #include "server/router.h"
 #include "server/scope.h"
 #include "server/settings.h"
@@ -61,6 +64,16 @@ static const struct {
      "Its value."},
     {"form.length", FORM_LENGTH_MAX, BYTES, "OAUTH_INVALID_REQUEST",
      "A form as it comes; body-max holds as well."},
+    {"client.keys", CLIENT_KEYS_MAX, COUNT, "VAL_INVALID_FORMAT",
+     "Public keys of a client."},
+    {"client.scopes", SCOPES_MAX, COUNT, "VAL_OUT_OF_RANGE",
+     "Scopes of a client; in a request for a token OAUTH_INVALID_SCOPE."},
+    {"client.scope", SCOPES_NAME_MAX, BYTES, "VAL_TOO_LONG",
+     "One scope."},
+    {"client.assertion-life", ASSERTION_LIFE_MAX_S * INT64_C(1000), MS, "OAUTH_INVALID_CLIENT",
+     "From now to the end of an assertion by which a client authenticates."},
+    {"client.assertion-id", ASSERTION_ID_MAX, BYTES, "OAUTH_INVALID_CLIENT",
+     "The `jti` of one."},
     {"idempotency.key", IDEMPOTENCY_KEY_MAX, BYTES, "VAL_INVALID_FORMAT",
      "Idempotency-Key, in printable ASCII."},
     {"token.jwt", JWT_MAX, BYTES, "AUTH_TOKEN_INVALID",

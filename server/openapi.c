@@ -47,6 +47,7 @@ static const struct {
     {"PROGDL", "Progressive delivery"},
     {"RELEVI", "Evidence and audit"},
     {"PLUGIN", "Plugins"},
+    {"OAUTH", "OAuth 2.1: clients and their access tokens"},
     {"SYSTEM", "The service itself"},
 };
 
@@ -63,7 +64,7 @@ static const struct {
     {"Location",              "Path of what was created.",                         "{\"type\":\"string\"}"},
     {"Retry-After",           "Seconds to wait.",                                  "{\"type\":\"integer\"}"},
     {"Idempotency-Replayed",  "true: this is the answer to an earlier request.",   "{\"enum\":[\"true\"]}"},
-    {"WWW-Authenticate",      "Bearer, and what lacks: RFC 6750.",                 "{\"type\":\"string\"}"},
+    {"WWW-Authenticate",      "How to authenticate, and what lacks: RFC 6750, 6749.",                 "{\"type\":\"string\"}"},
 };
 
 static const char meta_schema[] =
@@ -176,15 +177,10 @@ static void put_faults_schema(struct json_out *o)
         json_close(o, '}'); /* code, properties, items, ValidationErrors */
 }
 
-static void put_schemas(struct json_out *o, const struct dialect *d)
+static void put_resource_schemas(struct json_out *o, const struct dialect *d)
 {
     static const enum field_mode modes[] = {
         [SCHEMA_DATA] = FIELD_WHOLE, [SCHEMA_CREATE] = FIELD_CREATE, [SCHEMA_CHANGE] = FIELD_CHANGE};
-    open_key(o, "schemas", '{');
-    put_raw(o, "ListMeta", list_meta_schema);
-    put_raw(o, "Meta", meta_schema);
-    put_raw(o, "Pagination", pagination_schema);
-    put_faults_schema(o);
     for (const struct resource *const *r = d->resources; *r != NULL; r++)
         for (size_t use = 0; use < ARRAY_LEN(modes); use++) {
             struct buf name = {0};
@@ -195,6 +191,17 @@ static void put_schemas(struct json_out *o, const struct dialect *d)
             field_schema_mode(o, (*r)->fields, modes[use]);
             buf_free(&name);
         }
+}
+
+static void put_schemas(struct json_out *o)
+{
+    open_key(o, "schemas", '{');
+    put_raw(o, "ListMeta", list_meta_schema);
+    put_raw(o, "Meta", meta_schema);
+    put_raw(o, "Pagination", pagination_schema);
+    put_faults_schema(o);
+    for (const struct dialect *const *d = dialects; *d != NULL; d++)
+        put_resource_schemas(o, *d);
     json_close(o, '}');
 }
 
@@ -219,6 +226,7 @@ static void put_shared_parameters(struct json_out *o, const struct dialect *d)
     open_key(o, "parameters", '{');
     put_shared_parameter(o, "Page", "query", d->page, "Counted from 1. One behind the last is empty.", page);
     put_shared_parameter(o, "PageSize", "query", d->page_size, "Items of a page.", size);
+    put_shared_parameter(o, "Limit", "query", "limit", "Items of a page.", size);
     put_shared_parameter(
         o, "Filter", "query", d->filter,
         "JSON: {\"field\": value}, {\"field\": {\"$op\": value}}, with $eq $ne $gt $gte $lt $lte $in $nin "
@@ -260,7 +268,7 @@ static void put_shared_responses(struct json_out *o, const struct use *u)
         for (const enum code *c = s->codes; *c != OK; c++)
             set.has[*c] = true;
         open_key(o, s->name, '{');
-        error_response_write(o, &set, code_status(s->codes[0]));
+        error_response_write(o, dialects[0], &set, code_status(s->codes[0]));
         json_close(o, '}');
     }
     json_close(o, '}');
@@ -297,9 +305,12 @@ static void put_components(struct json_out *o, const struct dialect *d)
     put_shared_headers(o);
     put_shared_parameters(o, d);
     put_shared_responses(o, &u);
-    put_schemas(o, d);
+    put_schemas(o);
     put_raw(o, "securitySchemes",
-            "{\"bearer\":{\"type\":\"http\",\"scheme\":\"bearer\",\"bearerFormat\":\"JWT or API key\"}}");
+            "{\"bearer\":{\"type\":\"http\",\"scheme\":\"bearer\",\"bearerFormat\":\"JWT or API key\"},"
+            "\"client\":{\"type\":\"http\",\"scheme\":\"basic\",\"description\":\"client_id and client_secret, "
+            "form-encoded each "
+            "(RFC 6749 §2.3.1); or in the form, or client_assertion.\"}}");
     json_close(o, '}');
 }
 
@@ -357,7 +368,7 @@ static void put_paths(struct json_out *o, const struct dialect *d)
                 put_path(o, d, route);
 }
 
-void openapi_write(struct buf *b, const struct dialect *d)
+void openapi_write(struct buf *b)
 {
     struct json_out o;
     json_out_init(&o, b);
@@ -378,11 +389,10 @@ void openapi_write(struct buf *b, const struct dialect *d)
     }
     json_close(&o, ']');
     open_key(&o, "paths", '{');
-    put_paths(&o, d);
-    if (d != &dialect_system)
-        put_paths(&o, &dialect_system);
+    for (const struct dialect *const *d = dialects; *d != NULL; d++)
+        put_paths(&o, *d);
     json_close(&o, '}');
-    put_components(&o, d);
+    put_components(&o, dialects[0]);
     json_close(&o, '}');
 }
 
@@ -399,8 +409,8 @@ static void forget(void)
 
 static void make(void)
 {
-    openapi_write(&document, dialects[0]);
-    docs_write(&page, dialects[0]);
+    openapi_write(&document);
+    docs_write(&page);
     atexit(forget);
 }
 

@@ -8,7 +8,7 @@
 
 #include "server/dialect.h"
 
-void openapi_write(struct buf *b, const struct dialect *d);
+void openapi_write(struct buf *b);
 
 /* GET /openapi.json and GET /docs, public. */
 extern const struct resource documents_resource;

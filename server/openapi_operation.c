@@ -31,7 +31,13 @@ void open_key(struct json_out *o, const char *key, char bracket)
 
 static bool has_body(const struct operation *op)
 {
-    return (op->method & (POST | PUT | PATCH)) != 0 && (op->route->flags & (ROUTE_RAW_BODY | ROUTE_BODY_STREAM)) == 0;
+    return (op->method & (POST | PUT | PATCH)) != 0 &&
+           (op->route->flags & (ROUTE_RAW_BODY | ROUTE_BODY_STREAM | ROUTE_FORM)) == 0;
+}
+
+static bool has_form(const struct operation *op)
+{
+    return (op->route->flags & ROUTE_FORM) != 0;
 }
 
 static bool is_one(const struct operation *op)
@@ -118,8 +124,10 @@ void operation_codes(const struct operation *op, struct code_set *out)
         ADD(out, VAL_MALFORMED_JSON);
     if (has_body(op) || (op->route->flags & ROUTE_BODY_STREAM) != 0)
         ADD(out, RES_UNSUPPORTED_MEDIA_TYPE);
-    if (op->method == POST)
+    if (op->method == POST && !has_form(op))
         ADD(out, RES_IDEMPOTENCY_CONFLICT, RES_IDEMPOTENCY_IN_PROGRESS);
+    if (has_form(op))
+        ADD(out, OAUTH_INVALID_REQUEST);
     if (is_list(op))
         ADD(out, VAL_FILTER_TOO_BROAD);
     if ((create || change) && any_flag(r->fields, FIELD_UNIQUE))
@@ -240,7 +248,7 @@ static void put_sort_parameter(struct json_out *o, const struct operation *op)
 static void put_list_parameters(struct json_out *o, const struct operation *op)
 {
     put_reference(o, "parameters", "Page");
-    put_reference(o, "parameters", "PageSize");
+    put_reference(o, "parameters", strcmp(op->dialect->page_size, "limit") == 0 ? "Limit" : "PageSize");
     put_reference(o, "parameters", "Filter");
     put_sort_parameter(o, op);
     put_filter_parameters(o, op, op->resource->fields, "");
@@ -273,7 +281,7 @@ static void put_parameters(struct json_out *o, const struct operation *op)
     if ((op->route->flags & ROUTE_STREAM) != 0)
         put_reference(o, "parameters", "Token");
     put_reference(o, "parameters", "RequestId");
-    if (op->method == POST)
+    if (op->method == POST && !has_form(op))
         put_reference(o, "parameters", "IdempotencyKey");
     if (op->method != GET && codes.has[op->dialect->stale])
         put_reference(o, "parameters", "IfMatch");
@@ -296,15 +304,38 @@ static void put_body_schema(struct json_out *o, const struct operation *op)
     json_close(o, '}');
 }
 
+/* An open object: what else is in a form is ignored. */
+static void put_form_schema(struct json_out *o, const struct field *rows)
+{
+    open_key(o, "application/x-www-form-urlencoded", '{');
+    open_key(o, "schema", '{');
+    put_raw(o, "type", "\"object\"");
+    open_key(o, "required", '[');
+    for (const struct field *row = rows; row->name != NULL; row++)
+        if ((row->flags & FIELD_REQUIRED) != 0)
+            json_put_z(o, row->name);
+    json_close(o, ']');
+    open_key(o, "properties", '{');
+    for (const struct field *row = rows; row->name != NULL; row++) {
+        json_key(o, str_z(row->name));
+        field_schema_value(o, row, FIELD_CREATE);
+    }
+    json_close(o, '}');
+    json_close(o, '}');
+    json_close(o, '}');
+}
+
 static void put_body(struct json_out *o, const struct operation *op)
 {
-    if (!has_body(op) && (op->route->flags & (ROUTE_RAW_BODY | ROUTE_BODY_STREAM)) == 0)
+    if (!has_body(op) && (op->route->flags & (ROUTE_RAW_BODY | ROUTE_BODY_STREAM | ROUTE_FORM)) == 0)
         return;
     open_key(o, "requestBody", '{');
     put_raw(o, "required", (op->route->flags & ROUTE_NO_BODY) != 0 ? "false" : "true");
     open_key(o, "content", '{');
     if (has_body(op))
         put_body_schema(o, op);
+    else if (has_form(op))
+        put_form_schema(o, op->route->body);
     else
         put_raw(o, "application/octet-stream", "{}");
     json_close(o, '}');
@@ -375,6 +406,8 @@ static void put_content(struct json_out *o, const struct operation *op)
         json_key(o, S("schema"));
         if (raw)
             field_schema_mode(o, r->data, FIELD_WHOLE);
+        else if (op->dialect->data_schema != NULL)
+            op->dialect->data_schema(o, op, put_data_schema);
         else
             put_envelope(o, op);
         json_close(o, '}');
@@ -460,34 +493,24 @@ bool response_matches(const struct code_set *set, int status, const enum code *c
     return n == m;
 }
 
-static void put_error(struct json_out *o, const struct code_set *codes, int status)
+static void put_error(struct json_out *o, const struct dialect *d, const struct code_set *codes, int status)
 {
     char key[16];
     snprintf(key, sizeof key, "%d", status);
     json_key(o, str_z(key));
-    for (const struct shared_response *s = shared_responses; s->name != NULL; s++)
+    for (const struct shared_response *s = shared_responses; d->error_schema == NULL && s->name != NULL; s++)
         if (response_matches(codes, status, s->codes)) {
             put_reference(o, "responses", s->name);
             return;
         }
     json_open(o, '{');
-    error_response_write(o, codes, status);
+    error_response_write(o, d, codes, status);
     json_close(o, '}');
 }
 
-void error_response_write(struct json_out *o, const struct code_set *codes, int status)
+static void put_error_schema(struct json_out *o, const struct code_set *codes, int status)
 {
-    static const char *const retry[] = {"Retry-After", NULL}, *const challenge[] = {"WWW-Authenticate", NULL};
-    char text[512] = "";
-    size_t n = 0;
-    for (size_t c = 0; c < CODES; c++)
-        if (codes->has[c] && code_status((enum code)c) == status && n < sizeof text)
-            n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", n > 0 ? ", " : "", code_name((enum code)c));
-    put_z(o, "description", text);
-    put_headers(o, true, status == 429 || status == 503 ? retry : status == 401 || status == 403 ? challenge : NULL);
-    open_key(o, "content", '{');
-    open_key(o, "application/json", '{');
-    open_key(o, "schema", '{');
+    json_open(o, '{');
     put_raw(o, "type", "\"object\"");
     put_raw(o, "required", "[\"success\",\"error\",\"meta\"]");
     put_raw(o, "additionalProperties", "false");
@@ -512,6 +535,10 @@ void error_response_write(struct json_out *o, const struct code_set *codes, int 
     json_close(o, ']');
     for (int i = 0; i < 5; i++)
         json_close(o, '}'); /* code, properties, error, properties, schema */
+}
+
+static void put_error_examples(struct json_out *o, const struct code_set *codes, int status)
+{
     open_key(o, "examples", '{');
     for (size_t c = 0; c < CODES; c++)
         if (codes->has[c] && code_status((enum code)c) == status) {
@@ -519,6 +546,27 @@ void error_response_write(struct json_out *o, const struct code_set *codes, int 
             put_reference(o, "examples", code_name((enum code)c));
         }
     json_close(o, '}');
+}
+
+void error_response_write(struct json_out *o, const struct dialect *d, const struct code_set *codes, int status)
+{
+    static const char *const retry[] = {"Retry-After", NULL}, *const challenge[] = {"WWW-Authenticate", NULL};
+    char text[512] = "";
+    size_t n = 0;
+    for (size_t c = 0; c < CODES; c++)
+        if (codes->has[c] && code_status((enum code)c) == status && n < sizeof text)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", n > 0 ? ", " : "", code_name((enum code)c));
+    put_z(o, "description", text);
+    put_headers(o, true, status == 429 || status == 503 ? retry : status == 401 || status == 403 ? challenge : NULL);
+    open_key(o, "content", '{');
+    open_key(o, "application/json", '{');
+    json_key(o, S("schema"));
+    if (d->error_schema != NULL) {
+        d->error_schema(o, codes, status);
+    } else {
+        put_error_schema(o, codes, status);
+        put_error_examples(o, codes, status);
+    }
     json_close(o, '}');
     json_close(o, '}');
 }
@@ -537,7 +585,7 @@ static void put_responses(struct json_out *o, const struct operation *op)
     for (int status = 400; status < 600; status++)
         for (size_t c = 0; c < CODES; c++)
             if (codes.has[c] && code_status((enum code)c) == status) {
-                put_error(o, &codes, status);
+                put_error(o, op->dialect, &codes, status);
                 break;
             }
     json_close(o, '}');
@@ -575,7 +623,9 @@ void operation_write(struct json_out *o, const struct operation *op)
     open_key(o, "tags", '[');
     json_put_z(o, op->resource->tag);
     json_close(o, ']');
-    if (is_public(op))
+    if (has_form(op))
+        put_raw(o, "security", "[{\"client\":[]},{}]");
+    else if (is_public(op))
         put_raw(o, "security", "[]");
     else
         put_z(o, "x-permission", op->route->permission == NULL ? "any" : op->route->permission);

@@ -12,7 +12,7 @@ struct principal {
     uint8_t token[CRYPTO_HASH];
     uint64_t used; /* 0: free */
     enum caller_type type;
-    char tenant[ID_UUID], id[ID_ROOM], name[NAME_ROOM], credential[65];
+    char tenant[ID_UUID], id[ID_ROOM], name[NAME_ROOM], credential[65], client[65];
     unsigned partition, tier;
     struct permission_set permissions;
     char *narrowed; /* NULL: none */
@@ -79,6 +79,7 @@ bool principals_find(struct principals *p, const uint8_t token[CRYPTO_HASH], int
         .revocations = found->revocations,
     };
     memcpy(c.credential, found->credential, sizeof c.credential);
+    memcpy(c.client, found->client, sizeof c.client);
     *out = c;
     return c.id.p != NULL && c.name.p != NULL && c.tenant.p != NULL &&
            (found->narrowed == NULL || c.narrowed.p != NULL);
@@ -113,6 +114,7 @@ void principals_add(struct principals *p, const uint8_t token[CRYPTO_HASH], cons
         return;
     memcpy(fresh.token, token, CRYPTO_HASH);
     memcpy(fresh.credential, c->credential, sizeof fresh.credential);
+    memcpy(fresh.client, c->client, sizeof fresh.client);
     for (size_t i = 0; place == NULL && i < WAYS; i++)
         if (set[i].used == 0)
             place = &set[i];

@@ -44,6 +44,7 @@ static void write_common(struct buf *b, const struct request *r)
     http_write_field(b, S("X-Content-Type-Options"), S("nosniff"));
     if (r->rate.known)
         limit_write(b, &r->rate);
+    buf_z(b, r->dialect->fields);
     buf_str(b, buf_view(&r->fields));
 }
 
@@ -52,7 +53,7 @@ static void log_answer(const struct request *r)
 {
     if (!r->worker->settings->log_requests)
         return;
-    const char *kinds[] = {"", "key:", "user:", "agent:", "system:"};
+    const char *kinds[] = {"", "key:", "user:", "agent:", "system:", "client:"};
     log_info("request",
              "method=%s route=%s%s status=%d code=%s caller=%s" STR_FMT " tenant=" STR_FMT " address=" STR_FMT
              " in=%zu out=%zu us=%llu request=%s",
@@ -246,14 +247,8 @@ void request_lacks(struct request *r, const char *permission)
 static void write_error_fields(struct request *r, enum code c)
 {
     int status = code_status(c);
-    if (status == 401) {
-        reply_header(r, "WWW-Authenticate",
-                     c == AUTH_TOKEN_MISSING ? S("Bearer realm=\"slipway\"")
-                                             : S("Bearer realm=\"slipway\", error=\"invalid_token\""));
-    } else if (status == 403 && r->lacks != NULL) {
-        reply_header(
-            r, "WWW-Authenticate",
-            arena_printf(&r->arena, "Bearer realm=\"slipway\", error=\"insufficient_scope\", scope=\"%s\"", r->lacks));
+    if (status == 401 || (status == 403 && r->lacks != NULL)) {
+        r->dialect->write_challenge(r, c);
     } else if (status == 405) {
         struct buf allow;
         buf_init_arena(&allow, &r->arena, 64);
@@ -276,7 +271,6 @@ enum flow reply_error(struct request *r, enum code c)
     if (r->arena.failed)
         c = SYS_OVERLOADED;
     struct str message = r->refused == c && r->why.n > 0 ? r->why : str_z(code_text(c));
-    const struct dialect *d = r->dialect != NULL ? r->dialect : dialects[0];
     if (!r->replayed)
         audit_refused(r, c, message);
     r->refused = c;
@@ -286,7 +280,7 @@ enum flow reply_error(struct request *r, enum code c)
         reply_header(r, "Idempotency-Replayed", S("true"));
     write_error_fields(r, c);
     buf_init_arena(&b, &r->arena, 512);
-    d->write_error(&b, r, c, message);
+    r->dialect->write_error(&b, r, c, message);
     if (b.failed)
         return finish(r, code_status(c), NULL, STR_NONE);
     return finish(r, code_status(c), json_media, buf_view(&b));

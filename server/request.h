@@ -20,6 +20,7 @@
 
 struct conn;
 struct dialect;
+struct form; /* proto/form.h */
 struct idempotency;
 struct scope_mark;
 struct http_head; /* proto/http.h: parsed request line and header table */
@@ -28,11 +29,11 @@ struct worker;
 
 enum { REQUEST_ID_MAX = 128 };
 
-enum caller_type { CALLER_NONE, CALLER_KEY, CALLER_USER, CALLER_AGENT, CALLER_SYSTEM };
+enum caller_type { CALLER_NONE, CALLER_KEY, CALLER_USER, CALLER_AGENT, CALLER_SYSTEM, CALLER_CLIENT };
 
 struct caller { /* who asks; every text lives in the request's arena */
     enum caller_type type;
-    struct str id;     /* key id, user id, agent id */
+    struct str id;     /* key id, user id, agent id, client id */
     struct str name;   /* for people: the key's name, the user's, the agent's */
     struct str tenant; /* UUID */
     unsigned partition;
@@ -41,6 +42,7 @@ struct caller { /* who asks; every text lives in the request's arena */
     unsigned tier;       /* index into the rate tiers */
     int64_t expires_ms;  /* 0: never */
     char credential[65]; /* how the store finds the credential; "" without one */
+    char client[65];     /* the same of the client that the token was issued to; "" without one */
     int64_t revocations; /* the partition's counter when the credential was looked up */
 };
 
@@ -56,6 +58,7 @@ struct request {
     struct query *query;          /* query_get(r->query, S("page")) */
     struct str body;              /* raw bytes, whole */
     struct json *json;            /* the body after field_check: valid and normalised; NULL without one */
+    struct form *form;            /* the body of a route with ROUTE_FORM */
     struct json *parameters;      /* the route's own query rows after field_check, typed; NULL without rows */
     struct str params[4];         /* path parameters in order */
 

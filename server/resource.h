@@ -37,7 +37,9 @@ enum route_flag {
     ROUTE_BODY_STREAM = 4096,  /* the body is bytes, and the handler takes them as they come (conn_stream_body) */
     ROUTE_BYTES = 8192,        /* a reading route that may answer by reply_stream */
     ROUTE_TAIL = 32768,        /* upgrades the connection to an answer without a length */
-    ROUTE_ANYONE = 16384       /* whoever has credentials: no permission is asked for */
+    ROUTE_ANYONE = 16384,      /* whoever has credentials: no permission is asked for */
+    ROUTE_FORM =
+        65536 /* the body is a form (r->form); `body` only describes it: others than these are ignored (RFC 6749 §3.2) */
 };
 
 struct route {

@@ -3,6 +3,7 @@
 
 #include "lib/clock.h"
 #include "lib/id.h"
+#include "proto/form.h"
 #include "proto/http.h"
 #include "proto/query.h"
 #include "server/auth.h"
@@ -213,6 +214,22 @@ static bool takes_body(const struct request *r)
     return (r->method & (POST | PUT | PATCH)) != 0 || (r->route->flags & ROUTE_RAW_BODY) != 0;
 }
 
+static bool takes_type(const struct request *r, struct str type)
+{
+    if ((r->route->flags & ROUTE_FORM) != 0)
+        return form_is(type);
+    return (r->route->flags & ROUTE_RAW_BODY) != 0 || is_json(type);
+}
+
+/* RFC 6749 §5.2 has no 415. */
+static enum flow refuse_type(struct request *r)
+{
+    bool form = (r->route->flags & ROUTE_FORM) != 0;
+    enum code c = form ? OAUTH_INVALID_REQUEST : RES_UNSUPPORTED_MEDIA_TYPE;
+    request_refuse(r, c, "this operation takes %s", form ? "application/x-www-form-urlencoded" : "application/json");
+    return reply_error(r, c);
+}
+
 /* The handler will take the body as it comes (conn_stream_body), once it knows what it is for. */
 static enum flow check_stream(struct request *r)
 {
@@ -229,10 +246,8 @@ static enum flow step_body(struct request *r)
         return check_stream(r);
     if (!takes_body(r) || !r->head->has_body)
         return NEXT;
-    if ((r->route->flags & ROUTE_RAW_BODY) == 0 && !is_json(http_header(r->head, S("content-type")))) {
-        request_refuse(r, RES_UNSUPPORTED_MEDIA_TYPE, "this operation takes application/json");
-        return reply_error(r, RES_UNSUPPORTED_MEDIA_TYPE);
-    }
+    if (!takes_type(r, http_header(r->head, S("content-type"))))
+        return refuse_type(r);
     if (r->has_whole_body)
         return NEXT;
     r->wants_body = true;
@@ -269,6 +284,18 @@ static enum flow validate_body(struct request *r, struct faults *faults)
     }
     r->json = field_check(rows, body, (r->method & (PUT | PATCH)) != 0 ? FIELD_CHANGE : FIELD_CREATE, faults);
     return r->json == NULL && faults->n == 0 ? reply_error(r, SYS_OVERLOADED) : NEXT;
+}
+
+static enum flow validate_form(struct request *r)
+{
+    enum form_fault fault;
+    r->form = arena_new(&r->arena, struct form);
+    if (r->form == NULL || (fault = form_parse(&r->arena, r->body, r->form)) == FORM_MEMORY)
+        return reply_error(r, SYS_OVERLOADED);
+    if (fault == FORM_OK)
+        return NEXT;
+    request_refuse(r, OAUTH_INVALID_REQUEST, "the form: %s", form_why(fault));
+    return reply_error(r, OAUTH_INVALID_REQUEST);
 }
 
 /* Whether a list or stream knows the parameter beyond the route's own rows. */
@@ -373,7 +400,7 @@ static enum flow step_validate(struct request *r)
     if (!validate_query(r, faults) || (r->method == POST && !idempotency_begin(r, faults)))
         return reply_error(r, SYS_OVERLOADED);
     if (has_body) {
-        enum flow flow = validate_body(r, faults);
+        enum flow flow = (r->route->flags & ROUTE_FORM) != 0 ? validate_form(r) : validate_body(r, faults);
         if (flow != NEXT)
             return flow;
     }

@@ -1,6 +1,7 @@
 #include "server/well_known.h"
 
 #include "lib/keyring.h"
+#include "server/oauth/metadata.h"
 #include "server/request.h"
 #include "server/settings.h"
 #include "server/worker.h"
@@ -12,6 +13,8 @@ enum { PUBLISHED = ROUTE_PUBLIC | ROUTE_ENVELOPE_NONE };
 
 static const struct route routes[] = {
     {GET, "/.well-known/jwks.json", jwks, NULL, "jwks", "The public keys that access tokens are signed with (RFC 7517).", PUBLISHED, .media = "application/json"},
+    {GET, "/.well-known/oauth-authorization-server", metadata_server, NULL, "oauthAuthorizationServer", "What the authorization server can do and where (RFC 8414).", PUBLISHED, .data = metadata_server_rows},
+    {GET, "/.well-known/oauth-protected-resource", metadata_resource, NULL, "oauthProtectedResource", "Which authorization server the API trusts (RFC 9728).", PUBLISHED, .data = metadata_resource_rows},
     ROUTE_END};
 // clang-format on
 

@@ -84,7 +84,9 @@ const struct dialect dialect_system = {.name = "system",
                                        .base = "",
                                        .resources = nothing,
                                        .write_data = dialect_orchestrator_data,
-                                       .write_error = dialect_orchestrator_error};
+                                       .open = true,
+                                       .write_error = dialect_orchestrator_error,
+                                       .write_challenge = dialect_bearer};
 const struct dialect *const dialects[] = {&dialect_orchestrator, &dialect_system, NULL};
 
 bool list_query_check(struct request *r, const struct resource *of, struct faults *faults)
@@ -317,17 +319,6 @@ static void commit_answer(void)
     if (op_finish(&asked.op))
         asked.commit(asked.arg, &ok);
 }
-struct str key_document(struct arena *a, struct space s, const char *kind, struct str id)
-{
-    (void)s;
-    return arena_printf(a, "d:%s:" STR_FMT, kind, STR_ARG(id));
-}
-struct str key_idempotency(struct arena *a, struct space s, struct str caller, const char *route, struct str hash)
-{
-    (void)s;
-    return arena_printf(a, "i:" STR_FMT ":%s:" STR_FMT, STR_ARG(caller), route, STR_ARG(hash));
-}
-
 /* Nobody has credit: each request is charged before it is answered. */
 bool credit_take(struct credits *all, const struct caller *caller, struct rate *rate)
 {
@@ -403,8 +394,9 @@ static int setup(void **state)
     snprintf(f->ring_path, sizeof f->ring_path, "/tmp/slipway-steps-%ld", (long)getpid());
     f->settings.keyring = keyring_open(f->ring_path, true, error);
     assert_non_null(f->settings.keyring);
-    f->settings.issuer = f->settings.audience = "slipway";
     f->settings.public_url = "";
+    f->settings.listen = "127.0.0.1:8080";
+    f->settings.issuer = f->settings.audience = "slipway";
     f->settings.token_ttl_max = 86400000;
     f->settings.query_token_ttl_max = 3600000;
     f->settings.body_max = 1000;

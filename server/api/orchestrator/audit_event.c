@@ -16,7 +16,7 @@
 static enum flow list_events(struct request *r);
 
 // clang-format off
-static const char *const actor_types[] = {"user", "agent", "system", "plugin", NULL};
+static const char *const actor_types[] = {"user", "agent", "system", "plugin", "client", NULL};
 
 static const struct field fields[] = {
     {"id",                FIELD_UUID,   FIELD_REQUIRED | FIELD_SEARCH},

@@ -1,0 +1,42 @@
+#include "server/oauth/client.h"
+
+#include "server/auth.h"
+#include "server/settings.h"
+#include "server/store/store.h"
+
+#include <stdio.h>
+
+/* The last two digits of the id. */
+static int partition_in(const char id[ID_UUID])
+{
+    unsigned partition;
+    return sscanf(id + ID_UUID - 3, "%2x", &partition) == 1 && partition < ID_PARTITIONS ? (int)partition : -1;
+}
+
+bool client_credential(const struct settings *s, struct str id, unsigned *partition, char hex[65])
+{
+    char lower[ID_UUID];
+    int found = id_is_uuid(id, lower) ? partition_in(lower) : -1;
+    if (found < 0)
+        return false;
+    *partition = (unsigned)found;
+    auth_subject(s, CLIENT_KIND, str_z(lower), hex);
+    return true;
+}
+
+bool client_read(struct client *out, struct arena *a, unsigned partition, const struct redis_value *record)
+{
+    struct {
+        struct str name, *to;
+    } fields[] = {{S("id"), &out->id},         {S("tenant"), &out->tenant}, {S("name"), &out->name},
+                  {S("scopes"), &out->scopes}, {S("grants"), &out->grants}, {S("method"), &out->method},
+                  {S("secret"), &out->secret}, {S("jwks"), &out->jwks}};
+    int64_t tier = redis_int(redis_field(record, S("tier")), TIER_STANDARD);
+    *out = (struct client){.partition = partition, .tier = tier >= 0 && tier < TIERS ? (unsigned)tier : TIER_STANDARD};
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        struct str text = redis_text(redis_field(record, fields[i].name));
+        if (text.n > 0 && (*fields[i].to = arena_str(a, text)).p == NULL)
+            return false;
+    }
+    return true;
+}

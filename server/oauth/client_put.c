@@ -1,0 +1,132 @@
+#include "server/oauth/client.h"
+
+#include "server/auth.h"
+#include "server/document.h"
+#include "server/oauth/assertion.h"
+#include "server/oauth/resources.h"
+#include "server/oauth/scopes.h"
+#include "server/settings.h"
+
+#include <stdio.h>
+
+static const char secret_prefix[] = "slcs";
+
+/* --- what rows cannot say --- */
+
+static bool signs(const struct json *members)
+{
+    return str_eqz(json_str(json_get(members, "token_endpoint_auth_method")), "private_key_jwt");
+}
+
+void client_check(const struct json *members, struct faults *faults)
+{
+    const struct json *scopes = json_get(members, "scopes"), *jwks = json_get(members, "jwks");
+    for (size_t i = 0; i < json_count(scopes); i++) {
+        char field[32];
+        snprintf(field, sizeof field, "scopes[%zu]", i);
+        if (!scopes_known(json_str(json_at(scopes, i))))
+            fault_add(faults, str_z(field), "VAL_INVALID_CHOICE",
+                      "is no scope; the metadata lists them, and permissions are scopes too");
+    }
+    if (signs(members) != json_is(jwks, JSON_OBJECT))
+        fault_add(faults, S("jwks"), signs(members) ? "VAL_REQUIRED" : "VAL_INVALID_FORMAT",
+                  "goes with private_key_jwt, and with nothing else");
+    const char *why = json_is(jwks, JSON_OBJECT) ? assertion_keys_fault(jwks) : NULL;
+    if (why != NULL)
+        fault_add(faults, S("jwks"), "VAL_INVALID_FORMAT", "%s", why);
+}
+
+static struct str joined(struct arena *a, const struct json *list)
+{
+    struct buf b;
+    buf_init_arena(&b, a, 256);
+    for (size_t i = 0; i < json_count(list); i++) {
+        buf_z(&b, i == 0 ? "" : " ");
+        buf_str(&b, json_str(json_at(list, i)));
+    }
+    return b.failed ? STR_NONE : b.n == 0 ? S("") : buf_view(&b);
+}
+
+struct str client_scopes(struct arena *a, const struct json *members)
+{
+    return joined(a, json_get(members, "scopes"));
+}
+
+/* --- writing --- */
+
+static void make_documents(struct client_new *n, struct arena *a)
+{
+    struct overlays set = {.arena = a};
+    overlay_str(&set, "client_id", str_z(n->id));
+    overlay_str(&set, "tenant_id", n->space.tenant);
+    overlay_time(&set, "created_at", n->now_ms);
+    overlay_str(&set, "created_by", n->created_by);
+    overlay_int(&set, "revision", 1);
+    n->document = document_render(a, client_resource.fields, n->members, NULL, &set);
+    struct document d = {.json = n->document};
+    if (n->secret[0] != '\0')
+        d.live = arena_printf(a, "\"client_secret\":\"%s\"", n->secret);
+    n->shown = n->document.p == NULL || set.failed ? STR_NONE : document_answer(a, &d);
+}
+
+static void put_record(const struct client_new *n, const struct settings *s, struct commit *c)
+{
+    char hex[65], hash[65];
+    unsigned partition;
+    struct arena *a = c->arena;
+    struct buf jwks;
+    const struct json *m = n->members;
+    buf_init_arena(&jwks, a, 256);
+    json_write(&jwks, json_get(m, "jwks"));
+    auth_credential(s, str_z(n->secret), hash);
+    client_credential(s, str_z(n->id), &partition, hex);
+    struct str key = key_credential(a, n->space.partition, str_z(hex));
+    const struct {
+        struct str name, value;
+    } fields[] = {
+        {S("kind"), S(CLIENT_KIND)},
+        {S("tenant"), n->space.tenant},
+        {S("id"), str_z(n->id)},
+        {S("name"), json_str(json_get(m, "name"))},
+        {S("scopes"), client_scopes(a, m)},
+        {S("grants"), joined(a, json_get(m, "grant_types"))},
+        {S("method"), json_str(json_get(m, "token_endpoint_auth_method"))},
+        {S("secret"), n->secret[0] != '\0' ? str_z(hash) : S("")},
+        {S("jwks"), signs(m) ? buf_view(&jwks) : S("")},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        commit_hset(c, key, fields[i].name, fields[i].value);
+}
+
+void client_put(struct client_new *n, const struct settings *s, struct commit *c)
+{
+    struct commit_index index;
+    struct arena *a = c->arena;
+    id_uuid(n->now_ms, n->id);
+    snprintf(n->id + ID_UUID - 3, 3, "%02x", n->space.partition);
+    if (!signs(n->members))
+        id_key(secret_prefix, n->space.partition, n->secret);
+    make_documents(n, a);
+    const struct json *stored = n->document.p == NULL ? NULL : document_json(a, n->document, NULL);
+    document_index(&index, a, &client_resource, stored);
+    commit_put(
+        c,
+        &(struct commit_document){
+            .kind = CLIENT_KIND, .id = str_z(n->id), .revision = 1, .schema = 1, .json = n->document, .index = &index});
+    put_record(n, s, c);
+    c->failed = c->failed || n->shown.p == NULL || stored == NULL;
+}
+
+void client_end(const struct settings *s, struct commit *c, struct str id, int64_t now_ms)
+{
+    char hex[65];
+    unsigned partition;
+    client_credential(s, id, &partition, hex);
+    struct str record = key_credential(c->arena, c->space.partition, str_z(hex));
+    commit_delete(c, CLIENT_KIND, id, 0);
+    commit_hset(c, record, S("tenant"), c->space.tenant);
+    commit_hset(c, record, S("revoked"), arena_printf(c->arena, "%lld", (long long)now_ms));
+    commit_hset(c, record, S("secret"), STR_NONE);
+    commit_expire(c, record, s->token_ttl_max);
+    commit_revoked(c);
+}

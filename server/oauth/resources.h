@@ -1,0 +1,10 @@
+/* The resources of the OAuth dialect, one file each. */
+#ifndef SERVER_OAUTH_RESOURCES_H
+#define SERVER_OAUTH_RESOURCES_H
+
+#include "server/resource.h"
+
+extern const struct resource client_resource;
+extern const struct resource token_resource;
+
+#endif

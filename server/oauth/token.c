@@ -1,0 +1,237 @@
+#include "server/oauth/token.h"
+
+#include "lib/id.h"
+#include "proto/form.h"
+#include "proto/jwt.h"
+#include "server/audit.h"
+#include "server/oauth/authenticate.h"
+#include "server/oauth/issuer.h"
+#include "server/oauth/resources.h"
+#include "server/oauth/scopes.h"
+#include "server/settings.h"
+#include "server/worker.h"
+
+static enum flow token(struct request *r);
+static enum flow client_credentials(struct request *r, const struct client *c);
+
+static const struct {
+    const char *name;
+    enum flow (*give)(struct request *r, const struct client *c);
+} grants[] = {{"client_credentials", client_credentials}};
+
+bool token_grant(size_t i, const char **name)
+{
+    if (i < ARRAY_LEN(grants))
+        *name = grants[i].name;
+    return i < ARRAY_LEN(grants);
+}
+
+// clang-format off
+#define CLIENT                                                                                                       \
+    {"client_id",             FIELD_STRING, .max = 64, .doc = "Where the client does not authenticate by the header."},      \
+    {"client_secret",         FIELD_STRING, .max = 64},                                                              \
+    {"client_assertion_type", FIELD_STRING, .doc = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},        \
+    {"client_assertion",      FIELD_STRING, .doc = "A JWT by a key of the client (RFC 7523)."}
+
+static const struct field token_form[] = {
+    {"grant_type", FIELD_STRING, FIELD_REQUIRED, .doc = "One of grant_types_supported of the metadata."},
+    {"scope",      FIELD_STRING, .doc = "Scopes between spaces; all of the client's when it is left out."},
+    {"resource",   FIELD_STRING, .doc = "What the token is for (RFC 8707): this service."},
+    CLIENT, {0}};
+static const struct field token_data[] = {
+    {"access_token", FIELD_STRING, FIELD_REQUIRED, .max = JWT_MAX, .doc = "A JWT (RFC 9068)."},
+    {"token_type",   FIELD_STRING, FIELD_REQUIRED, .doc = "Bearer"},
+    {"expires_in",   FIELD_INT,    FIELD_REQUIRED, .min = 1, .max = INT32_MAX, .doc = "Seconds."},
+    {"scope",        FIELD_STRING, FIELD_REQUIRED, .doc = "What was given."},
+    {0}};
+static const struct field state_form[] = {
+    {"token",           FIELD_STRING, FIELD_REQUIRED, .doc = "An access token."},
+    {"token_type_hint", FIELD_STRING, .doc = "Not needed: there is one type."},
+    CLIENT, {0}};
+static const struct field state_data[] = {
+    {"active",     FIELD_BOOL,   FIELD_REQUIRED, .doc = "With false there is nothing else."},
+    {"scope",      FIELD_STRING},
+    {"client_id",  FIELD_STRING},
+    {"username",   FIELD_STRING},
+    {"token_type", FIELD_STRING},
+    {"exp",        FIELD_INT},
+    {"iat",        FIELD_INT},
+    {"nbf",        FIELD_INT},
+    {"sub",        FIELD_STRING},
+    {"aud",        FIELD_STRING},
+    {"iss",        FIELD_STRING},
+    {"jti",        FIELD_UUID},
+    {"tenant_id",  FIELD_UUID},
+    {"roles",      FIELD_LIST,   .item = FIELD_STRING},
+    {0}};
+
+enum { ENDPOINT = ROUTE_PUBLIC | ROUTE_FORM | ROUTE_ENVELOPE_NONE };
+
+static const struct route routes[] = {
+    {POST, "/auth/token", token, NULL, "token", "Give an access token for a grant (RFC 6749).", ENDPOINT,
+     .body = token_form, .data = token_data,
+     .codes = {OAUTH_INVALID_CLIENT, OAUTH_UNAUTHORIZED_CLIENT, OAUTH_UNSUPPORTED_GRANT_TYPE, OAUTH_INVALID_SCOPE, OAUTH_INVALID_TARGET}},
+    {POST, "/auth/revoke", token_revoke, NULL, "revokeToken", "Take an access token of the client's own back (RFC 7009).", ENDPOINT,
+     .body = state_form, .media = "", .codes = {OAUTH_INVALID_CLIENT, OAUTH_INVALID_GRANT}},
+    {POST, "/auth/introspect", token_introspect, NULL, "introspectToken", "Say whether an access token of the client's tenant is good, and what it says (RFC 7662).", ENDPOINT,
+     .body = state_form, .data = state_data, .codes = {OAUTH_INVALID_CLIENT}},
+    ROUTE_END};
+// clang-format on
+
+static bool is_among(struct str list, const char *name)
+{
+    struct str one;
+    while (scopes_next(&list, &one))
+        if (str_eqz(one, name))
+            return true;
+    return false;
+}
+
+static enum flow choose(struct request *r, const struct client *c)
+{
+    struct str type = form_get(r->form, S("grant_type"));
+    if (type.p == NULL) {
+        request_refuse(r, OAUTH_INVALID_REQUEST, "grant_type is missing");
+        return reply_error(r, OAUTH_INVALID_REQUEST);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(grants); i++) {
+        if (!str_eqz(type, grants[i].name))
+            continue;
+        return is_among(c->grants, grants[i].name) ? grants[i].give(r, c) : reply_error(r, OAUTH_UNAUTHORIZED_CLIENT);
+    }
+    return reply_error(r, OAUTH_UNSUPPORTED_GRANT_TYPE);
+}
+
+static enum flow token(struct request *r)
+{
+    return authenticate(r, choose);
+}
+
+/* --- giving --- */
+
+struct gift {
+    struct request *r;
+    struct commit commit;
+    struct str scope, answer;
+    char id[ID_UUID];
+};
+
+/* What is asked for, every part of it covered by what the client has. */
+static enum code choose_scope(struct request *r, const struct client *c, struct str *scope)
+{
+    struct str resource = form_get(r->form, S("resource")), name;
+    *scope = form_get(r->form, S("scope"));
+    if (resource.p != NULL && !str_eq(resource, issuer_url(r)))
+        return OAUTH_INVALID_TARGET;
+    if (scope->p == NULL)
+        *scope = c->scopes;
+    size_t n = 0;
+    for (struct str rest = *scope; scopes_next(&rest, &name); n++)
+        if (n == SCOPES_MAX || !scopes_cover(c->scopes, name))
+            return request_refuse(r, OAUTH_INVALID_SCOPE, "the client may not ask for '" STR_FMT "'",
+                                  STR_ARG(str_slice(name, 0, SCOPES_NAME_MAX)));
+    return OK;
+}
+
+static enum code sign(struct gift *g, const struct client *c, struct buf *out, int64_t now_s, int64_t life_s)
+{
+    struct request *r = g->r;
+    const struct settings *s = r->worker->settings;
+    struct str *permissions = arena_array(&r->arena, JWT_PERMISSIONS, sizeof *permissions);
+    if (permissions == NULL)
+        return SYS_OVERLOADED;
+    const struct jwt claims = {
+        .issuer = issuer_url(r),
+        .audience = str_z(s->audience),
+        .id = str_z(g->id),
+        .subject = c->id,
+        .client_id = c->id,
+        .tenant_id = c->tenant,
+        .name = c->name,
+        .permissions = permissions,
+        .permission_count = scopes_permissions(g->scope, permissions, JWT_PERMISSIONS),
+        .scope = g->scope,
+        .issued_s = now_s,
+        .expires_s = now_s + life_s,
+    };
+    jwt_write(out, s->keyring, &claims);
+    return out->failed || claims.issuer.p == NULL ? SYS_OVERLOADED : OK;
+}
+
+static struct str answer_of(struct gift *g, struct str access, int64_t life_s)
+{
+    struct buf b;
+    struct json_out o;
+    buf_init_arena(&b, &g->r->arena, access.n + 256);
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    json_key(&o, S("access_token"));
+    json_put_str(&o, access);
+    json_key(&o, S("token_type"));
+    json_put_z(&o, "Bearer");
+    json_key(&o, S("expires_in"));
+    json_put_int(&o, life_s);
+    json_key(&o, S("scope"));
+    json_put_str(&o, g->scope);
+    json_close(&o, '}');
+    return b.failed ? STR_NONE : buf_view(&b);
+}
+
+static void noted(void *arg, const struct commit_result *result)
+{
+    struct gift *g = arg;
+    if (result->code != OK)
+        reply_error(g->r, result->code);
+    else
+        reply_raw(g->r, 200, "application/json", g->answer);
+}
+
+/* Nobody gets a token that is not in the audit trail. */
+static enum code note(struct gift *g, const struct client *c, int64_t until_ms)
+{
+    struct request *r = g->r;
+    struct buf after;
+    struct json_out o;
+    buf_init_arena(&after, &r->arena, 256);
+    json_out_init(&o, &after);
+    json_open(&o, '{');
+    json_key(&o, S("expiresAt"));
+    json_put_time(&o, until_ms);
+    json_key(&o, S("scope"));
+    json_put_str(&o, g->scope);
+    json_close(&o, '}');
+    commit_begin(&g->commit, &r->arena, (struct space){c->partition, c->tenant}, 0);
+    const struct audit_entry entry = {
+        .action = "token.issued", .resource = "token", .resource_id = str_z(g->id), .after = buf_view(&after)};
+    audit_add(&g->commit, r, &entry);
+    return after.failed || g->answer.p == NULL ? SYS_OVERLOADED
+                                               : store_commit(r->worker->store, &g->commit, &r->ops, noted, g);
+}
+
+static enum flow client_credentials(struct request *r, const struct client *c)
+{
+    struct buf access;
+    struct gift *g = arena_new(&r->arena, struct gift);
+    if (g == NULL)
+        return reply_error(r, SYS_OVERLOADED);
+    *g = (struct gift){.r = r};
+    int64_t now_ms = store_now_ms(r->worker->store), life_s = r->worker->settings->token_ttl / 1000;
+    enum code code = choose_scope(r, c, &g->scope);
+    buf_init_arena(&access, &r->arena, 1024);
+    id_uuid(now_ms, g->id);
+    if (code == OK)
+        code = sign(g, c, &access, now_ms / 1000, life_s);
+    if (code == OK) {
+        g->answer = answer_of(g, buf_view(&access), life_s);
+        code = note(g, c, (now_ms / 1000 + life_s) * 1000);
+    }
+    return code == OK ? WAIT : reply_error(r, code);
+}
+
+const struct resource token_resource = {
+    .kind = "token",
+    .plural = "tokens",
+    .tag = "OAUTH",
+    .doc = "Access tokens.",
+    .routes = routes,
+};
