@@ -163,41 +163,6 @@ enum jwt_fault jwt_verify(struct arena *a, struct str token, const struct keyrin
     return check_times(&t, now_s);
 }
 
-/* Nothing that makes a verifier do what it would not do by itself. */
-static bool is_plain_header(const struct json *head)
-{
-    static const char *const known[] = {"alg", "kid", "typ", "x5t", "x5t#S256"};
-    size_t found = 0;
-    for (size_t i = 0; i < ARRAY_LEN(known); i++)
-        if (json_get(head, known[i]) != NULL) {
-            if (!json_is(json_get(head, known[i]), JSON_STRING))
-                return false;
-            found++;
-        }
-    struct str alg = json_str(json_get(head, "alg"));
-    return found == json_count(head) && alg.n > 0 && !str_ieq(alg, S("none"));
-}
-
-enum jwt_fault jwt_open(struct arena *a, struct str token, struct jwt_open *out)
-{
-    struct parts parts;
-    struct buf signature;
-    bool exhausted = false;
-    if (!split(token, &parts))
-        return JWT_MALFORMED;
-    struct json *head = decode(a, parts.head, &exhausted), *body = exhausted ? NULL : decode(a, parts.body, &exhausted);
-    buf_init_arena(&signature, a, parts.signature.n);
-    bool signature_good = buf_unbase64url(&signature, parts.signature);
-    if (exhausted || signature.failed)
-        return JWT_MEMORY;
-    if (head == NULL || body == NULL || !signature_good)
-        return JWT_MALFORMED;
-    if (!is_plain_header(head))
-        return JWT_FOREIGN;
-    *out = (struct jwt_open){head, body, parts.signed_text, buf_view(&signature)};
-    return JWT_OK;
-}
-
 static void put_text(struct json_out *o, struct str name, struct str value)
 {
     if (value.n == 0)

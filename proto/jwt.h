@@ -30,15 +30,6 @@ bool jwt_looks(struct str token);
 /* `issuer` and `audience` are what the claims must say; STR_NONE: the caller looks. JWT_FOREIGN: a header that is not ours. */
 enum jwt_fault jwt_verify(struct arena *a, struct str token, const struct keyring *ring, struct str issuer,
                           struct str audience, int64_t now_s, struct jwt *out);
-/* Somebody else's JWT, taken apart and not verified: whoever asks finds the key by what it says, and believes nothing before
- * that key has verified `signature` over `signed_text`. JWT_FOREIGN: `alg` is none or no name, `crit` or an embedded or linked
- * key is there, or anything else that is not alg, kid, typ, x5t or x5t#S256 (RFC 8725 §3). */
-struct jwt_open {
-    struct json *head, *body;
-    struct str signed_text, signature; /* in the token; decoded */
-};
-enum jwt_fault jwt_open(struct arena *a, struct str token, struct jwt_open *out);
-
 /* Signs with the newest key; a failed append shows in out->failed. */
 void jwt_write(struct buf *out, const struct keyring *ring, const struct jwt *claims);
 

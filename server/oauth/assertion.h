@@ -14,9 +14,6 @@ enum {
 /* The algorithms, for the metadata; ends with NULL. */
 extern const char *const assertion_algorithms[];
 
-/* What is wrong with a set of public keys (RFC 7517); NULL: nothing. */
-const char *assertion_keys_fault(const struct json *jwks);
-
 /* The client that the assertion says it is from, before anything of it is verified; STR_NONE: it says nothing. */
 struct str assertion_client(struct arena *a, struct str token);
 

@@ -1,8 +1,8 @@
 #include "server/oauth/client.h"
 
+#include "proto/jws.h"
 #include "server/auth.h"
 #include "server/document.h"
-#include "server/oauth/assertion.h"
 #include "server/oauth/resources.h"
 #include "server/oauth/scopes.h"
 #include "server/settings.h"
@@ -31,7 +31,10 @@ void client_check(const struct json *members, struct faults *faults)
     if (signs(members) != json_is(jwks, JSON_OBJECT))
         fault_add(faults, S("jwks"), signs(members) ? "VAL_REQUIRED" : "VAL_INVALID_FORMAT",
                   "goes with private_key_jwt, and with nothing else");
-    const char *why = json_is(jwks, JSON_OBJECT) ? assertion_keys_fault(jwks) : NULL;
+    const char *why = NULL;
+    if (json_is(jwks, JSON_OBJECT))
+        why = json_count(json_get(jwks, "keys")) > CLIENT_KEYS_MAX ? "has too many keys"
+                                                                   : jws_keys_fault(faults->arena, jwks);
     if (why != NULL)
         fault_add(faults, S("jwks"), "VAL_INVALID_FORMAT", "%s", why);
 }

@@ -1,6 +1,6 @@
 // The token endpoint and its neighbours, RFC by RFC, as a client on the wire sees them.
 import assert from 'node:assert/strict';
-import { createHash, generateKeyPairSync, randomUUID, sign } from 'node:crypto';
+import { createHash, createPublicKey, generateKeyPairSync, randomUUID, sign } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { start } from '../lib/slipway.mjs';
 import { Signer } from '../lib/token.mjs';
@@ -130,7 +130,8 @@ describe('RFC 7523', () => {
     const head = { alg: 'EdDSA', kid: 'k1', ...header };
     for (const object of [whole, head]) for (const [k, v] of Object.entries(object)) if (v === null) delete object[k];
     const signed = `${part(head)}.${part(whole)}`;
-    return `${signed}.${sign(null, Buffer.from(signed), key).toString('base64url')}`;
+    const hash = key.asymmetricKeyType === 'ed25519' ? null : 'sha256';
+    return `${signed}.${sign(hash, Buffer.from(signed), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`;
   };
   const present = (client_assertion, more = {}) => ask({ client_assertion_type: ASSERTION, client_assertion, ...more }, {});
 
@@ -142,6 +143,16 @@ describe('RFC 7523', () => {
     assert.equal((await present(assertion(), { client_id: keyed.client_id })).status, 200);
   });
 
+  for (const [alg, type, options] of [['ES256', 'ec', { namedCurve: 'P-256' }], ['RS256', 'rsa', { modulusLength: 2048 }]])
+    test(`RFC 7518 §3: ${alg}`, async () => {
+      const { publicKey, privateKey } = generateKeyPairSync(type, options);
+      const client = await makeClient({ token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'k' }] } });
+      const claims = { iss: client.client_id, sub: client.client_id };
+      assert.equal((await present(assertion(claims, { alg, kid: 'k' }, privateKey))).status, 200);
+      refused(await present(assertion(claims, { alg: alg === 'ES256' ? 'RS256' : 'ES256', kid: 'k' }, privateKey)), 401, 'invalid_client');
+      refused(await present(assertion(claims, { kid: 'k' })), 401, 'invalid_client');
+    });
+
   test('§3: what is not so is invalid_client', async () => {
     const other = generateKeyPairSync('ed25519').privateKey;
     const wrong = {
@@ -151,8 +162,10 @@ describe('RFC 7523', () => {
       'good for a day': assertion({ exp: now() + 86400 }), 'not yet': assertion({ nbf: now() + 600 }), 'issued tomorrow': assertion({ iat: now() + 600 }),
       'no id': assertion({ jti: null }), 'a long id': assertion({ jti: 'x'.repeat(201) }), 'another key': assertion({}, {}, other),
       'an unknown kid': assertion({}, { kid: 'k2' }), 'alg none': assertion({}, { alg: 'none' }), 'an HMAC': assertion({}, { alg: 'HS256' }),
-      crit: assertion({}, { crit: ['exp'] }), 'an embedded key': assertion({}, { jwk }), 'a linked key': assertion({}, { jku: s.server.url }),
-      'a certificate': assertion({}, { x5c: [] }), 'no JWT': 'a.b.c',
+      crit: assertion({}, { crit: ['exp'] }), 'no JWT': 'a.b.c',
+      'an embedded key': assertion({}, { jwk: { ...createPublicKey(other).export({ format: 'jwk' }), kid: 'k1' } }, other),
+      'a linked key': assertion({}, { jku: `${s.server.url}/.well-known/jwks.json`, kid: '1' }, other),
+      'an algorithm of another key': assertion({}, { alg: 'ES256' }),
     };
     for (const [what, text] of Object.entries(wrong)) refused(await present(text), 401, 'invalid_client', what);
     refused(await ask({ client_assertion: assertion() }, {}), 400, 'invalid_request', 'without its type');
@@ -173,7 +186,7 @@ describe('RFC 7523', () => {
     const make = (body) => s.api.post('/v1/oauth/clients', { name: 'ci', ...body }, { absolute: true });
     const method = { token_endpoint_auth_method: 'private_key_jwt' };
     const bad = [method, { jwks: { keys: [jwk] } }, { ...method, jwks: { keys: [] } }, { ...method, jwks: { keys: [{ kty: 'oct', k: 'AAAA' }] } },
-      { ...method, jwks: { keys: [pair.privateKey.export({ format: 'jwk' })] } }, { ...method, jwks: { keys: Array(9).fill(jwk) } },
+      { ...method, jwks: { keys: [pair.privateKey.export({ format: 'jwk' })] } }, { ...method, jwks: { keys: Array.from({ length: 9 }, (_, i) => ({ ...jwk, kid: `k${i}` })) } },
       { scopes: ['openid'] }, { scopes: [] }, { grant_types: ['password'] }, { name: '' }, { redirect: 1 }];
     for (const body of bad) refused(await make(body), 400, 'invalid_request', JSON.stringify(body));
   });
