@@ -182,10 +182,14 @@ fuzz-planted: ## Whether each fuzz target finds a bug that is planted for it (mi
 	+$(Q)$(MAKE) --no-print-directory fuzzers $(FUZZ)
 	$(Q)BUILD=build/fuzz FUZZ_CC="$(FUZZ_CC)" LDLIBS="$(LDLIBS)" scripts/fuzz-planted $(T)
 
-.PHONY: chaos
+.PHONY: chaos soak
 chaos: ## Faults on the real thing under load, one by one, and what was promised of them (minutes; CHAOS="--only redis --seed 2")
 	$(Q)scripts/setup build test
 	+$(Q)$(MAKE) --no-print-directory -s all && node test/chaos/main.mjs $(CHAOS)
+
+soak: ## The mixed load for SOAK_MINUTES (30) with a fault a minute: memory and descriptors
+	$(Q)scripts/setup build test
+	+$(Q)$(MAKE) --no-print-directory -s all && node test/chaos/soak.mjs
 
 .PHONY: fuzzers
 fuzzers: $(FUZZERS:%=$(BUILD)/fuzz/%)

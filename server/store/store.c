@@ -8,6 +8,7 @@
 #include "lib/pack.h"
 #include "lib/timer.h"
 #include "server/store/commit.h"
+#include "server/store/hazard.h"
 #include "server/store/internal.h"
 
 enum {
@@ -52,7 +53,8 @@ struct store {
     bool has_offset;
     int64_t asked_ms; /* when TIME was sent */
     int64_t epochs[PARTITIONS];
-    bool warned_fsync;
+    unsigned hazards; /* of this Redis: bits 1 << enum hazard */
+    char version[32];
     struct store_figures figures;
 
     void (*closed)(void *arg);
@@ -380,16 +382,21 @@ static void ask(struct store *s, size_t argc, const struct str *argv, redis_then
 #define ASK(s, then, ...)                                                                                              \
     ask(s, sizeof((struct str[]){__VA_ARGS__}) / sizeof(struct str), (struct str[]){__VA_ARGS__}, then)
 
-/* The line "name:value" of an INFO reply. */
-static struct str info(struct str text, const char *name)
+/* One line for the process, however many workers find it. */
+static void note_hazards(struct store *s, unsigned set)
 {
-    while (text.p) {
-        struct str line = str_trim(str_cut(&text, '\n')), value = line, key = str_cut(&value, ':');
+    unsigned before = __atomic_exchange_n(&s->settings.seen->hazards, set, __ATOMIC_RELAXED);
 
-        if (str_eqz(key, name))
-            return str_slice(value, 0, value.n && value.p[value.n - 1] == '\r' ? value.n - 1 : value.n);
-    }
-    return STR_NONE;
+    s->hazards = set;
+    for (enum hazard h = 0; h < HAZARDS; h++)
+        if ((set & ~before & 1u << h) != 0)
+            log_warn("store.dangerous", "hazard=%s why=%s", hazard_label(h), hazard_why(h));
+}
+
+static void refuse_server(struct store *s, enum hazard h)
+{
+    set_problem(s, LOG_WARN, "this Redis is not used: %s", hazard_why(h));
+    check_again(s);
 }
 
 static void on_time(void *arg, enum redis_error e, const struct redis_value *v)
@@ -403,15 +410,26 @@ static void on_time(void *arg, enum redis_error e, const struct redis_value *v)
     s->has_offset = true;
 }
 
+/* Whoever may CONFIG SET can make it evict at any time. */
+static void check_policy(struct store *s, struct str policy)
+{
+    if (policy.n == 0 || str_eqz(policy, "noeviction") || !s->ready)
+        return;
+    note_hazards(s, s->hazards | 1u << HAZARD_EVICTS);
+    refuse_server(s, HAZARD_EVICTS);
+}
+
 static void on_memory(void *arg, enum redis_error e, const struct redis_value *v)
 {
     struct store *s = arg;
+    struct str text = redis_text(v);
 
     if (e != REDIS_OK)
         return;
+    check_policy(s, hazard_info(text, "maxmemory_policy"));
     s->figures.used_memory = s->figures.max_memory = 0;
-    str_i64(info(redis_text(v), "used_memory"), &s->figures.used_memory);
-    str_i64(info(redis_text(v), "maxmemory"), &s->figures.max_memory);
+    str_i64(hazard_info(text, "used_memory"), &s->figures.used_memory);
+    str_i64(hazard_info(text, "maxmemory"), &s->figures.max_memory);
 }
 
 static void watch(void *arg)
@@ -546,37 +564,23 @@ static void load_library(struct store *s)
     ASK(s, on_listed, S("FUNCTION"), S("LIST"), S("LIBRARYNAME"), S("slipway"), S("WITHCODE"));
 }
 
-static void on_policy(void *arg, enum redis_error e, const struct redis_value *v)
+static void on_config(void *arg, enum redis_error e, const struct redis_value *v)
 {
     struct store *s = arg;
-    struct str policy = redis_text(redis_at(v, 1));
 
-    /* A Redis that does not show its configuration is trusted. */
-    if (e == REDIS_OK && policy.n && !str_eqz(policy, "noeviction")) {
-        set_problem(s, LOG_WARN, "Redis would throw data away: maxmemory-policy is " STR_FMT ", it must be noeviction",
-                    STR_ARG(policy));
-        check_again(s);
-    } else if (e == REDIS_OK || v) {
+    if (e != REDIS_OK && v == NULL)
+        return;
+    note_hazards(s, s->hazards | hazards_of_config(e == REDIS_OK ? v : NULL));
+    enum hazard refusal = hazards_refusal(s->hazards);
+    if (refusal == HAZARDS)
         load_library(s);
-    }
-}
-
-static void on_appendonly(void *arg, enum redis_error e, const struct redis_value *v)
-{
-    struct store *s = arg;
-
-    if (e == REDIS_OK && str_eqz(redis_text(redis_at(v, 1)), "no") && !s->warned_fsync) {
-        s->warned_fsync = true;
-        log_warn("store.not_durable", "why=%s", "appendonly is no: a crash of Redis loses what was acknowledged");
-    }
+    else
+        refuse_server(s, refusal);
 }
 
 static void on_info(void *arg, enum redis_error e, const struct redis_value *v)
 {
     struct store *s = arg;
-    struct str text = redis_text(v), version = info(text, "redis_version"), role = info(text, "role");
-    struct str major = version;
-    uint64_t n = 0;
 
     if (e != REDIS_OK) {
         if (v) {
@@ -585,16 +589,10 @@ static void on_info(void *arg, enum redis_error e, const struct redis_value *v)
         }
         return;
     }
-    if (!str_u64(str_cut(&major, '.'), &n) || n < 7) {
-        set_problem(s, LOG_WARN, "Redis " STR_FMT " is too old: 7.0 is needed", STR_ARG(version));
-        check_again(s);
-    } else if (role.n && !str_eqz(role, "master")) {
-        set_problem(s, LOG_WARN, "this Redis is a replica");
-        check_again(s);
-    } else {
-        ASK(s, on_appendonly, S("CONFIG"), S("GET"), S("appendonly"));
-        ASK(s, on_policy, S("CONFIG"), S("GET"), S("maxmemory-policy"));
-    }
+    s->hazards = hazards_of_info(redis_text(v));
+    snprintf(s->version, sizeof s->version, STR_FMT, STR_ARG(hazard_info(redis_text(v), "redis_version")));
+    ASK(s, on_config, S("CONFIG"), S("GET"), S("appendonly"), S("appendfsync"), S("no-appendfsync-on-rewrite"),
+        S("maxmemory-policy"));
 }
 
 static void check_server(void *arg)
@@ -695,6 +693,14 @@ bool store_ready(const struct store *s)
 const char *store_problem(const struct store *s)
 {
     return s->ready ? NULL : s->problem;
+}
+unsigned store_hazards(const struct store *s)
+{
+    return s->hazards;
+}
+const char *store_version(const struct store *s)
+{
+    return s->version;
 }
 int64_t store_epoch(const struct store *s, unsigned partition)
 {

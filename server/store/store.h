@@ -1,7 +1,7 @@
 /* The store: one worker's face to Redis.
  *
  * It keeps the connection, loads the function library (at start, when another build's is found, and after a restart
- * that lost it), checks that this Redis can be trusted with the data (7.0 or later, noeviction), knows Redis' clock,
+ * that lost it), checks that this Redis can be trusted with the data (server/store/hazard.h), knows Redis' clock,
  * and turns every failure into a code: SYS_STORAGE when Redis is away, loading, full, read-only or too slow (503, to be
  * tried again), SYS_OVERLOADED when too much is under way here, SYS_INTERNAL for what should never happen (logged).
  * Nothing is retried here: after SYS_STORAGE a change may or may not have been made.
@@ -24,6 +24,7 @@ struct store;
 /* What the process has seen of a data set; one for all workers, atomics only. Zeroed memory is a fresh one. */
 struct store_seen {
     int64_t commits[64];
+    unsigned hazards; /* that were told */
 };
 
 struct store_settings {
@@ -41,6 +42,8 @@ void store_close(struct store *s, void (*closed)(void *arg), void *arg);
 
 bool store_ready(const struct store *s);
 const char *store_problem(const struct store *s);               /* why not ready: a sentence; NULL when ready */
+unsigned store_hazards(const struct store *s);                  /* bits 1 << enum hazard (server/store/hazard.h) */
+const char *store_version(const struct store *s);               /* of Redis; "" before it said so */
 bool store_full(const struct store *s);                         /* memory_percent is reached */
 int64_t store_now_ms(const struct store *s);                    /* Redis' clock as of now, estimated; never goes back */
 int64_t store_epoch(const struct store *s, unsigned partition); /* as last answered; 0: not yet known */

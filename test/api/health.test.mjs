@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import http from 'node:http';
+import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { Nest, SLIPWAY, run } from '../lib/process.mjs';
 import { start } from '../lib/slipway.mjs';
@@ -85,6 +86,52 @@ describe('probes', () => {
   });
 });
 
+describe('a Redis that is dangerous', () => {
+  let s, wire;
+  before(async () => {
+    s = await start({ name: 'hazards', workers: 2 });
+    wire = await Wire.open(s.server);
+  });
+  after(() => s?.stop());
+
+  const warnings = (answer) => (answer.body.warnings ?? answer.body.error.details.warnings).map((w) => w.hazard);
+  const told = () => s.server.process.text().split('\n').filter((l) => l.includes('store.dangerous')).map((l) => /hazard=(\S+)/.exec(l)[1]);
+  const settled = (status, ...hazards) => eventually(async () => {
+    const answer = await ask(wire, '/readyz?verbose');
+    return [answer.status === status && warnings(answer).join() === hazards.join(), answer.text];
+  }, `/readyz to answer ${status} with ${hazards}`);
+
+  test('is none of: all is well', async () => {
+    const { status, body } = await ask(wire, '/readyz?verbose');
+    assert.deepEqual([status, body.status, body.warnings], [200, 'ready', []]);
+    assert.match(body.redisVersion, /^\d+\.\d+\.\d+$/);
+    assert.deepEqual((await ask(wire, '/readyz')).body, { status: 'ready' });
+    assert.deepEqual(told(), []);
+  });
+
+  test('because it writes its file late, or not at all, is told once in the log and by /readyz?verbose', async () => {
+    await s.redis.kill();
+    await s.redis.start('--appendfsync', 'everysec', '--no-appendfsync-on-rewrite', 'yes');
+    await settled(200, 'redis-fsync', 'redis-rewrite');
+    await s.redis.kill();
+    await s.redis.start('--appendonly', 'no');
+    await settled(200, 'redis-persistence');
+    await eventually(() => told().length === 3, 'the log to tell all');
+    assert.deepEqual(told().sort(), ['redis-fsync', 'redis-persistence', 'redis-rewrite'], 'once, not by each worker');
+  });
+
+  test('because it was told to evict makes the instance unready at once, and ready again when that is mended', async () => {
+    await s.redis.kill();
+    await s.redis.start();
+    await settled(200);
+    await s.redis.command('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru');
+    await settled(503, 'redis-eviction');
+    assert.equal((await ask(wire, '/livez')).status, 200);
+    await s.redis.command('CONFIG', 'SET', 'maxmemory-policy', 'noeviction');
+    await settled(200);
+  });
+});
+
 describe('a start', () => {
   let nest;
   before(() => (nest = new Nest('start')));
@@ -112,6 +159,37 @@ describe('a start', () => {
     const { code, stderr } = await serve('--listen', '127.0.0.1:0', '--redis', 'ftp://x');
     assert.equal(code, 1);
     assert.match(stderr, /slipway: redis: /);
+  });
+
+  test('with a Redis that is too old lives, is not ready, and says why', async () => {
+    const path = nest.file('old.sock');
+    const info = 'redis_version:6.2.14\r\nrole:master\r\n';
+    const old = net.createServer((link) => link.on('error', () => {}).on('data', (bytes) => {
+      for (const [, name] of bytes.toString('latin1').matchAll(/^\*\d+\r\n\$\d+\r\n(\w+)\r\n/gm))
+        link.write(name === 'INFO' ? `$${info.length}\r\n${info}\r\n` : name === 'PING' ? '+PONG\r\n' : '-ERR unknown command\r\n');
+    })).listen(path);
+    try {
+      const server = nest.start('modern', SLIPWAY, ['serve', '--listen', nest.file('modern.sock'), '--data', nest.file('modern'), '--workers', '1', '--redis', `unix:${path}`]);
+      const get = (at) => new Promise((resolve, reject) => {
+        http.get({ socketPath: nest.file('modern.sock'), path: at, agent: false }, async (answer) => {
+          let text = '';
+          for await (const piece of answer) text += piece;
+          resolve({ status: answer.statusCode, text });
+        }).on('error', reject);
+      });
+      const answer = await eventually(async () => {
+        const got = await get('/readyz?verbose');
+        return [/too old/.test(got.text), got];
+      }, 'the instance to say why it is not ready');
+      const { error } = JSON.parse(answer.text);
+      assert.deepEqual([answer.status, error.code, error.details.redisVersion], [503, 'SYS_STORAGE', '6.2.14']);
+      assert.ok(error.details.warnings.some((w) => w.hazard === 'redis-version'));
+      assert.equal((await get('/livez')).status, 200);
+      assert.match(server.text(), /store\.dangerous hazard=redis-version/);
+      await server.kill();
+    } finally {
+      old.close();
+    }
   });
 
   test('without a Redis it lives, is not ready, and ends in order', async () => {

@@ -6,9 +6,8 @@ import { faults, settled } from './faults.mjs';
 import { SETTLE, back, baseline, judge, readBack } from './verdict.mjs';
 import { World } from './world.mjs';
 
-const QUIET = 4000; // ms that are measured before anything happens
-
-async function bear(world, name, base) {
+/** One fault and its verdict. */
+export async function bear(world, name, base) {
   const { history } = world, fault = faults[name], times = { begin: history.now };
   world.forgiven = fault.forgets === true;
   await fault.begin(world);
@@ -31,16 +30,17 @@ function forget(writer, { begin, end }) {
   writer.acked = writer.acked.filter(({ at }) => at < begin || at > end);
 }
 
-/** Answers a row for each fault; `tell(row)` as they come. */
-export async function suffer(names, { seed, tell, name = 'chaos', ...options }) {
+/** Answers a row for each fault; `tell({row})` as they come. quiet: ms that are measured before anything happens; slack:
+ * how far what is promised in time is stretched at least. */
+export async function suffer(names, { seed, tell, name = 'chaos', quiet = 4000, slack = 1, ...options }) {
   const world = new World({ seed, name, ...options });
   const rows = [];
   try {
     await world.start();
     await world.begin();
     const from = world.history.now;
-    await pause(QUIET);
-    const base = baseline(world.history, from);
+    await pause(quiet);
+    const base = baseline(world.history, from, slack);
     tell({ base });
     for (const fault of names) {
       rows.push(await bear(world, fault, base));

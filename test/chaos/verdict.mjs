@@ -6,10 +6,10 @@ export const PROMISED = { answer: 2000, back: 2000, p99: 50 }; // ms
 export const SETTLE = 10_000; // ms until a fault counts as not recovered from
 
 /** How fast a quiet system is here and now; what is promised is stretched where that is slow. */
-export function baseline(history, from) {
+export function baseline(history, from, least) {
   const times = history.of('op', from).filter((op) => op.ok && !op.place.endsWith('*')).map((op) => op.ms);
   const p99 = percentile(times, 0.99);
-  const slack = Math.max(1, p99 / 10);
+  const slack = Math.max(least, p99 / 10);
   return { requests: times.length, p50: percentile(times, 0.5), p99, slack };
 }
 

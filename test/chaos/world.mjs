@@ -70,9 +70,9 @@ export class World {
     const [environment, waiting] = await Promise.all(['busy', 'waiting'].map((name, i) =>
       s.api.want(201, 'POST', '/environments', { name, orderIndex: i, ...(i && { requiredApprovals: 1 }) })));
     this.scenery = { release, environment: waiting };
-    const talk = await startRun(s.api, await makeTemplate(s.api, [script('talk', CHATTER, { labels: { zone: 'one' } })]));
+    const talk = await startRun(s.api, await makeTemplate(s.api, [script('talk', CHATTER, { labels: { zone: 'one' }, timeoutSeconds: 86400 })]));
     await makeTargets(s, environment, 1);
-    const template = await makeDeployTemplate(s, { hooks: { preDeploy: ['sh', '-c', CHATTER] } });
+    const template = await makeDeployTemplate(s, { hooks: { preDeploy: ['sh', '-c', CHATTER], timeoutSeconds: 86400 } });
     const job = await jobOf(s, await promote(s, release, environment, { templateId: template.id, skipOrderReason: 'load' }));
     this.paths = { run: `/workflow-runs/${talk.id}/stream`, job: `/deployment-jobs/${job.id}/stream`, dashboard: '/dashboard/stream' };
   }
