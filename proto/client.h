@@ -26,8 +26,7 @@ struct client_url {
 const char *client_url_parse(struct str text, struct client_url *out);
 
 enum { CLIENT_REASON = 160 };
-/* Before an https:// or wss:// URL is used: trusts in the roots of the file `ca` (PEM); "": in those of the system,
- * which the variable SSL_CERT_FILE may name. False after a sentence in `why`. Other URLs need none. */
+/* Before an https:// or wss:// URL is used: tls_trust. False after a sentence in `why`. Other URLs need none. */
 bool client_trust(struct client_url *url, const char *ca, char why[CLIENT_REASON]);
 void client_distrust(struct client_url *url); /* at the end */
 

@@ -1,4 +1,5 @@
 #include "proto/redis.h"
+#include "proto/tls.h"
 #include <hiredis/read.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +39,8 @@ struct redis {
 
     enum link_state state;
     struct stream stream;
-    bool streaming; /* the stream's on_close is to come */
+    struct tls_context *trust; /* of a target with TLS, once it was read */
+    bool streaming;            /* the stream's on_close is to come */
     redisReader *reader;
     size_t fed; /* bytes in its buffer at most, read or not */
     struct arena values;
@@ -480,6 +482,7 @@ static void on_end(void *arg)
     if (r->reader)
         redisReaderFree(r->reader);
     arena_fini(&r->values);
+    tls_context_drop(r->trust);
     explicit_bzero(&r->target, sizeof r->target);
     free(r);
     if (closed)
@@ -499,9 +502,15 @@ static void retry_later(struct redis *r)
 
 static void explain(struct redis *r, enum stream_end why)
 {
+    const char *fault = tls_fault(&r->stream);
+
     if (why == STREAM_DONE)
         return; /* drop() has said it */
     r->why = why == STREAM_TIMEOUT ? REDIS_TIMEOUT : REDIS_LOST;
+    if (fault) {
+        snprintf(r->what, sizeof r->what, "TLS: %s", fault);
+        return;
+    }
     switch (why) {
     case STREAM_EOF:
         snprintf(r->what, sizeof r->what, "Redis closed the connection");
@@ -554,11 +563,26 @@ static void on_close(struct stream *s, enum stream_end end)
 
 static const struct stream_events stream_events = {.on_open = on_open, .on_read = on_read, .on_close = on_close};
 
+/* Whom to trust is read when it is first needed, and until it can be. */
+static bool read_trust(struct redis *r)
+{
+    if (!r->target.tls || r->trust)
+        return true;
+    r->trust = tls_trust(r->target.ca, r->what);
+    if (!r->trust && r->events.on_down)
+        r->events.on_down(r->arg, REDIS_LOST, r->what);
+    return r->trust;
+}
+
 static void connect_now(void *arg)
 {
     struct redis *r = arg;
     struct stream_limits limits = {.queue = r->limits.queue, .send_ms = r->limits.call_ms};
 
+    if (!read_trust(r)) {
+        retry_later(r);
+        return;
+    }
     r->reader = reader_new(r);
     r->fed = 0;
     if (!r->reader) {
@@ -575,6 +599,8 @@ static void connect_now(void *arg)
     r->state = CONNECTING;
     r->why = REDIS_LOST;
     r->figures.connects++;
+    if (r->target.tls && !tls_connect(&r->stream, r->trust, str_z(r->target.address.host), r->limits.connect_ms))
+        drop(r, REDIS_MEMORY, S("no memory for TLS"));
 }
 
 static void set_defaults(struct redis_limits *l)

@@ -69,8 +69,10 @@ struct redis_target {
     struct address address;
     char user[128], password[256]; /* empty: no AUTH */
     unsigned db;
+    bool tls;
+    char ca[256]; /* file of certificates to trust in; empty: the system's */
 };
-/* "redis://[user[:password]@]host[:port][/db]", "unix:///path[?db=N]" (or one slash), an absolute path. False when it is none, `why` a
+/* "redis://[user[:password]@]host[:port][/db]", "rediss://..." for TLS, which "?ca=FILE" may follow, "unix:///path[?db=N]" (or one slash), an absolute path. False when it is none, `why` a
  * sentence. */
 bool redis_target_parse(struct str url, struct redis_target *out, const char **why);
 

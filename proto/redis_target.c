@@ -66,6 +66,17 @@ static const char *parse_tcp(struct str rest, struct redis_target *t)
     return address_parse(host, 6379, &t->address) && !t->address.path[0] ? NULL : "host and port are not readable";
 }
 
+static const char *parse_tls(struct str rest, struct redis_target *t)
+{
+    struct str query = rest;
+
+    rest = str_cut(&query, '?');
+    t->tls = true;
+    if (query.n && (!str_starts(query, S("ca=/")) || !decode(str_slice(query, 3, query.n), t->ca, sizeof t->ca)))
+        return "only ?ca=FILE, an absolute path, may follow";
+    return parse_tcp(rest, t);
+}
+
 static const char *parse_unix(struct str path, struct redis_target *t)
 {
     struct str query = path;
@@ -80,7 +91,7 @@ static const char *parse_unix(struct str path, struct redis_target *t)
 bool redis_target_parse(struct str url, struct redis_target *out, const char **why)
 {
     struct redis_target t = {0};
-    const char *fault = "it starts with none of redis://, unix:// and /";
+    const char *fault = "it starts with none of redis://, rediss://, unix:// and /";
 
     if (str_starts(url, S("redis://")))
         fault = parse_tcp(str_slice(url, 8, url.n), &t);
@@ -91,7 +102,7 @@ bool redis_target_parse(struct str url, struct redis_target *out, const char **w
     else if (str_starts(url, S("/")))
         fault = parse_unix(url, &t);
     else if (str_starts(url, S("rediss://")))
-        fault = "TLS to Redis is not supported: put a tunnel in between";
+        fault = parse_tls(str_slice(url, 9, url.n), &t);
     if (why)
         *why = fault;
     if (!fault)

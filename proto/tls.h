@@ -45,6 +45,8 @@ enum { TLS_WHY = 160 };
 struct tls_context *tls_context_server(const struct tls_server *server, char why[TLS_WHY]);
 /* Takes peers whose certificate leads to one of `roots` (PEM, a NUL byte follows). */
 struct tls_context *tls_context_client(struct str roots, char why[TLS_WHY]);
+/* The same with the roots of the file `ca`; "": with those of the system, which the variable SSL_CERT_FILE may name. */
+struct tls_context *tls_trust(const char *ca, char why[TLS_WHY]);
 struct tls_context *tls_context_keep(struct tls_context *c);
 void tls_context_drop(struct tls_context *c);       /* it goes with its last connection; NULL is fine */
 int64_t tls_expires_s(const struct tls_context *c); /* end of the server's own certificate, Unix time */
@@ -85,8 +87,9 @@ void tls_door_init(struct tls_door *door);
 /* Right after stream_open_fd: the server's side. False: no memory, close the stream. */
 bool tls_accept(struct stream *s, struct tls_door *door);
 /* Right after stream_connect: the client's side. on_open comes when the handshake is over; the stream ends with
- * STREAM_LOST when the peer cannot be trusted or its end is not its own (a truncation). */
-bool tls_connect(struct stream *s, struct tls_context *c, struct str host);
+ * STREAM_LOST when the peer cannot be trusted or its end is not its own (a truncation), and with STREAM_TIMEOUT when the
+ * handshake takes longer than `handshake_ms` (0: the caller has a deadline of its own). */
+bool tls_connect(struct stream *s, struct tls_context *c, struct str host, int64_t handshake_ms);
 /* In on_close: what went wrong with TLS; NULL: nothing, or there was none. */
 const char *tls_fault(const struct stream *s);
 

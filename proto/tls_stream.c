@@ -22,6 +22,7 @@ struct layer {
     struct loop_task task;
     struct buf rest; /* came while the owner paused, or while others had their handshakes */
     const char *why;
+    int64_t handshake_ms; /* of a client; 0: no deadline */
     bool client;
     bool ended; /* the other side said goodbye, or is gone */
     bool eof;   /* to be told behind the rest */
@@ -41,12 +42,12 @@ void tls_door_init(struct tls_door *door)
 
 static void leave_door(struct layer *l)
 {
+    timer_stop(&l->deadline);
     if (l->door == NULL)
         return;
     list_remove(&l->waiting);
     l->door->under_way--;
     l->door = NULL;
-    timer_stop(&l->deadline);
 }
 
 static void give_up(struct layer *l, enum stream_end why, int error, const char *text)
@@ -60,7 +61,8 @@ static void give_up(struct layer *l, enum stream_end why, int error, const char 
 static void on_late(void *arg)
 {
     struct layer *l = arg;
-    l->door->late++;
+    if (l->door != NULL)
+        l->door->late++;
     give_up(l, STREAM_TIMEOUT, 0, "the handshake took too long");
 }
 
@@ -245,7 +247,10 @@ static void on_end(struct stream *s)
 /* A client begins. */
 static void on_open(struct stream *s)
 {
-    advance(layer_of(s), &(struct str){NULL, 0});
+    struct layer *l = layer_of(s);
+    if (l->handshake_ms > 0)
+        timer_start(&l->deadline, s->loop, l->handshake_ms, on_late, l);
+    advance(l, &(struct str){NULL, 0});
 }
 
 static void on_free(struct stream_filter *f)
@@ -290,12 +295,13 @@ bool tls_accept(struct stream *s, struct tls_door *door)
     return true;
 }
 
-bool tls_connect(struct stream *s, struct tls_context *c, struct str host)
+bool tls_connect(struct stream *s, struct tls_context *c, struct str host, int64_t handshake_ms)
 {
     struct layer *l = put_under(s, c, host);
     if (l == NULL)
         return false;
     l->client = true;
+    l->handshake_ms = handshake_ms;
     return true;
 }
 

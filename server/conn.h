@@ -94,7 +94,7 @@ void conn_abort(struct conn *c); /* closes now; on_close follows, later */
 struct worker *conn_worker(const struct conn *c);
 /* It is one more than there may be: it is answered once, and anything but a probe by a refusal. */
 bool conn_surplus(const struct conn *c);
-bool conn_secure(const struct conn *c); /* speaks TLS */
+bool conn_secure(const struct conn *c);        /* speaks TLS */
 struct str conn_address(const struct conn *c); /* the peer's, text form, without the port; "unix" */
 
 /* The worker's side. */

@@ -32,7 +32,8 @@ const struct config_row settings_rows[] = {
     {"data", CONFIG_PATH, AT(data), "slipway-data", .flags = CONFIG_REQUIRED, .arg = "DIR",
      .doc = "Folder of everything that is kept: the embedded Redis' files, the keyring, the first admin key. Made when it is missing."},
     {"redis", CONFIG_STRING, AT(redis), "embedded", .flags = CONFIG_REQUIRED | CONFIG_URL, .arg = "URL",
-     .doc = "`embedded` starts a redis-server of its own in the data folder; redis://[USER:PASSWORD@]HOST:PORT/DB or unix:PATH names yours."},
+     .doc = "`embedded` starts a redis-server of its own in the data folder; redis://[USER:PASSWORD@]HOST:PORT/DB, "
+            "rediss:// for TLS (?ca=FILE: whom to trust) or unix:PATH names yours."},
     {"redis-fsync", CONFIG_CHOICE, AT(redis_fsync), "always", .choices = fsync_words,
      .doc = "When the embedded Redis writes to the disk: `always` before a change is acknowledged, `everysec` with up to a second at risk."},
     {"keyring", CONFIG_PATH, AT(keyring_file), "", .arg = "FILE",

@@ -45,6 +45,7 @@ struct store {
     bool ready, closing, loading;
     unsigned failures; /* attempts to connect since it was ready */
     char problem[PROBLEM_MAX];
+    enum log_level said; /* how loudly */
     struct timer watch, recheck;
     unsigned checks_left; /* epochs still to be compared before ready */
     struct arena scratch;
@@ -79,9 +80,10 @@ static void set_problem(struct store *s, enum log_level level, const char *fmt, 
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    if (!s->ready && strcmp(text, s->problem) == 0)
+    if (!s->ready && strcmp(text, s->problem) == 0 && level <= s->said)
         return;
     s->ready = false;
+    s->said = level;
     memcpy(s->problem, text, sizeof text);
     log_at(level, "store.not_ready", "why=%s", s->problem);
     tell(s);

@@ -6,9 +6,11 @@ import fs from 'node:fs';
 import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import tls from 'node:tls';
+import { freePort } from '../lib/balancer.mjs';
 import { makeCertificate } from '../lib/certificate.mjs';
 import { Client } from '../lib/http.mjs';
 import { Nest, SLIPWAY } from '../lib/process.mjs';
+import { Redis } from '../lib/redis.mjs';
 import { holding, reaches, run, script, streamOf } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
 import { WsStream } from '../lib/stream.mjs';
@@ -231,4 +233,32 @@ describe('a start', () => {
     assert.equal(other, 1);
     assert.match(why, /none\.crt.*No such file/);
   });
+});
+
+test('Redis may be spoken to over TLS, if it is to be trusted', async () => {
+  const { cert, key } = await makeCertificate(files, 'redis');
+  const stranger = await makeCertificate(files, 'no-redis');
+  let redis, port;
+  for (let up = false; !up;) { // until nobody else has the port
+    port = await freePort();
+    redis = new Redis(files, `redis-${port}`);
+    const started = redis.start('--tls-port', String(port), '--tls-cert-file', cert, '--tls-key-file', key, '--tls-ca-cert-file', cert, '--tls-auth-clients', 'no');
+    up = await Promise.race([started.then(() => true), redis.process.exit.then(() => false)]);
+    started.catch(() => {});
+  }
+  const other = await start({ name: 'rediss', workers: 1, redis: `rediss://localhost:${port}/0?ca=${cert}` });
+  try {
+    const made = await other.api.want(201, 'POST', '/environments', { name: 'in-redis-over-tls' });
+    const r = await holding(other.api);
+    const stream = new WsStream(other.server, streamOf(r), { token: other.key });
+    await stream.frame('synced');
+    await r.release();
+    await stream.frame('workflow_completed'); // heard by the subscriber's connection
+    assert.equal((await other.api.want(200, 'GET', `/environments/${made.id}`)).name, 'in-redis-over-tls');
+  } finally {
+    await other.stop();
+  }
+  const distrusting = files.start('distrusting', SLIPWAY, ['serve', '--listen', '127.0.0.1:0', '--data', files.file('distrusting-data'), '--redis', `rediss://localhost:${port}/0?ca=${stranger.cert}`]);
+  await eventually(() => distrusting.text().includes('of nobody we trust'), 'the server to say why it does not talk to Redis');
+  await distrusting.kill();
 });

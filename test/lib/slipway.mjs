@@ -195,9 +195,14 @@ class System {
 }
 
 /**
+<<<<<<< HEAD
  * options: name, workers, args and env of the server, instances (1), redis: 'own' (a private one, the default) or
  * 'embedded', redisDir(nest): where the private one keeps its data, Kind: a class of
  * Server's kind.
+=======
+ * options: name, workers, args and env of the server, instances (1), redis: 'own' (a private one, the default),
+ * 'embedded' or a URL; redisDir(nest): where the private one keeps its data.
+>>>>>>> 15d7211 (Speak TLS to Redis: rediss:// and whom to trust; say at last why a Redis that was never there is not reached)
  */
 export async function start({ name = 'test', workers = 2, args = [], env = {}, instances = 1, redis = 'own', redisDir, Kind } = {}) {
   const system = new System(name);
@@ -206,7 +211,7 @@ export async function start({ name = 'test', workers = 2, args = [], env = {}, i
       system.redis = await new Redis(system.nest, 'redis', redisDir?.(system.nest)).start();
       system.redisUrl = system.redis.url;
     } else {
-      system.redisUrl = 'embedded';
+      system.redisUrl = redis;
     }
     for (let i = 0; i < instances; i++)
       await system.addServer({ args: ['--workers', String(workers), ...args], env, Kind });

@@ -598,7 +598,13 @@ static void targets_are_read(void **state)
     assert_int_equal(t.db, 2);
     assert_true(redis_target_parse(S("/run/redis.sock"), &t, NULL));
     assert_false(redis_target_parse(S("http://x"), &t, &why));
-    assert_false(redis_target_parse(S("rediss://x"), &t, &why));
+    assert_true(redis_target_parse(S("rediss://u:p@x:6380/2?ca=/etc/a%20b.pem"), &t, &why));
+    assert_true(t.tls && t.db == 2 && t.address.port == 6380);
+    assert_string_equal(t.ca, "/etc/a b.pem");
+    assert_true(redis_target_parse(S("rediss://x"), &t, &why));
+    assert_true(t.tls && t.ca[0] == 0);
+    assert_false(redis_target_parse(S("rediss://x?ca=a.pem"), &t, &why));
+    assert_false(redis_target_parse(S("rediss://x?insecure=1"), &t, &why));
     assert_false(redis_target_parse(S("redis://x/db"), &t, &why));
     assert_false(redis_target_parse(S("redis://a%zz@x"), &t, &why));
     assert_false(redis_target_parse(S("redis://a%0"), &t, &why) && t.address.host[0] == 'a' && t.address.host[1] == 0);

@@ -143,7 +143,7 @@ static void end(struct world *w)
 static void connect_client(struct world *w)
 {
     assert_int_equal(stream_connect(&w->client.stream, &w->loop, &w->at, 20000, &events, &limits), 0);
-    assert_true(tls_connect(&w->client.stream, w->trust, S("localhost")));
+    assert_true(tls_connect(&w->client.stream, w->trust, S("localhost"), 20000));
 }
 
 static void turn_until(struct world *w, const int *what, int at_least)
@@ -312,6 +312,22 @@ static void a_client_does_not_talk_to_one_it_does_not_trust(void **state)
     end(&w);
 }
 
+static void a_server_that_does_not_shake_hands_is_left(void **state)
+{
+    struct world w;
+    char why[TLS_WHY];
+    (void)state;
+    begin(&w, &localhost);
+    acceptor_pause(&w.acceptor); /* the kernel connects, nobody answers */
+    assert_int_equal(stream_connect(&w.client.stream, &w.loop, &w.at, 20000, &events, &limits), 0);
+    assert_true(tls_connect(&w.client.stream, w.trust, S("localhost"), 20));
+    turn_until(&w, &w.client.closes, 1);
+    assert_int_equal(w.client.why, STREAM_TIMEOUT);
+    assert_null(tls_trust("/dev/null", why));
+    assert_true(str_starts(str_z(why), S("/dev/null: no certificates to trust in")));
+    end(&w);
+}
+
 /* --- the door --- */
 
 /* A plain connection to the door, whose other side is *fd. */
@@ -395,7 +411,7 @@ static void talk(void *arg)
     fault_arm(*(unsigned *)arg, false);
     if (stream_connect(&w.client.stream, &w.loop, &w.at, 20000, &events, &limits) != 0)
         w.client.closes = 1;
-    else if (!tls_connect(&w.client.stream, w.trust, S("localhost")))
+    else if (!tls_connect(&w.client.stream, w.trust, S("localhost"), 20000))
         stream_close(&w.client.stream);
     else
         stream_write(&w.client.stream, S("hello"));
@@ -432,6 +448,7 @@ int main(void)
         cmocka_unit_test(a_goodbye_ends_both_sides_in_order),
         cmocka_unit_test(a_client_is_told_of_a_truncation),
         cmocka_unit_test(a_client_does_not_talk_to_one_it_does_not_trust),
+        cmocka_unit_test(a_server_that_does_not_shake_hands_is_left),
         cmocka_unit_test(a_handshake_that_takes_too_long_is_cut),
         cmocka_unit_test(with_too_many_handshakes_the_oldest_makes_room),
         cmocka_unit_test(plain_text_ends_at_once),
