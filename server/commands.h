@@ -10,6 +10,7 @@
 int serve_main(int argc, char **argv);   /* server/serve.c */
 int agent_main(int argc, char **argv);   /* server/agent/main.c */
 int watch_main(int argc, char **argv);   /* server/watch.c */
+int client_main(int argc, char **argv);  /* server/client.c */
 int key_main(int argc, char **argv);     /* server/key.c */
 int backup_main(int argc, char **argv);  /* server/backup/backup.c */
 int restore_main(int argc, char **argv); /* server/backup/restore.c */

@@ -123,7 +123,7 @@ static struct str key_json(struct arena *a, const struct credential *k, int64_t 
     return b.failed ? STR_NONE : buf_view(&b);
 }
 
-static struct str tenant_json(struct arena *a, const struct credential *k, int64_t now_ms)
+static struct str tenant_json(struct arena *a, const char *tenant, struct str name, int64_t now_ms)
 {
     struct buf b;
     struct json_out o;
@@ -133,11 +133,20 @@ static struct str tenant_json(struct arena *a, const struct credential *k, int64
     json_key(&o, S("createdAt"));
     json_put_time(&o, now_ms);
     json_key(&o, S("id"));
-    json_put_z(&o, k->tenant);
+    json_put_z(&o, tenant);
     json_key(&o, S("name"));
-    json_put_str(&o, k->tenant_name);
+    json_put_str(&o, name);
     json_close(&o, '}');
     return b.failed ? STR_NONE : buf_view(&b);
+}
+
+void credential_put_tenant(struct commit *c, const char *tenant, struct str name, int64_t now_ms)
+{
+    commit_put(c, &(struct commit_document){.kind = "tenant",
+                                            .id = str_z(tenant),
+                                            .revision = 1,
+                                            .schema = 1,
+                                            .json = tenant_json(c->arena, tenant, name, now_ms)});
 }
 
 static struct str decimal(struct arena *a, int64_t v)
@@ -177,11 +186,7 @@ static enum code commit_key(struct task *t, bool with_tenant)
     t->text = key_json(t->arena, k, now_ms);
     commit_begin(&t->commit, t->arena, t->space, COMMIT_GROWS);
     if (with_tenant)
-        commit_put(&t->commit, &(struct commit_document){.kind = "tenant",
-                                                         .id = str_z(k->tenant),
-                                                         .revision = 1,
-                                                         .schema = 1,
-                                                         .json = tenant_json(t->arena, k, now_ms)});
+        credential_put_tenant(&t->commit, k->tenant, k->tenant_name, now_ms);
     commit_put(&t->commit, &(struct commit_document){
                                .kind = "key", .id = str_z(k->id), .revision = 1, .schema = 1, .json = t->text});
     commit_field(&t->commit, "key", str_z(k->id), S("credential"), str_z(hex));
@@ -308,14 +313,14 @@ static void page_read(void *arg, enum code c, const struct page_result *r)
     t->then(t->arg, c != OK ? c : b.failed ? SYS_OVERLOADED : OK, buf_view(&b));
 }
 
-enum code credential_list(struct store *store, struct arena *arena, struct str tenant, struct ops *asker,
-                          credential_then *then, void *arg)
+enum code credential_list(struct store *store, struct arena *arena, struct str tenant, const char *kind,
+                          struct ops *asker, credential_then *then, void *arg)
 {
     struct task *t = task_new(NULL, store, arena, asker, then, arg);
     if (t == NULL)
         return SYS_OVERLOADED;
     const struct page_query q = {
-        .space = {partition_of(tenant), tenant}, .kind = "key", .source = PAGE_CREATED, .count = LIST_MOST};
+        .space = {partition_of(tenant), tenant}, .kind = kind, .source = PAGE_CREATED, .count = LIST_MOST};
     return store_page(store, arena, &q, asker, page_read, t);
 }
 

@@ -11,6 +11,7 @@
 #include "lib/op.h"
 #include "server/code.h"
 
+struct commit;
 struct redis_value;
 struct settings;
 struct store;
@@ -47,9 +48,11 @@ enum code credential_create(const struct settings *s, struct store *store, struc
  * document, or STR_NONE for a token. */
 enum code credential_revoke(const struct settings *s, struct store *store, struct arena *arena, struct str tenant,
                             struct str id, struct ops *asker, credential_then *then, void *arg);
-/* `text`: a JSON array of the tenant's key documents, oldest first, at most 1,000. */
-enum code credential_list(struct store *store, struct arena *arena, struct str tenant, struct ops *asker,
-                          credential_then *then, void *arg);
+/* `text`: a JSON array of the tenant's documents of the kind ("key", "client"), oldest first, at most 1,000. */
+enum code credential_list(struct store *store, struct arena *arena, struct str tenant, const char *kind,
+                          struct ops *asker, credential_then *then, void *arg);
+/* Adds the tenant's document to a commit that makes something in a tenant without one. */
+void credential_put_tenant(struct commit *c, const char *tenant, struct str name, int64_t now_ms);
 
 /* Before a process serves: the keyring must be the one of the data set (its new keys are noted there), and a data set
  * without the tenant "default" gets it, with an admin key in DATA/admin.key (mode 0600). Not OK: `text` says why;

@@ -210,7 +210,7 @@ static void list(struct tool *t, void *arg)
 {
     struct call *call = arg;
     call->tool = t;
-    enum code c = credential_list(t->store, &t->arena, str_z(call->tenant), &t->ops, listed, call);
+    enum code c = credential_list(t->store, &t->arena, str_z(call->tenant), "key", &t->ops, listed, call);
     if (c != OK)
         listed(call, c, STR_NONE);
 }

@@ -46,6 +46,7 @@ static const struct command commands[] = {
     {"key",     key_main,     "Make, list and revoke API keys; sign access tokens; rotate the keyring."},
     {"backup",  backup_main,  "Copy everything that is kept to a folder, while servers run."},
     {"restore", restore_main, "Bring a backup back into an empty data folder or Redis."},
+    {"client",  client_main,  "Register, list and revoke OAuth clients."},
     {"config",  config_main,  "Print the settings and where each comes from."},
     {"version", version_main, "Print the version."},
     {"help",    help_main,    "Print this list; `slipway COMMAND --help` explains one."},

@@ -1,0 +1,15 @@
+/* One call to a server's API, for commands: waits for the answer. */
+#ifndef SERVER_OAUTH_REMOTE_H
+#define SERVER_OAUTH_REMOTE_H
+
+#include "lib/str.h"
+
+struct remote {
+    const char *url, *ca, *key_file; /* as `slipway watch` takes them */
+};
+/* The status of the answer, whose body is appended to `out`; 0 after a sentence in `why`. */
+enum { REMOTE_WHY = 512 };
+int remote_call(const struct remote *to, const char *method, struct str path, struct str body, struct buf *out,
+                char why[REMOTE_WHY]);
+
+#endif
