@@ -71,14 +71,16 @@ void tls_describe(const struct tls *t, struct buf *out);
 /* --- under a stream of lib/stream.h: its owner reads and writes as if there were none --- */
 
 /* Where a loop's clients come in: their handshakes, which cost memory and time, and are told apart from what is
- * established. Zeroed but for the first three. */
+ * established. Zeroed but for the first ones. */
 struct tls_door {
     struct tls_context *context; /* for those who come now */
     int64_t handshake_ms;        /* for a handshake */
-    size_t handshakes_max;       /* under way; with one more the oldest is cut */
+    size_t handshakes_max;       /* under way; with one more the one that was silent for the longest is cut */
+    uint64_t turn_ns;            /* for handshakes in one turn of the loop, at least one step; 0: 2 ms */
     uint64_t done, resumed, failed, late, displaced;
     size_t under_way;
     struct list waiting; /* private from here */
+    size_t lined;        /* of these, those whose bytes wait for a turn */
     int64_t turn_ms;
     uint64_t spent_ns;
 };

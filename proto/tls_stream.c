@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 enum {
-    TURN_NS = 5 * 1000 * 1000, /* for handshakes in one turn of the loop; then others have their turn */
+    TURN_NS = 2 * 1000 * 1000, /* about one step of a handshake; then others have their turn */
     REST_MAX = 128 << 10       /* bytes that wait for a turn */
 };
 
@@ -17,13 +17,14 @@ struct layer {
     struct stream *stream;
     struct tls *tls;
     struct tls_door *door; /* during the handshake of a server */
-    struct list waiting;   /* in door->waiting */
+    struct list waiting;   /* in door->waiting; whoever was silent for the longest is first */
     struct timer deadline;
     struct loop_task task;
     struct buf rest; /* came while the owner paused, or while others had their handshakes */
     const char *why;
     int64_t handshake_ms; /* of a client; 0: no deadline */
     bool client;
+    bool lined; /* counted in door->lined */
     bool ended; /* the other side said goodbye, or is gone */
     bool eof;   /* to be told behind the rest */
 };
@@ -38,6 +39,15 @@ static struct layer *layer_of(const struct stream *s)
 void tls_door_init(struct tls_door *door)
 {
     list_init(&door->waiting);
+    if (door->turn_ns == 0)
+        door->turn_ns = TURN_NS;
+}
+
+static void leave_line(struct layer *l)
+{
+    if (l->lined)
+        l->door->lined--;
+    l->lined = false;
 }
 
 static void leave_door(struct layer *l)
@@ -45,6 +55,7 @@ static void leave_door(struct layer *l)
     timer_stop(&l->deadline);
     if (l->door == NULL)
         return;
+    leave_line(l);
     list_remove(&l->waiting);
     l->door->under_way--;
     l->door = NULL;
@@ -66,7 +77,7 @@ static void on_late(void *arg)
     give_up(l, STREAM_TIMEOUT, 0, "the handshake took too long");
 }
 
-/* Whoever has stalled for the longest makes room. */
+/* Whoever was silent for the longest makes room. */
 static void make_room(struct tls_door *door)
 {
     if (door->under_way < door->handshakes_max)
@@ -83,11 +94,19 @@ static void fail(struct layer *l, const char *why)
     give_up(l, STREAM_LOST, -EPROTO, why);
 }
 
+static void note_activity(struct layer *l)
+{
+    if (l->door == NULL)
+        return;
+    list_remove(&l->waiting);
+    list_append(&l->door->waiting, &l->waiting);
+}
+
 /* Whether this turn of the loop has time for a handshake. */
 static bool may_work(const struct layer *l)
 {
     const struct tls_door *door = l->door;
-    return door == NULL || door->turn_ms != loop_now_ms(l->stream->loop) || door->spent_ns < TURN_NS;
+    return door == NULL || door->turn_ms != loop_now_ms(l->stream->loop) || door->spent_ns < door->turn_ns;
 }
 
 static void note_time(struct tls_door *door, int64_t turn_ms, uint64_t ns)
@@ -174,6 +193,10 @@ static void keep_rest(struct layer *l, struct str in)
         give_up(l, STREAM_MEMORY, 0, NULL);
     else if (!l->filter.ready && l->rest.n > REST_MAX)
         fail(l, "more came than a handshake has");
+    if (l->door != NULL && !l->lined) {
+        l->lined = true;
+        l->door->lined++;
+    }
 }
 
 static void plan(struct layer *l)
@@ -188,6 +211,7 @@ static void go_on(void *arg)
     if (may_work(l)) {
         struct str in = buf_view(&l->rest);
         work(l, &in);
+        leave_line(l);
         buf_drop(&l->rest, l->rest.n - in.n);
         if (l->rest.n == 0) {
             buf_free(&l->rest);
@@ -199,10 +223,12 @@ static void go_on(void *arg)
     plan(l);
 }
 
+/* Nobody overtakes those who wait already. */
 static void on_read(struct stream *s, struct str bytes)
 {
     struct layer *l = layer_of(s);
-    if (l->rest.n == 0 && may_work(l))
+    note_activity(l);
+    if (l->rest.n == 0 && may_work(l) && (l->door == NULL || l->door->lined == 0))
         work(l, &bytes);
     keep_rest(l, bytes);
     plan(l);

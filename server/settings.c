@@ -72,7 +72,7 @@ const struct config_row settings_rows[] = {
     {"tls-handshake-timeout", CONFIG_DURATION, AT(tls_handshake_timeout), "5s", 50, 60000, .code = CONFIG_ENDS,
      .doc = "From a TLS connection's start to the end of its handshake."},
     {"tls-handshakes-max", CONFIG_INT, AT(tls_handshakes_max), "1024", 1, 1000000, .code = CONFIG_ENDS,
-     .doc = "TLS handshakes under way at a worker; one more cuts the one that has waited for the longest."},
+     .doc = "TLS handshakes under way at a worker; one more cuts the one that was silent for the longest."},
     {"pipeline-max", CONFIG_INT, AT(pipeline_max), "64", 1, 10000,
      .doc = "Pipelined requests of one connection that are served before others have their turn."},
     {"request-line-max", CONFIG_SIZE, AT(request_line_max), "8KiB", 256, 64 << 10, .code = "RES_URI_TOO_LONG",

@@ -358,7 +358,7 @@ static void a_handshake_that_takes_too_long_is_cut(void **state)
     end(&w);
 }
 
-static void with_too_many_handshakes_the_oldest_makes_room(void **state)
+static void with_too_many_handshakes_the_most_silent_makes_room(void **state)
 {
     struct world w;
     struct end mute[3];
@@ -377,6 +377,50 @@ static void with_too_many_handshakes_the_oldest_makes_room(void **state)
     }
     assert_int_equal(w.door.failed, 2);
     close(fds[0]);
+    end(&w);
+}
+
+static bool keep(void *arg, struct str bytes)
+{
+    buf_str(arg, bytes);
+    return true;
+}
+
+/* A crowd of handshakes leaves each turn of the loop to others, and nobody overtakes. */
+static void handshakes_are_made_one_after_the_other(void **state)
+{
+    enum { CROWD = 4 };
+    struct world w;
+    struct end ends[CROWD];
+    struct buf hello = {0};
+    int fds[CROWD], answered = 0;
+    (void)state;
+    begin(&w, &localhost);
+    w.door.handshakes_max = CROWD;
+    w.door.turn_ns = 1;
+    struct tls *client = tls_new(w.trust, S("localhost"), keep, &hello);
+    assert_int_equal(tls_feed(client, &(struct str){NULL, 0}), TLS_MORE);
+    for (int i = 0; i < CROWD; i++) {
+        knock(&w, &ends[i], &fds[i]);
+        assert_int_equal(write(fds[i], hello.p, hello.n), (ssize_t)hello.n);
+    }
+    while (answered < CROWD) {
+        loop_turn(&w.loop, true);
+        int now = 0;
+        for (int i = 0; i < CROWD; i++)
+            now += ends[i].stream.sent > 0;
+        assert_true(now <= answered + 2); /* what a turn reads, and what it had put off */
+        for (int i = 1; i < CROWD; i++)
+            assert_true(ends[i].stream.sent == 0 || ends[i - 1].stream.sent > 0);
+        answered = now;
+    }
+    for (int i = 0; i < CROWD; i++) {
+        close(fds[i]);
+        turn_until(&w, &ends[i].closes, 1);
+    }
+    assert_int_equal(w.door.lined, 0);
+    tls_free(client);
+    buf_free(&hello);
     end(&w);
 }
 
@@ -450,7 +494,8 @@ int main(void)
         cmocka_unit_test(a_client_does_not_talk_to_one_it_does_not_trust),
         cmocka_unit_test(a_server_that_does_not_shake_hands_is_left),
         cmocka_unit_test(a_handshake_that_takes_too_long_is_cut),
-        cmocka_unit_test(with_too_many_handshakes_the_oldest_makes_room),
+        cmocka_unit_test(with_too_many_handshakes_the_most_silent_makes_room),
+        cmocka_unit_test(handshakes_are_made_one_after_the_other),
         cmocka_unit_test(plain_text_ends_at_once),
         cmocka_unit_test(each_allocation_may_fail),
     };
