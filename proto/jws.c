@@ -34,20 +34,26 @@ static bool eddsa(const struct parts *k, struct str message, struct str signatur
 }
 
 static const struct algorithm {
-    const char *name, *type, *curve; /* curve NULL: no `crv` */
-    const char *a, *b;               /* the members that are the key; b may be NULL */
+    const char *name, *other; /* other: what RFC 9864 calls it; NULL: the same */
+    const char *type, *curve; /* curve NULL: no `crv` */
+    const char *a, *b;        /* the members that are the key; b may be NULL */
     const char *(*fault)(const struct parts *k);
     bool (*check)(const struct parts *k, struct str message, struct str signature);
 } algorithms[] = {
-    {"RS256", "RSA", NULL, "n", "e", rsa_fault, rs256},
-    {"ES256", "EC", "P-256", "x", "y", p256_fault, es256},
-    {"EdDSA", "OKP", "Ed25519", "x", NULL, ed25519_fault, eddsa},
+    {"RS256", NULL, "RSA", NULL, "n", "e", rsa_fault, rs256},
+    {"ES256", NULL, "EC", "P-256", "x", "y", p256_fault, es256},
+    {"EdDSA", "Ed25519", "OKP", "Ed25519", "x", NULL, ed25519_fault, eddsa},
 };
+
+static bool is_called(const struct algorithm *it, struct str name)
+{
+    return str_eqz(name, it->name) || (it->other != NULL && str_eqz(name, it->other));
+}
 
 static const struct algorithm *algorithm_named(struct str name)
 {
     for (size_t i = 0; i < ARRAY_LEN(algorithms); i++)
-        if (str_eqz(name, algorithms[i].name))
+        if (is_called(&algorithms[i], name))
             return &algorithms[i];
     return NULL;
 }
@@ -145,7 +151,7 @@ static const char *read_key(struct arena *a, const struct json *key, const struc
             return "the key has private parts";
     if (!verifies(key))
         return "the key is not for checking signatures (use, key_ops)";
-    if (json_get(key, "alg") != NULL && !member_is(key, "alg", it->name))
+    if (json_get(key, "alg") != NULL && !is_called(it, json_str(json_get(key, "alg"))))
         return "the key's alg does not fit its type";
     if (!decode(a, json_str(json_get(key, it->a)), &out->a, exhausted) ||
         (it->b != NULL && !decode(a, json_str(json_get(key, it->b)), &out->b, exhausted)))

@@ -4,6 +4,7 @@
 #include "lib/str.h"
 #include "proto/form.h"
 #include "proto/http.h"
+#include "proto/jws.h"
 #include "proto/jwt.h"
 #include "proto/query.h"
 #include "server/agent/mask.h"
@@ -64,6 +65,10 @@ static const struct {
      "Its value."},
     {"form.length", FORM_LENGTH_MAX, BYTES, "OAUTH_INVALID_REQUEST",
      "A form as it comes; body-max holds as well."},
+    {"token.foreign", JWS_MAX, BYTES, "OAUTH_INVALID_CLIENT",
+     "A token that somebody else signed: an assertion of a client."},
+    {"token.foreign-keys", JWS_KEYS_MAX, COUNT, LIMIT_CUTS,
+     "Keys of a set that such tokens are checked with; no key of a larger set is taken."},
     {"client.keys", CLIENT_KEYS_MAX, COUNT, "VAL_INVALID_FORMAT",
      "Public keys of a client."},
     {"client.scopes", SCOPES_MAX, COUNT, "VAL_OUT_OF_RANGE",

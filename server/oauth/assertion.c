@@ -5,7 +5,7 @@
 #include "proto/jwt.h"
 #include "server/oauth/issuer.h"
 
-const char *const assertion_algorithms[] = {"EdDSA", "ES256", "RS256", NULL};
+const char *const assertion_algorithms[] = {"EdDSA", "Ed25519", "ES256", "RS256", NULL};
 
 /* Our issuer, or the very endpoint that is asked (RFC 7523 §3, number 3). */
 static bool is_for_us(struct request *r, struct str audience)

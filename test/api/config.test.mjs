@@ -9,6 +9,7 @@ let nest;
 
 /** Bounds that no client meets, and why. */
 const INTERNAL = {
+  PK_RSA_BITS_MAX: 'keys that nobody has',
   ID_KEY_MAX: 'room for a secret that we make',
   LOG_TEXT_MAX: "the server's own log",
   WS_HEAD_MAX: 'what RFC 6455 allows',
