@@ -65,6 +65,18 @@ bool cidr_holds(const struct cidr *block, const struct sockaddr *address)
     return address_bytes(address, bytes) && block_holds(block, bytes);
 }
 
+bool cidr_covers(const struct cidr *block, const struct cidr *inner)
+{
+    return inner->bits >= block->bits && block_holds(block, inner->address);
+}
+
+void cidr_text(const struct cidr *c, char out[CIDR_TEXT])
+{
+    bool v4 = memcmp(c->address, mapped, sizeof(mapped)) == 0;
+
+    inet_ntop(v4 ? AF_INET : AF_INET6, c->address + (v4 ? 12 : 0), out, CIDR_TEXT);
+}
+
 /* IANA's special-purpose registries (RFC 6890 and its updates), as one would write them. */
 static const char *const special[] = {
     "0.0.0.0/8",      "10.0.0.0/8",   "100.64.0.0/10",  "127.0.0.0/8",    "169.254.0.0/16", "172.16.0.0/12",

@@ -18,6 +18,11 @@ struct cidr {
 bool cidr_parse(struct str text, struct cidr *out);
 /* False for a family that is neither IPv4 nor IPv6. */
 bool cidr_holds(const struct cidr *block, const struct sockaddr *address);
+/* Whether all of `inner` is in `block`. */
+bool cidr_covers(const struct cidr *block, const struct cidr *inner);
+/* The address in its short form, without the bits; IPv4 as such. */
+enum { CIDR_TEXT = 46 };
+void cidr_text(const struct cidr *c, char out[CIDR_TEXT]);
 /* False for loopback, private, link-local, shared (RFC 6598), unique local, multicast, documentation, benchmark,
  * reserved and unspecified addresses, for IPv6 forms that embed such an IPv4 address (mapped, 6to4, NAT64, Teredo), and
  * for other families. */

@@ -191,7 +191,8 @@ void conn_open(struct conns *conns, int fd, bool tls)
     c->peer = peer_take(&conns->peers, buf_view(&address));
     if (open > s->connections_max)
         turn_away(c, METRIC_CONNECTIONS_LIMIT);
-    else if (c->peer != NULL && c->peer->connections > (size_t)s->connections_address_max)
+    else if (c->peer != NULL && c->peer->connections > (size_t)s->connections_address_max &&
+             !forwarded_trusts(&s->forwarded, conn_address(c)))
         turn_away(c, METRIC_CONNECTIONS_ADDRESS);
     if (c->peer == NULL || (tls && !tls_accept(&c->stream, &w->door)))
         stream_close(&c->stream);

@@ -23,6 +23,7 @@
 #include "server/engine/template.h"
 #include "server/engine/text.h"
 #include "server/event.h"
+#include "server/forwarded.h"
 #include "server/idempotency.h"
 #include "server/list.h"
 #include "server/oauth/assertion.h"
@@ -49,6 +50,8 @@ static const struct {
      "Header lines of a request, whatever head-fields-max says."},
     {"http.chunk-line", HTTP_CHUNK_LINE_MAX, BYTES, "VAL_MALFORMED_HTTP",
      "The line that begins a chunk, extensions included."},
+    {"http.forwarded-hops", FORWARDED_HOPS_MAX, COUNT, LIMIT_CUTS,
+     "Hops in X-Forwarded-For or Forwarded, from the right; further ones are not looked at."},
     {"http.path-segments", ROUTER_SEGMENTS, COUNT, "RES_ROUTE_NOT_FOUND",
      "Segments of a path; no operation has more."},
     {"http.unread-body", CONN_UNREAD_MAX, BYTES, CONFIG_ENDS,

@@ -66,7 +66,7 @@ struct request {
     const struct resource *resource;
     const struct route *route;
     struct caller caller;
-    struct str address;          /* peer, text form */
+    struct str address;          /* of the client, text form: the peer, or whom a trusted proxy speaks for */
     char id[REQUEST_ID_MAX + 1]; /* X-Request-ID */
 
     enum code refused;                 /* set by request_refuse */

@@ -24,7 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WORKERS_MAX = 256, IDLE_BEAT_MS = 3600000 };
+enum { WORKERS_MAX = 256, IDLE_BEAT_MS = 3600000, DESCRIPTORS_KEPT = 512 /* of all: not for connections */ };
 
 struct serve {
     struct settings settings;
@@ -193,14 +193,28 @@ static const struct embedded_events redis_events = {on_redis_up, on_redis_down, 
 
 /* --- start --- */
 
-/* As many descriptors as we are allowed to have. */
-static void raise_descriptors(void)
+/* As many descriptors as we are allowed to have; and no more connections than that leaves room for, since without a
+ * descriptor nobody could be told anything. */
+static void raise_descriptors(struct settings *s)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_max == RLIM_INFINITY || (int64_t)limit.rlim_max - DESCRIPTORS_KEPT >= s->connections_max)
+        return;
+    int64_t room = (int64_t)limit.rlim_max - DESCRIPTORS_KEPT;
+    s->connections_max = room > 1 ? room : 1;
+    log_warn("serve.descriptors", "limit=%lld connections_max=%lld", (long long)limit.rlim_max,
+             (long long)s->connections_max);
+}
+
+static bool read_proxies(struct settings *s)
+{
+    const char *wrong;
+    return forwarded_init(&s->forwarded, &s->trust_proxy, s->trust_proxy_header == 1, &wrong) ||
+           complain(wrong != NULL ? wrong : "trust-proxy", wrong != NULL ? "is no network" : strerror(ENOMEM));
 }
 
 static unsigned worker_count(const struct settings *s)
@@ -251,7 +265,9 @@ static bool prepare(struct serve *s)
     char error[256];
     log_setup((enum log_level)s->settings.log_level, (enum log_format)s->settings.log_format, 2);
     signal_ignore_pipe();
-    raise_descriptors();
+    raise_descriptors(&s->settings);
+    if (!read_proxies(&s->settings))
+        return false;
     if (!listen_init(&s->listens[LISTEN_PLAIN], s->settings.listen, 8080) ||
         !listen_init(&s->listens[LISTEN_TLS], s->settings.tls_listen, 8443))
         return false;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+static const char *const proxy_words[] = {"x-forwarded-for", "forwarded", NULL};
 static const char *const fsync_words[] = {"always", "everysec", NULL};
 static const char *const level_words[] = {"debug", "info", "warn", "error", NULL};
 static const char *const format_words[] = {"logfmt", "json", NULL};
@@ -63,6 +64,11 @@ const struct config_row settings_rows[] = {
      .doc = "How long a worker trusts that nothing was revoked: open streams are checked so often, and a request is let through without a question "
             "to Redis only when the last answer is younger."},
 
+    {"trust-proxy", CONFIG_LIST, AT(trust_proxy), "", .arg = "CIDR,…",
+     .doc = "Networks of the proxies in front (`unix`: those that come over a unix socket): from them alone the client's address is taken "
+            "out of trust-proxy-header, for limits, the audit trail and the log. Their connections are not counted as one address's."},
+    {"trust-proxy-header", CONFIG_CHOICE, AT(trust_proxy_header), "x-forwarded-for", .choices = proxy_words,
+     .doc = "The header that these proxies set, whatever their clients sent in it."},
     {"connections-max", CONFIG_INT, AT(connections_max), "20000", 1, 1000000, .code = "SYS_OVERLOADED",
      .doc = "Open connections of all workers together; one more is closed after its first answer, 503 unless it is a probe."},
     {"connections-address-max", CONFIG_INT, AT(connections_address_max), "10000", 1, 1000000, .code = "SYS_OVERLOADED",
@@ -229,5 +235,6 @@ bool settings_open_keyring(struct settings *s, bool create)
 void settings_fini(struct settings *s)
 {
     keyring_free(s->keyring);
+    forwarded_fini(&s->forwarded);
     config_fini(&s->config);
 }

@@ -5,6 +5,7 @@
 #define SERVER_SETTINGS_H
 
 #include "lib/config.h"
+#include "server/forwarded.h"
 
 #include <limits.h>
 
@@ -30,6 +31,10 @@ struct settings {
     const char *public_url, *issuer, *audience;
     int64_t agent_heartbeat, agent_registration_ttl, agent_refresh_ttl;
     int64_t token_ttl, token_ttl_max, query_token_ttl_max, auth_trust;
+    /* who is in front */
+    struct config_list trust_proxy;
+    int trust_proxy_header; /* 0 X-Forwarded-For, 1 Forwarded */
+    struct forwarded forwarded;
     /* limits of connections */
     int64_t connections_max, connections_address_max, pipeline_max, requests_max;
     int64_t head_timeout, body_timeout, body_rate_min, idle_timeout, send_timeout, send_queue;

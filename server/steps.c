@@ -9,6 +9,7 @@
 #include "server/auth.h"
 #include "server/conn.h"
 #include "server/dialect.h"
+#include "server/forwarded.h"
 #include "server/idempotency.h"
 #include "server/list.h"
 #include "server/settings.h"
@@ -155,6 +156,7 @@ static enum flow step_route(struct request *r)
     struct router_match match;
     const struct worker *w = r->worker;
     r->method = method_parse(r->head->method);
+    r->address = forwarded_client(&w->settings->forwarded, r->address, r->head, &r->arena);
     buf_init_arena(&path, &r->arena, r->head->path.n);
     r->dialect = dialect_of(r->head->path);
     if (shed(r) == DONE)
