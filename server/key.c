@@ -357,8 +357,10 @@ static int run(struct call *c)
 int key_main(int argc, char **argv)
 {
     struct call *c = calloc(1, sizeof *c);
-    if (c == NULL)
+    if (c == NULL) {
+        fputs("slipway key: out of memory\n", stderr);
         return 1;
+    }
     int status = settings_read(&c->settings, "key create | list | revoke ID | jwt | rotate", summary, rows, &c->options,
                                argc, argv);
     if (status == CONFIG_READ)

@@ -34,6 +34,17 @@ test('a first start writes the admin key for its owner alone, and later ones lea
   assert.equal((await json('list')).length, 1);
 });
 
+test('a start that ended between writing the admin key and storing it is taken up by the next one', async () => {
+  const t = await start({ name: 'interrupted' });
+  after(() => t.stop());
+  const file = `${t.server.data}/admin.key`, written = fs.readFileSync(file, 'utf8');
+  await t.server.kill();
+  await t.redis.command('FLUSHALL'); // nothing was stored
+  await t.server.start();
+  assert.equal(fs.readFileSync(file, 'utf8'), written);
+  assert.equal((await t.api.get('/environments')).status, 200);
+});
+
 test('a key shows once what it is, and is listed without its secret', async () => {
   const made = await json('create', '--role', 'operator', '--permissions', 'audit:read', '--name', 'CI', '--tier', 'premium', '--expires', '30d');
   assert.match(made.key, /^slp_/);

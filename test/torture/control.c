@@ -82,12 +82,12 @@ static void say_sites(void)
 {
     const struct point_site *sites;
     unsigned count = point_sites(&sites);
-    say("{\"sites\":[");
+    say("\"sites\":[");
     for (unsigned i = 0; i < count; i++) {
         say("%s", i == 0 ? "" : ",");
         say_site(&sites[i]);
     }
-    say("]}\n");
+    say("]");
 }
 
 static void obey(const char *line)
@@ -104,7 +104,9 @@ static void obey(const char *line)
         struct point_report report = point_stop();
         say("{\"calls\":%u,\"failures\":%u}\n", report.calls, report.failures);
     } else if (strcmp(line, "sites") == 0) {
+        say("{");
         say_sites();
+        say("}\n");
     } else if (strcmp(line, "leaks") == 0) {
         bool leaks = __lsan_do_recoverable_leak_check != NULL && __lsan_do_recoverable_leak_check() != 0;
         say("{\"leaks\":%s}\n", leaks ? "true" : "false");
@@ -132,6 +134,17 @@ static void *listen_to_driver(void *arg)
         }
     }
     return NULL;
+}
+
+/* What was recorded to the end of the process: {"last":{"calls":12,"sites":[...]}} */
+__attribute__((destructor)) static void end(void)
+{
+    if (control < 0 || !point_recording())
+        return;
+    point_exempt();
+    say("{\"last\":{\"calls\":%u,", point_stop().calls);
+    say_sites();
+    say("}}\n");
 }
 
 /* Before main(). Without TORTURE_FD the program is as ever. */

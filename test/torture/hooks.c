@@ -2,8 +2,8 @@
  * that its shared libraries are bound to as well, so libuv, hiredis, jansson, curl and the rest are hooked with it. Each
  * asks point_fails() and goes on to the real one, AddressSanitizer's where that is linked.
  *
- * Left alone, because libuv calls abort() when they fail and no caller of it can do anything about that: epoll_ctl, and
- * what it does on its own pipes and eventfds. */
+ * Left alone, because libuv calls abort() when they fail and no caller of it can do anything about that: epoll_ctl, what
+ * it does on its own pipes and eventfds, the pipe of its signal handler, the threads of its pool. */
 #include "test/torture/point.h"
 
 #include <dirent.h>
@@ -112,6 +112,29 @@ char *(strndup)(const char *s, size_t n)
 
 /* --- operations --- */
 
+static bool from_libuv(const void *caller)
+{
+    Dl_info info;
+    return dladdr(caller, &info) != 0 && info.dli_fname != NULL && strstr(info.dli_fname, "libuv") != NULL;
+}
+
+/* The first of libuv is the process's own. */
+int pipe2(int fds[2], int flags)
+{
+    static int (*real)(int *, int);
+    static bool first = true;
+    if (real == NULL)
+        real = (int (*)(int *, int))dlsym(RTLD_NEXT, "pipe2");
+    bool spared = first && from_libuv(__builtin_return_address(0));
+    if (spared)
+        first = false;
+    else if (point_fails(POINT_DESCRIPTOR, "pipe2")) {
+        errno = EMFILE;
+        return -1;
+    }
+    return real(fds, flags);
+}
+
 /* A function that answers -1, or NULL, and errno. */
 #define HOOK_OF(kind, result, none, name, error, parameters, ...)                                                      \
     result name parameters                                                                                             \
@@ -132,7 +155,6 @@ HOOK(POINT_DESCRIPTOR, socketpair, EMFILE, (int family, int type, int protocol, 
      fds)
 HOOK(POINT_DESCRIPTOR, accept4, EMFILE, (int fd, struct sockaddr *address, socklen_t *n, int flags), fd, address, n,
      flags)
-HOOK(POINT_DESCRIPTOR, pipe2, EMFILE, (int fds[2], int flags), fds, flags)
 HOOK(POINT_DESCRIPTOR, eventfd, EMFILE, (unsigned value, int flags), value, flags)
 HOOK(POINT_DESCRIPTOR, signalfd, EMFILE, (int fd, const sigset_t *mask, int flags), fd, mask, flags)
 HOOK(POINT_DESCRIPTOR, epoll_create1, EMFILE, (int flags), flags)
@@ -229,13 +251,6 @@ OPEN(openat, AT, at, )
 OPEN(openat64, AT, at, )
 
 /* --- threads and processes --- */
-
-/* libuv calls abort() when it cannot start its pool. */
-static bool from_libuv(const void *caller)
-{
-    Dl_info info;
-    return dladdr(caller, &info) != 0 && info.dli_fname != NULL && strstr(info.dli_fname, "libuv") != NULL;
-}
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg)
 {

@@ -59,6 +59,11 @@ struct point_report point_stop(void)
     return (struct point_report){atomic_load(&point.calls), atomic_load(&point.failures)};
 }
 
+bool point_recording(void)
+{
+    return atomic_load(&point.kinds) != 0 && point.first == 0;
+}
+
 unsigned point_sites(const struct point_site **sites)
 {
     *sites = point.site;

@@ -45,6 +45,8 @@ struct point_report {
 };
 struct point_report point_stop(void);
 
+bool point_recording(void);
+
 /* What was recorded, in order of n. To be asked after point_stop. */
 unsigned point_sites(const struct point_site **sites);
 

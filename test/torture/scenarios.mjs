@@ -1,8 +1,10 @@
 // What is tortured. A row: name; args of the server; set(w) once, with nothing armed; before(w) each time, with nothing
 // armed; once(w, made): what is done with calls failing, judged by w (world.mjs). What once() itself throws is wrong.
 import { randomBytes } from 'node:crypto';
-import { holding, reaches, run, streamOf, unique, wait } from '../lib/run.mjs';
+import { FakeAgent, registrationToken } from '../lib/agent.mjs';
+import { holding, reaches, run, script, streamOf, unique, wait } from '../lib/run.mjs';
 import { eventually } from '../lib/wait.mjs';
+import { Work } from './work.mjs';
 import { Wrong } from './world.mjs';
 
 const environments = '/environments';
@@ -88,6 +90,65 @@ export const scenarios = [
       await reaches(w.api, w.ended, 'succeeded');
     },
     once: (w) => w.readToEnd(streamOf(w.ended), { kind: 'sse' }),
+  },
+  {
+    name: 'live-ws',
+    async once(w) {
+      const r = await w.startRun([wait('a', 0.02), wait('b', 0.02)]);
+      if (r) await w.watch(r, 'ws');
+    },
+  },
+  {
+    name: 'live-sse',
+    async once(w) {
+      const r = await w.startRun([wait('a', 0.02), wait('b', 0.02)]);
+      if (r) await w.watch(r, 'sse');
+    },
+  },
+  {
+    name: 'dashboard',
+    once: (w) => w.readSome('/dashboard/stream', 'synced'),
+  },
+  {
+    name: 'agent',
+    before: (w) => registrationToken(w.api),
+    async once(w, token) {
+      const body = { name: unique('agent'), version: '1.0.0', capabilities: ['script'] };
+      const made = await w.call('POST', '/agents/register', body, { want: 201, token: undefined, headers: { 'x-agent-token': token } });
+      if (!made) return;
+      const { agentId, token: bearer, refreshToken } = made.data;
+      await w.call('POST', `/agents/${agentId}/heartbeat`, {}, { token: bearer });
+      await w.call('POST', '/agents/token', { refreshToken }, { token: undefined });
+    },
+  },
+  {
+    name: 'task-stream',
+    async set(w) {
+      w.zone = unique('zone');
+      w.agent = await new FakeAgent(w.s).register({ labels: { zone: w.zone } });
+    },
+    async once(w) {
+      const r = await w.startRun([script('say', 'echo one', { labels: { zone: w.zone } })]);
+      const work = new Work(w.agent, w.server);
+      try {
+        if (r) await w.watch(r, 'ws');
+      } finally {
+        await work.end();
+      }
+    },
+  },
+  {
+    name: 'redis-cut',
+    async once(w) {
+      await w.s.redis.command('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+      await w.s.redis.command('CLIENT', 'KILL', 'TYPE', 'pubsub');
+      const calm = w.calm;
+      await eventually(async () => {
+        w.calm = false;
+        return w.call('GET', `${environments}/${w.fixed.id}`);
+      }, 'Redis to be back');
+      w.calm = calm;
+    },
   },
   {
     name: 'documents',

@@ -34,6 +34,7 @@ class Control {
   hear(line) {
     const said = JSON.parse(line);
     if (said.failed) this.failed = said.failed;
+    else if (said.last) this.last = said.last;
     else this.asked.shift()?.resolve(said);
   }
 

@@ -3,7 +3,8 @@
 import http from 'node:http';
 import { Client } from '../lib/http.mjs';
 import { start } from '../lib/slipway.mjs';
-import { SseStream, WsStream } from '../lib/stream.mjs';
+import { chain, streamOf, unique } from '../lib/run.mjs';
+import { SseStream, Watcher, WsStream } from '../lib/stream.mjs';
 import { eventually, within } from '../lib/wait.mjs';
 import { Target, report } from './target.mjs';
 
@@ -11,6 +12,7 @@ export class Wrong extends Error {}
 
 const ANSWER_MS = 12_000; // a request's own deadline is 10 s
 const BACK_MS = 15_000;
+const RUN_MS = 30_000; // what was lost is found by a sweep, after the lease
 const CUT = new Set(['ECONNRESET', 'EPIPE', 'ECONNREFUSED', 'HPE_INVALID_EOF_STATE']);
 const isCut = (error) => CUT.has(error.code) || /socket hang up|aborted|other side closed/.test(error.message);
 
@@ -78,6 +80,44 @@ export class World {
       return undefined;
     } finally {
       stream.close();
+    }
+  }
+
+  /** A stream read until a frame of this type; undefined when it was refused, or cut before. */
+  async readSome(path, type) {
+    const stream = new WsStream(this.server, path, { token: this.s.key });
+    try {
+      await eventually(() => stream.closed || stream.types.includes(type), `the stream ${path} to begin`, { patience: ANSWER_MS });
+      await stream.judged;
+      if (stream.fault) throw stream.fault;
+      if (stream.types.includes(type)) {
+        this.tally.right++;
+        return stream;
+      }
+      if (this.calm) throw new Wrong(`the stream ${path} ended: ${JSON.stringify(stream.closed)}`);
+      this.tally[stream.refused ? 'refused' : 'cut']++;
+      return undefined;
+    } finally {
+      stream.close();
+    }
+  }
+
+  /** A run of these nodes; undefined when its start was refused or cut. */
+  async startRun(nodes) {
+    const template = await this.call('POST', '/workflow-templates', { name: unique('template'), status: 'active', nodes, edges: chain(...nodes.map(({ id }) => id)) }, { want: 201 });
+    return template && (await this.call('POST', '/workflow-runs', { templateId: template.data.id }, { want: 201 }))?.data;
+  }
+
+  /** Follows a run to its end through cuts: no event is missing, and it succeeds. */
+  async watch(r, kind) {
+    const watcher = new Watcher(this.server, streamOf(r), { kind, token: this.s.key });
+    try {
+      await within(watcher.done, `run ${r.id} to end`, RUN_MS);
+      this.tally.cut += watcher.cuts;
+      if (watcher.events.at(-1).status !== 'succeeded') throw new Wrong(`the run ends: ${JSON.stringify(watcher.events.at(-1))}`);
+      this.tally.right++;
+    } finally {
+      watcher.close();
     }
   }
 
