@@ -173,7 +173,8 @@ const struct config_row settings_rows[] = {
     {"stream.fragments-max", CONFIG_INT, AT(stream_fragments_max), "1024", 1, 65536, .code = "RES_BODY_TOO_LARGE",
      .doc = "The most frames that such a message may come in (close code 4413)."},
     {"stream.compress", CONFIG_BOOL, AT(stream_compress), "true",
-     .doc = "Whether WebSocket clients that offer permessage-deflate are sent compressed messages."},
+     .doc = "Whether clients that offer permessage-deflate are sent compressed messages of 512 bytes and more: some 10 "
+            "microseconds each, once for all followers, which is less than sending them plain from about 20 on."},
     {"stream.per-worker", CONFIG_INT, AT(stream_per_worker), "20000", 1, 1000000, .code = "SYS_OVERLOADED",
      .doc = "Streams open at a worker."},
     {"stream.per-tenant", CONFIG_INT, AT(stream_per_tenant), "16000", 1, 1000000, .code = "RATE_LIMIT_EXCEEDED",
