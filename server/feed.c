@@ -40,7 +40,7 @@ void feed_set_data(struct feed *f, void *data)
 }
 struct str feed_scope(const struct feed *f)
 {
-    return f->scope == NULL ? STR_NONE : str_z(f->scope);
+    return f->opening == NULL || f->opening->scope == NULL ? STR_NONE : str_z(f->opening->scope);
 }
 void feed_pause(struct feed *f)
 {
@@ -70,7 +70,7 @@ static bool may_pack(const struct feed *f)
 
 void feed_upgrade(struct feed *f)
 {
-    struct request *r = f->request;
+    struct request *r = f->opening->request;
     struct buf fields;
     buf_init_arena(&fields, &r->arena, 256);
     if (f->sse) {
@@ -163,15 +163,15 @@ static void say_snapshot(struct say *s, const struct feed_state *state)
 static bool follow(struct feed *f)
 {
     char channel[64];
-    struct hub_source source = {f->caller->tenant,        f->caller->partition, f->read_epoch,
+    struct hub_source source = {f->caller->tenant,        f->caller->partition, f->opening->epoch,
                                 channel_name(f, channel), f->spec->last,        f->spec->open};
-    return hub_follow(f->feeds->worker->hub, &source, feed_filter(f), feed_encoding(f), f->read_seq, &f->follower);
+    return hub_follow(f->feeds->worker->hub, &source, feed_filter(f), feed_encoding(f), f->opening->seq, &f->follower);
 }
 
 static void note_arrival(struct feed *f)
 {
     char stamp[32];
-    snprintf(stamp, sizeof(stamp), "%020llu", (unsigned long long)f->stamp);
+    snprintf(stamp, sizeof(stamp), "%020llu", (unsigned long long)f->opening->stamp);
     hub_note(&f->follower, str_z(stamp));
 }
 
@@ -192,9 +192,9 @@ void feed_greeted(struct feed *f, enum code code)
         feed_close_with(f, FEED_LATER, code, code_text(code));
         return;
     }
-    if (f->spec->one && !f->again)
+    if (f->spec->one && !f->opening->again)
         note_arrival(f);
-    f->again = false;
+    feed_opened(f);
 }
 
 void feed_go_on(struct feed *f)
@@ -208,23 +208,24 @@ void feed_go_on(struct feed *f)
 /* Tells the client where it stands and follows from there. */
 static void begin(struct feed *f, const struct feed_state *state)
 {
-    bool foreign = f->since_epoch != 0 && f->since_epoch != state->epoch;
-    bool gap = f->again || (f->since >= 0 && (foreign || f->since > state->seq));
-    bool whole = gap || f->since <= 0 || f->spec->whole;
-    int64_t from = gap || f->since < 0 ? state->seq : f->since;
+    struct feed_opening *o = f->opening;
+    bool foreign = o->since_epoch != 0 && o->since_epoch != state->epoch;
+    bool gap = o->again || (o->since >= 0 && (foreign || o->since > state->seq));
+    bool whole = gap || o->since <= 0 || f->spec->whole;
+    int64_t from = gap || o->since < 0 ? state->seq : o->since;
     struct say s;
     say_begin(&s, f);
-    if (f->sse && !f->again)
+    if (f->sse && !o->again)
         sse_write_retry(&s.out, FEED_RETRY_MS);
-    if (!f->again)
+    if (!o->again)
         say_ready(&s, state);
     if (gap)
-        say_gap(&s, state, f->since, foreign ? "epoch" : f->again ? "reset" : "ahead");
+        say_gap(&s, state, o->since, foreign ? "epoch" : o->again ? "reset" : "ahead");
     if (whole)
         say_snapshot(&s, state);
     f->stage = FEED_GREETING;
-    f->read_seq = from;
-    f->read_epoch = state->epoch;
+    o->seq = from;
+    o->epoch = state->epoch;
     f->over = f->spec->over != NULL && f->spec->over(state);
     say_send(&s);
     if (f->stage == FEED_GREETING && whole && f->spec->greet != NULL)
@@ -251,7 +252,7 @@ static void enter(struct feed *f, const struct feed_state *state)
 static void refuse(struct feed *f, enum code code)
 {
     if (f->stage == FEED_OPENING)
-        reply_error(f->request, code);
+        reply_error(f->opening->request, code);
     else if (code == RES_NOT_FOUND)
         feed_close(f, FEED_UNKNOWN, "no such resource for this tenant");
     else if (code == PERM_DENIED)
@@ -263,14 +264,14 @@ static void refuse(struct feed *f, enum code code)
 /* Of a feed without a document. */
 static enum code gather(struct feed *f, const struct redis_value *v)
 {
-    f->read_seq = redis_int(redis_at(v, 0), 0);
-    f->read_epoch = redis_int(redis_at(v, 1), 0);
+    f->opening->seq = redis_int(redis_at(v, 0), 0);
+    f->opening->epoch = redis_int(redis_at(v, 1), 0);
     return f->spec->gather(f);
 }
 
 void feed_gathered(struct feed *f, enum code code)
 {
-    struct feed_state state = {.feed = f, .seq = f->read_seq, .epoch = f->read_epoch};
+    struct feed_state state = {.feed = f, .seq = f->opening->seq, .epoch = f->opening->epoch};
     if (code != OK)
         refuse(f, code);
     else
@@ -410,9 +411,13 @@ static void on_live(struct follower *follower)
 static void on_reset(struct follower *follower)
 {
     struct feed *f = feed_of(follower);
-    f->again = true;
-    f->since = follower->seq;
     f->stage = FEED_READING;
+    if (!feed_reopen(f)) {
+        refuse(f, SYS_OVERLOADED);
+        return;
+    }
+    f->opening->again = true;
+    f->opening->since = follower->seq;
     enum code code = read_state(f);
     if (code != OK)
         refuse(f, code);
@@ -422,7 +427,7 @@ static void on_note(struct follower *follower, struct str text)
 {
     struct feed *f = feed_of(follower);
     uint64_t stamp;
-    if (f->spec->one && str_u64(text, &stamp) && stamp > f->stamp)
+    if (f->spec->one && str_u64(text, &stamp) && stamp > f->opening->stamp)
         feed_close(f, FEED_REPLACED, "a newer connection took over");
     else if (f->spec->on_events != NULL)
         f->spec->on_events(f);

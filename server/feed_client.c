@@ -166,7 +166,7 @@ static void judge(struct feed *f, const struct caller *caller)
     struct login *l = f->login;
     const char *permission = f->spec->permission;
     /* A login that prolongs does not confine what is followed already. */
-    bool wider = f->stage != FEED_LOGIN && f->spec->scoped && f->scope == NULL;
+    bool wider = f->stage != FEED_LOGIN && f->spec->scoped && feed_scope(f).p == NULL;
     enum code code = PERM_DENIED;
     l->caller = caller;
     if (!wider && scope_granted(caller, permission) && f->spec->scoped)

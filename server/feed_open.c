@@ -17,8 +17,9 @@ static void read_since(struct feed *f, struct str text)
     struct str number = text, epoch = STR_NONE;
     if (str_index(text, ':') >= 0)
         epoch = str_cut(&number, ':');
-    if (!str_i64(number, &f->since) || f->since < 0 || (epoch.p != NULL && !str_i64(epoch, &f->since_epoch)))
-        f->since = INT64_MAX; /* beyond everything: a gap and a snapshot */
+    struct feed_opening *o = f->opening;
+    if (!str_i64(number, &o->since) || o->since < 0 || (epoch.p != NULL && !str_i64(epoch, &o->since_epoch)))
+        o->since = INT64_MAX; /* beyond everything: a gap and a snapshot */
 }
 
 static struct str joined(struct arena *a, const struct json *list)
@@ -68,14 +69,14 @@ static bool in_scope(const struct feed *f, struct str environment)
     while (rest.n > 0)
         if (str_eq(str_cut(&rest, ','), environment))
             return true;
-    return f->scope == NULL;
+    return feed_scope(f).p == NULL;
 }
 
 /* The fourth part of a filter: what is wanted of what may be seen. */
 static void put_environments(const struct feed *f, struct str wanted, struct buf *text)
 {
     size_t start;
-    if (wanted.n == 0 && f->scope == NULL)
+    if (wanted.n == 0 && feed_scope(f).p == NULL)
         return;
     buf_char(text, '|');
     start = text->n;
@@ -141,8 +142,8 @@ bool feed_set_scope(struct feed *f, const struct scope_ids *ids)
         buf_free(&b);
         return false;
     }
-    free(f->scope);
-    f->scope = b.p;
+    free(f->opening->scope);
+    f->opening->scope = b.p;
     return true;
 }
 
@@ -210,19 +211,51 @@ enum code feed_room(const struct feeds *feeds, const struct caller *caller)
     return tenant > s->stream_per_tenant || own > s->stream_per_caller ? RATE_LIMIT_EXCEEDED : OK;
 }
 
+bool feed_reopen(struct feed *f)
+{
+    if (f->opening == NULL)
+        f->opening = calloc(1, sizeof(*f->opening));
+    if (f->opening == NULL)
+        return false;
+    f->opening->feed = f;
+    return true;
+}
+
+static void let_go(struct feed *f)
+{
+    struct feed_opening *o = f->opening;
+    f->opening = NULL;
+    if (o == NULL)
+        return;
+    free(o->scope);
+    o->scope = NULL;
+    o->feed = NULL;
+    if (o->request == NULL)
+        free(o);
+}
+
+void feed_opened(struct feed *f)
+{
+    f->opening->again = false;
+    if (f->opening->scope == NULL && !f->spec->one)
+        let_go(f);
+}
+
 static struct feed *feed_new(struct request *r, const struct feed_spec *spec, bool sse)
 {
     struct feeds *feeds = r->worker->feeds;
     struct feed *f = slab_get(&feeds->slots);
-    if (f == NULL)
+    if (f == NULL || !feed_reopen(f)) {
+        slab_put(&feeds->slots, f);
         return NULL;
+    }
     f->feeds = feeds;
     f->spec = spec;
-    f->request = r;
+    f->opening->request = r;
+    f->opening->since = -1;
+    f->opening->stamp = (uint64_t)clock_wall_ms() * 1000 + random_below(1000);
     f->caller = &feed_nobody;
     f->sse = sse;
-    f->since = -1;
-    f->stamp = (uint64_t)clock_wall_ms() * 1000 + random_below(1000);
     f->follower.type = &feed_follower;
     ops_init(&f->ops);
     list_init(&f->wheel);
@@ -234,8 +267,7 @@ static struct feed *feed_new(struct request *r, const struct feed_spec *spec, bo
 
 void feed_free(struct feed *f)
 {
-    if (f->own != NULL)
-        *f->own = NULL;
+    let_go(f);
     hub_unfollow(&f->follower);
     ops_detach(&f->ops);
     feed_client_fini(f);
@@ -245,20 +277,18 @@ void feed_free(struct feed *f)
     f->feeds->count--;
     feed_drop_caller(f);
     free(f->filter);
-    free(f->scope);
     slab_put(&f->feeds->slots, f);
 }
 
 /* The request ends: with the client gone, refused, or upgraded. */
 static void request_ended(void *arg)
 {
-    struct feed *f = *(struct feed **)arg;
-    if (f == NULL)
-        return;
-    f->request = NULL;
-    f->own = NULL;
-    if (f->stage == FEED_OPENING)
-        feed_free(f);
+    struct feed_opening *o = arg;
+    o->request = NULL;
+    if (o->feed == NULL)
+        free(o);
+    else if (o->feed->stage == FEED_OPENING)
+        feed_free(o->feed);
 }
 
 static enum flow take_parameters(struct feed *f, struct request *r)
@@ -284,14 +314,15 @@ enum flow feed_open(struct request *r, const struct feed_spec *spec)
         return flow;
     if (worker_phase(r->worker) >= PHASE_DRAINING)
         return reply_error(r, SYS_DRAINING);
-    struct feed **own = arena_new(&r->arena, struct feed *);
-    struct feed *f = own == NULL ? NULL : feed_new(r, spec, sse);
+    struct feed *f = feed_new(r, spec, sse);
     if (f == NULL)
         return reply_error(r, SYS_OVERLOADED);
-    *own = f;
-    f->own = own;
-    if (!arena_defer(&r->arena, request_ended, own) ||
-        (r->caller.type != CALLER_NONE && !feed_take_caller(f, &r->caller)))
+    if (!arena_defer(&r->arena, request_ended, f->opening)) {
+        f->opening->request = NULL;
+        feed_free(f);
+        return reply_error(r, SYS_OVERLOADED);
+    }
+    if (r->caller.type != CALLER_NONE && !feed_take_caller(f, &r->caller))
         return reply_error(r, SYS_OVERLOADED);
     struct scope_ids scope;
     if (spec->scoped && scope_take(r, &scope) && !feed_set_scope(f, &scope))

@@ -33,6 +33,18 @@ struct feed_caller {  /* what all feeds of one credential share */
     char text[];
 };
 
+/* What a feed needs until it follows. It is let go then, but for what is of use later: a scope, and the stamp of one
+ * that may be replaced. A request that has not ended yet keeps it as well, to tell the feed of its end. */
+struct feed_opening {
+    struct feed *feed;          /* NULL: let go */
+    struct request *request;    /* while it lives */
+    int64_t since, since_epoch; /* asked for. -1: not given; 0: any */
+    int64_t seq, epoch;         /* of the state that was read, or where to follow from */
+    uint64_t stamp;             /* when it was opened, for spec->one */
+    char *scope;                /* see feed_scope; NULL: everything */
+    bool again;                 /* after a reset */
+};
+
 struct feed {
     struct follower follower;
     struct list link;  /* in feeds->all */
@@ -40,25 +52,20 @@ struct feed {
     struct list want;  /* in feeds->wanting: has room for more once the queue was flushed */
     struct feeds *feeds;
     const struct feed_spec *spec;
-    struct request *request; /* while it lives */
-    struct feed **own;       /* in the request's arena: what it will free, or let go */
-    struct conn *conn;       /* once upgraded */
-    struct ws *ws;           /* while a frame of the client is under way */
-    struct login *login;     /* while a token is being checked */
+    struct feed_opening *opening; /* NULL once it was let go */
+    struct conn *conn;            /* once upgraded */
+    struct ws *ws;                /* while a frame of the client is under way */
+    struct login *login;          /* while a token is being checked */
     struct ops ops;
-    char *scope;                  /* see feed_scope; NULL: everything */
-    int64_t read_seq, read_epoch; /* while more is gathered, or the greeting goes on */
-    const struct caller *caller;  /* of a feed_caller; of type CALLER_NONE until it is known */
-    char *filter;                 /* text form, see event.h; NULL: everything */
+    const struct caller *caller; /* of a feed_caller; of type CALLER_NONE until it is known */
+    char *filter;                /* text form, see event.h; NULL: everything */
     void *data;
-    int64_t since, since_epoch; /* -1: not given; 0: any */
-    int64_t due_ms;             /* the next beat, or the end when closing; on the loop's clock */
-    uint64_t stamp;             /* when it was opened, for spec->one */
-    size_t fresh;               /* bytes written in turn `turn` */
-    uint32_t turn;              /* of feeds->turn */
+    int64_t due_ms; /* the next beat, or the end when closing; on the loop's clock */
+    uint32_t fresh; /* bytes written in turn `turn` */
+    uint32_t turn;  /* of feeds->turn */
     char id[ID_UUID];
-    uint8_t stage, unanswered;
-    bool sse, packed, synced, over, ended, again, warned, stalled;
+    uint8_t stage : 4, unanswered : 4;
+    bool sse : 1, packed : 1, synced : 1, over : 1, ended : 1, warned : 1, stalled : 1;
 };
 
 enum {
@@ -106,6 +113,8 @@ void feed_upgrade(struct feed *f);
 extern const struct follower_type feed_follower;
 void feed_free(struct feed *f);              /* the last thing that happens to it */
 void feed_watch(struct feed *f);             /* is told when the caller is revoked */
+bool feed_reopen(struct feed *f);            /* has an opening again; false: no memory */
+void feed_opened(struct feed *f);            /* follows: lets go what it needed until then */
 void feed_enter(struct feed *f);             /* the caller is known: reads the present state, then follows */
 void feed_go_on(struct feed *f);             /* the socket took everything: the next piece of the greeting, or slice */
 const char *feed_part(const struct feed *f); /* "nodeId", "taskId" */

@@ -74,7 +74,7 @@ void feed_wrote(struct feed *f, size_t n)
     if (f->turn != f->feeds->turn)
         f->fresh = 0;
     f->turn = f->feeds->turn;
-    f->fresh += n;
+    f->fresh += (uint32_t)n;
 }
 
 /* What the socket did not take in earlier turns. */
