@@ -571,9 +571,34 @@ static void write_valid(struct buf *b, struct str s)
     buf_add(b, s.p + from, s.n - from);
 }
 
+/* None of eight bytes is a quote, a backslash, below a space or above ASCII. */
+static bool eight_stand_for_themselves(const char *p)
+{
+    const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
+    uint64_t x;
+    memcpy(&x, p, 8);
+    uint64_t quotes = x ^ ones * '"', slashes = x ^ ones * '\\';
+    return ((x | (x - ones * 0x20) | (quotes - ones) | (slashes - ones)) & highs) == 0;
+}
+
+/* Most strings stand for themselves from end to end. */
+static bool stands_for_itself(struct str s)
+{
+    size_t i = 0;
+    while (s.n - i >= 8 && eight_stand_for_themselves(s.p + i))
+        i += 8;
+    while (i < s.n && s.p[i] >= 0x20 && s.p[i] < 0x7f && s.p[i] != '"' && s.p[i] != '\\')
+        i++;
+    return i == s.n;
+}
+
 void json_write_string(struct buf *b, struct str s)
 {
     buf_char(b, '"');
+    if (stands_for_itself(s)) {
+        buf_str(b, s);
+        s.n = 0;
+    }
     while (s.n > 0) {
         size_t good = str_utf8_valid(s);
         if (good > 0)

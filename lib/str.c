@@ -300,9 +300,14 @@ bool buf_reserve(struct buf *b, size_t more)
     return true;
 }
 
+static bool has_room(const struct buf *b, size_t n) /* for what is written a few bytes at a time */
+{
+    return !b->failed && b->cap - b->n >= n;
+}
+
 void buf_add(struct buf *b, const void *p, size_t n)
 {
-    if (n == 0 || !buf_reserve(b, n))
+    if (n == 0 || (!has_room(b, n) && !buf_reserve(b, n)))
         return;
     memcpy(b->p + b->n, p, n);
     b->n += n;
@@ -320,7 +325,8 @@ void buf_z(struct buf *b, const char *z)
 
 void buf_char(struct buf *b, char c)
 {
-    buf_add(b, &c, 1);
+    if (has_room(b, 1) || buf_reserve(b, 1))
+        b->p[b->n++] = c;
 }
 
 void buf_u64(struct buf *b, uint64_t v)

@@ -182,7 +182,6 @@ static enum code read_jwt(struct login *l, struct str token, bool in_query)
 static enum code read_token(struct login *l, struct str token, bool in_query)
 {
     struct str prefix;
-    keyring_hash(l->worker->settings->keyring, token, l->token);
     if (id_key_check(token, &prefix, &l->partition)) {
         l->is_ticket = in_query && str_eqz(prefix, TICKET_PREFIX);
         hex_of(l->token, l->credential);
@@ -402,13 +401,32 @@ static bool on_credit(struct login *l)
     return yes;
 }
 
+static bool is_cached(struct login *l)
+{
+    return principals_find(l->worker->principals, l->token, clock_wall_ms(), l->arena, &l->caller);
+}
+
+/* A token of a header that is in the cache was read and verified when it came there. */
+static bool recall(struct login *l)
+{
+    if (!is_cached(l))
+        return false;
+    l->is_jwt = l->caller.type != CALLER_KEY;
+    l->partition = l->caller.partition;
+    memcpy(l->credential, l->caller.credential, sizeof l->credential);
+    return true;
+}
+
 /* OK: either `*at_once`, or `l->then` runs once, later. */
 static enum code start_login(struct login *l, struct str token, bool in_query, bool *at_once)
 {
-    enum code c = read_token(l, token, in_query);
+    keyring_hash(l->worker->settings->keyring, token, l->token);
+    l->cached = !in_query && recall(l);
+    enum code c = l->cached ? OK : read_token(l, token, in_query);
     if (c == OK && l->is_ticket)
         return take_ticket(l);
-    l->cached = c == OK && principals_find(l->worker->principals, l->token, clock_wall_ms(), l->arena, &l->caller);
+    if (c == OK && in_query) /* as a query's token it had to be looked at */
+        l->cached = is_cached(l);
     if (at_once != NULL && (*at_once = on_credit(l)))
         return OK;
     return c == OK ? look_up(l) : c;

@@ -96,6 +96,12 @@ bool limit_tier_find(struct str name, unsigned *tier)
     return false;
 }
 
+static void add(struct buf *b, struct str text, int64_t number)
+{
+    buf_str(b, text);
+    buf_i64(b, number);
+}
+
 void limit_write(struct buf *b, const struct rate *rate)
 {
     int64_t width_s = (rate->burst * 60 + rate->limit - 1) / rate->limit;
@@ -103,8 +109,12 @@ void limit_write(struct buf *b, const struct rate *rate)
     http_write_number(b, S("X-RateLimit-Limit"), (uint64_t)rate->limit);
     http_write_number(b, S("X-RateLimit-Remaining"), (uint64_t)rate->left);
     http_write_number(b, S("X-RateLimit-Reset"), (uint64_t)rate->reset_s);
-    buf_printf(b, "RateLimit-Policy: \"minute\";q=%lld;w=60, \"burst\";q=%lld;w=%lld\r\n", (long long)rate->limit,
-               (long long)rate->burst, (long long)width_s);
-    buf_printf(b, "RateLimit: \"minute\";r=%lld;t=%lld, \"burst\";r=%lld;t=%lld\r\n", (long long)rate->left,
-               (long long)rate->reset_in_s, (long long)rate->bucket, (long long)full_in_s);
+    add(b, S("RateLimit-Policy: \"minute\";q="), rate->limit);
+    add(b, S(";w=60, \"burst\";q="), rate->burst);
+    add(b, S(";w="), width_s);
+    add(b, S("\r\nRateLimit: \"minute\";r="), rate->left);
+    add(b, S(";t="), rate->reset_in_s);
+    add(b, S(", \"burst\";r="), rate->bucket);
+    add(b, S(";t="), full_in_s);
+    buf_str(b, S("\r\n"));
 }

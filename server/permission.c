@@ -65,8 +65,9 @@
 
 static const struct {
     const char *name, *doc;
+    size_t n; /* of the name */
 } permissions[] = {
-#define X(name, doc) {name, doc},
+#define X(name, doc) {name, doc, sizeof(name) - 1},
     PERMISSION_MAP(X)
 #undef X
 };
@@ -114,7 +115,7 @@ const char *permission_doc(size_t bit)
 int permission_find(struct str name)
 {
     for (size_t i = 0; i < ARRAY_LEN(permissions); i++)
-        if (str_eqz(name, permissions[i].name))
+        if (permissions[i].n == name.n && memcmp(permissions[i].name, name.p, name.n) == 0)
             return (int)i;
     return -1;
 }

@@ -181,13 +181,18 @@ bool reply_tag_listed(struct str list, struct str tag, bool weak)
 
 enum flow reply_document(struct request *r, int status, struct str document, int64_t revision)
 {
-    char tag[32];
-    int n = snprintf(tag, sizeof tag, "\"%lld\"", (long long)revision);
-    reply_header(r, "ETag", (struct str){tag, (size_t)n});
+    struct buf tag;
+    buf_init_arena(&tag, &r->arena, 24);
+    buf_char(&tag, '"');
+    buf_i64(&tag, revision);
+    buf_char(&tag, '"');
+    if (tag.failed)
+        return reply_error(r, SYS_OVERLOADED);
+    reply_header(r, "ETag", buf_view(&tag));
     r->answer.revision = revision;
     struct str known = http_header(r->head, S("if-none-match"));
     if (status == 200 && (r->method & (GET | HEAD)) != 0 && known.p != NULL &&
-        reply_tag_listed(known, (struct str){tag + 1, (size_t)n - 2}, true))
+        reply_tag_listed(known, str_slice(buf_view(&tag), 1, tag.n - 1), true))
         return finish(r, 304, NULL, STR_NONE);
     return reply_data(r, status, document);
 }

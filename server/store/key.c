@@ -1,24 +1,48 @@
 #include "server/store/key.h"
 
+#include <string.h>
+
+/* "{pNN}:what", and ":part" for each part that is not empty. Every request makes keys, so this is done without printf. */
+static struct str join(struct arena *a, unsigned partition, const char *what, const struct str *parts, size_t n)
+{
+    struct buf b;
+    size_t room = 8 + strlen(what);
+
+    for (size_t i = 0; i < n; i++)
+        room += 1 + parts[i].n;
+    buf_init_arena(&b, a, room + 1);
+    buf_str(&b, S("{p"));
+    buf_char(&b, (char)('0' + partition / 10));
+    buf_char(&b, (char)('0' + partition % 10));
+    buf_str(&b, S("}:"));
+    buf_z(&b, what);
+    for (size_t i = 0; i < n; i++) {
+        if (parts[i].n == 0)
+            continue;
+        buf_char(&b, ':');
+        buf_str(&b, parts[i]);
+    }
+    buf_char(&b, '\0'); /* as arena_printf ends its texts; not counted */
+    return b.failed ? STR_NONE : (struct str){b.p, b.n - 1};
+}
+
 static struct str in_space(struct arena *a, struct space s, const char *what, const char *kind, struct str rest)
 {
-    if (!s.tenant.p || !rest.p)
-        return STR_NONE;
-    return arena_printf(a, "{p%02u}:%s:" STR_FMT ":%s%s" STR_FMT, s.partition, what, STR_ARG(s.tenant), kind,
-                        rest.n ? ":" : "", STR_ARG(rest));
+    const struct str parts[] = {s.tenant, str_z(kind), rest};
+
+    return s.tenant.p && rest.p ? join(a, s.partition, what, parts, ARRAY_LEN(parts)) : STR_NONE;
 }
 
 static struct str of_tenant(struct arena *a, struct space s, const char *what, struct str rest)
 {
-    if (!s.tenant.p || !rest.p)
-        return STR_NONE;
-    return arena_printf(a, "{p%02u}:%s:" STR_FMT "%s" STR_FMT, s.partition, what, STR_ARG(s.tenant), rest.n ? ":" : "",
-                        STR_ARG(rest));
+    const struct str parts[] = {s.tenant, rest};
+
+    return s.tenant.p && rest.p ? join(a, s.partition, what, parts, ARRAY_LEN(parts)) : STR_NONE;
 }
 
 static struct str of_partition(struct arena *a, unsigned partition, const char *what)
 {
-    return arena_printf(a, "{p%02u}:%s", partition, what);
+    return join(a, partition, what, NULL, 0);
 }
 
 struct str key_meta(struct arena *a, unsigned partition)

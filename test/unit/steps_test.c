@@ -176,7 +176,7 @@ void conn_send_abort(struct conn *c)
 static struct asked {
     bool waiting, with_credential, optional;
     char credential[65], caller[80], tenant[40];
-    int64_t cost;
+    int64_t cost, used;
     bool with_key;
     char fingerprint[65];
     struct op op;
@@ -204,6 +204,7 @@ enum code store_admit(struct store *s, struct arena *scratch, const struct admis
                            .with_credential = in->credential.p != NULL,
                            .optional = in->optional,
                            .cost = in->cost,
+                           .used = in->credit.used,
                            .with_key = in->idempotency.hash.p != NULL,
                            .admit = then,
                            .arg = arg};
@@ -413,6 +414,9 @@ static int setup(void **state)
     f->worker.process = &f->process;
     f->worker.limit = limit_new(&f->settings);
     f->worker.principals = principals_new();
+    f->process.count = 1;
+    f->settings.auth_trust = 500;
+    f->worker.credits = credits_new(&f->worker);
     id_key("slp", 11, f->key);
     http_parser_init(&f->parser, HTTP_SERVER, &http_limits_default);
     return 0;
@@ -434,6 +438,7 @@ static int teardown(void **state)
     (void)state;
     end();
     router_free((struct router *)(uintptr_t)f->settings.router);
+    credits_free(f->worker.credits);
     limit_free(f->worker.limit);
     principals_free(f->worker.principals);
     keyring_free(f->settings.keyring);
@@ -510,6 +515,39 @@ static void a_key_is_looked_up_once_and_charged_each_time(void **state)
     assert_int_equal(trips, 2);
     answer(OK, admitted_as("viewer"));
     was(200, NULL);
+}
+
+static void a_known_caller_on_credit_needs_no_trip(void **state)
+{
+    struct loop *loop = &f->worker.loop;
+    (void)state;
+    assert_int_equal(loop_init(loop), 0);
+    know("admin");
+    start(with_key("GET /api/v1/things"), NULL);
+    struct admitted a = admitted_as("admin");
+    a.granted = 2;
+    answer(OK, a);
+    assert_int_equal(trips, 2);
+    start(with_key("GET /api/v1/things"), NULL);
+    was(200, "\"ok\":true");
+    assert_non_null(strstr(sent.fields, "X-RateLimit-Limit: 5000\r\nX-RateLimit-Remaining: 4998\r\n"));
+    start(with_key("POST /api/v1/things/7/act"), NULL); /* a change as well */
+    reply_data(f->request, 200, S("1"));
+    assert_non_null(strstr(sent.fields, "X-RateLimit-Remaining: 4997\r\n"));
+    assert_int_equal(trips, 2);
+    start(with_key("GET /api/v1/things"), NULL); /* both are used */
+    assert_int_equal(trips, 3);
+    assert_int_equal(asked.used, 2);
+    assert_int_equal(asked.cost, 1);
+    a.revoked++; /* what was granted is good for nothing once the caller must be looked at again */
+    answer(OK, a);
+    assert_true(asked.with_credential);
+    answer(OK, admitted_as("admin"));
+    was(200, NULL);
+    end();
+    credits_free(f->worker.credits);
+    f->worker.credits = NULL;
+    loop_fini(loop);
 }
 
 static void a_reading_handler_runs_beside_its_admission_and_its_answer_is_held(void **state)
@@ -1007,6 +1045,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(a_key_is_looked_up_once_and_charged_each_time),
+        T(a_known_caller_on_credit_needs_no_trip),
         T(a_reading_handler_runs_beside_its_admission_and_its_answer_is_held),
         T(a_refused_admission_takes_the_held_answer_back),
         T(a_change_waits_for_its_admission),
