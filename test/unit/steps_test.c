@@ -320,21 +320,6 @@ static void commit_answer(void)
     if (op_finish(&asked.op))
         asked.commit(asked.arg, &ok);
 }
-/* Nobody has credit: each request is charged before it is answered. */
-bool credit_take(struct credits *all, const struct caller *caller, struct rate *rate)
-{
-    (void)all, (void)caller, (void)rate;
-    return false;
-}
-void credit_ask(struct credits *all, const struct caller *caller, struct admission *in)
-{
-    (void)all, (void)caller, (void)in;
-}
-void credit_got(struct credits *all, const struct caller *caller, const struct rate *rate, int64_t granted,
-                int64_t asked_ms)
-{
-    (void)all, (void)caller, (void)rate, (void)granted, (void)asked_ms;
-}
 
 /* Narrowed permissions are asked about in the store, and tested over HTTP (test/api/scope). */
 bool scope_enter(struct request *r)
