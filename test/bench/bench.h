@@ -58,9 +58,10 @@ void watch_end(struct watch *w);
 struct load {
     struct sockaddr_in address;
     struct template request, message;
-    const char *publish; /* unix:PATH or HOST:PORT */
-    const char *word;    /* hold, handshake: a text frame with it says that the connection is open */
-    const char *collect; /* http: a file that gets the ids in the answers */
+    const char *publish;     /* unix:PATH or HOST:PORT */
+    const char *certificate; /* of the server, when it is spoken to over TLS; NULL: it is not */
+    const char *word;        /* hold, handshake: a text frame with it says that the connection is open */
+    const char *collect;     /* http: a file that gets the ids in the answers */
     unsigned connections, depth, rate, seconds;
     uint64_t total; /* http: so many requests instead of a time */
     size_t size;    /* fanout: text frames of fewer bytes are not ours */

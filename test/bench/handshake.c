@@ -1,15 +1,19 @@
 /* WebSocket handshakes, each on a connection of its own that is reset as soon as it is open: a close in order would leave
  * tens of thousands of ports waiting. */
 #include "test/bench/bench.h"
+#include "test/bench/secure.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { INPUT = 16384 };
 
 struct slot {
     uv_tcp_t tcp;
     uv_connect_t connect;
+    struct secure *secure; /* with --tls */
+    bool over;             /* it was open: is being closed */
     uint64_t began;
     size_t filled;
     char input[INPUT];
@@ -28,8 +32,11 @@ static void begin(struct slot *s);
 
 static void on_closed(uv_handle_t *handle)
 {
+    struct slot *s = handle->data;
+    secure_end(s->secure);
+    s->secure = NULL;
     if (!bench.over)
-        begin(handle->data);
+        begin(s);
 }
 
 static bool is_open(struct str in)
@@ -41,18 +48,20 @@ static bool is_open(struct str in)
 
 static void on_input_space(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
 {
-    struct slot *s = handle->data;
-    (void)suggested;
-    *out = uv_buf_init(s->input + s->filled, (unsigned)(INPUT - s->filled));
+    static char space[INPUT];
+    (void)handle, (void)suggested;
+    *out = uv_buf_init(space, INPUT);
 }
 
-static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *space)
+static void take_input(void *owner, struct str bytes)
 {
-    struct slot *s = stream->data;
-    (void)space;
-    if (n < 0 || s->filled == INPUT)
-        give_up("handshake", n < 0 ? uv_strerror((int)n) : "no end of what comes");
-    s->filled += (size_t)n;
+    struct slot *s = owner;
+    if (s->over)
+        return;
+    if (bytes.n > INPUT - s->filled)
+        give_up("handshake", "no end of what comes");
+    memcpy(s->input + s->filled, bytes.p, bytes.n);
+    s->filled += bytes.n;
     struct str in = {s->input, s->filled};
     if (!is_open(in))
         return;
@@ -62,20 +71,53 @@ static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *space)
         bench.counted++;
         histogram_add(&bench.latency, uv_hrtime() - s->began);
     }
-    uv_read_stop(stream);
+    s->over = true;
+    uv_read_stop((uv_stream_t *)&s->tcp);
     uv_tcp_close_reset(&s->tcp, on_closed);
 }
 
-static void on_connect(uv_connect_t *connect, int status)
+static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *space)
+{
+    struct slot *s = stream->data;
+    if (n < 0)
+        give_up("handshake", uv_strerror((int)n));
+    if (s->secure == NULL)
+        take_input(s, (struct str){space->base, (size_t)n});
+    else
+        secure_read(s->secure, (struct str){space->base, (size_t)n});
+}
+
+static void send_raw(void *owner, struct str bytes)
+{
+    struct slot *s = owner;
+    uv_buf_t all = uv_buf_init((char *)(uintptr_t)bytes.p, (unsigned)bytes.n);
+    if (uv_try_write((uv_stream_t *)&s->tcp, &all, 1) != (int)bytes.n)
+        give_up("write", "refused");
+}
+
+static void send_request(void *owner)
 {
     static char request[MAX_REQUEST];
+    struct slot *s = owner;
+    struct str text = {request, template_fill(&bench.load->request, request)};
+    if (s->secure == NULL)
+        send_raw(s, text);
+    else
+        secure_write(s->secure, text);
+}
+
+static const struct secure_events secure_events = {send_request, take_input, send_raw};
+
+static void on_connect(uv_connect_t *connect, int status)
+{
     struct slot *s = connect->handle->data;
     if (status != 0)
         give_up("connect", uv_strerror(status));
-    uv_buf_t all = uv_buf_init(request, (unsigned)template_fill(&bench.load->request, request));
+    if (bench.load->certificate != NULL)
+        s->secure = secure_begin(bench.load, &secure_events, s);
     uv_read_start((uv_stream_t *)&s->tcp, on_input_space, on_input);
-    if (uv_try_write((uv_stream_t *)&s->tcp, &all, 1) != (int)all.len)
-        give_up("write", "refused");
+    if (s->secure == NULL)
+        send_request(s);
 }
 
 static void begin(struct slot *s)
@@ -83,6 +125,7 @@ static void begin(struct slot *s)
     uv_tcp_init(&bench.loop, &s->tcp);
     s->tcp.data = s;
     s->filled = 0;
+    s->over = false;
     s->began = uv_hrtime();
     int e = uv_tcp_connect(&s->connect, &s->tcp, (const struct sockaddr *)&bench.load->address, on_connect);
     if (e != 0)

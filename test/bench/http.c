@@ -1,4 +1,5 @@
 #include "test/bench/bench.h"
+#include "test/bench/secure.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@ enum { INPUT = 65536 };
 struct client {
     uv_tcp_t tcp;
     uv_connect_t connect;
+    struct secure *secure;       /* with --tls */
     uint64_t sent_at[MAX_DEPTH]; /* of the requests under way, oldest at `first` */
     unsigned first, under_way;
     size_t filled;
@@ -33,7 +35,7 @@ static void on_written(uv_write_t *write, int status)
     free(write);
 }
 
-static void send_bytes(struct client *c, const char *p, size_t n)
+static void send_raw(struct client *c, const char *p, size_t n)
 {
     uv_buf_t all = uv_buf_init((char *)(uintptr_t)p, (unsigned)n);
     int done = uv_try_write((uv_stream_t *)&c->tcp, &all, 1);
@@ -47,6 +49,14 @@ static void send_bytes(struct client *c, const char *p, size_t n)
     all = uv_buf_init((char *)(write + 1), (unsigned)left);
     if (uv_write(write, (uv_stream_t *)&c->tcp, &all, 1, on_written) != 0)
         give_up("write", "refused");
+}
+
+static void send_bytes(struct client *c, const char *p, size_t n)
+{
+    if (c->secure == NULL)
+        send_raw(c, p, n);
+    else
+        secure_write(c->secure, (struct str){p, n});
 }
 
 static void send_requests(struct client *c, unsigned n)
@@ -131,20 +141,17 @@ static void end_load(void)
 
 static void on_input_space(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
 {
+    static char sealed[INPUT];
     struct client *c = handle->data;
     (void)suggested;
-    *out = uv_buf_init(c->input + c->filled, (unsigned)(INPUT - c->filled));
+    *out = c->secure == NULL ? uv_buf_init(c->input + c->filled, (unsigned)(INPUT - c->filled))
+                             : uv_buf_init(sealed, INPUT);
 }
 
-static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *in)
+/* n more bytes are in c->input. */
+static void take_input(struct client *c, size_t n)
 {
-    struct client *c = stream->data;
-    (void)in;
-    if (bench.over || n == 0)
-        return;
-    if (n < 0)
-        give_up("read", uv_strerror((int)n));
-    c->filled += (size_t)n;
+    c->filled += n;
     struct str rest = {c->input, c->filled};
     unsigned answered = 0;
     for (size_t length; (length = whole_response(rest)) > 0; answered++) {
@@ -161,14 +168,53 @@ static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *in)
         end_load();
 }
 
+static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *in)
+{
+    struct client *c = stream->data;
+    if (bench.over || n == 0)
+        return;
+    if (n < 0)
+        give_up("read", uv_strerror((int)n));
+    if (c->secure == NULL)
+        take_input(c, (size_t)n);
+    else
+        secure_read(c->secure, (struct str){in->base, (size_t)n});
+}
+
+static void on_secure(void *owner)
+{
+    send_requests(owner, bench.load->depth);
+}
+
+static void on_plain(void *owner, struct str bytes)
+{
+    struct client *c = owner;
+    if (bench.over)
+        return;
+    if (bytes.n > INPUT - c->filled)
+        give_up("response", "too large");
+    memcpy(c->input + c->filled, bytes.p, bytes.n);
+    take_input(c, bytes.n);
+}
+
+static void on_sealed(void *owner, struct str bytes)
+{
+    send_raw(owner, bytes.p, bytes.n);
+}
+
+static const struct secure_events secure_events = {on_secure, on_plain, on_sealed};
+
 static void on_connect(uv_connect_t *connect, int status)
 {
     struct client *c = connect->handle->data;
     if (status != 0)
         give_up("connect", uv_strerror(status));
     uv_tcp_nodelay(&c->tcp, 1);
+    if (bench.load->certificate != NULL)
+        c->secure = secure_begin(bench.load, &secure_events, c);
     uv_read_start((uv_stream_t *)&c->tcp, on_input_space, on_input);
-    send_requests(c, bench.load->depth);
+    if (c->secure == NULL)
+        send_requests(c, bench.load->depth);
 }
 
 static void on_end(uv_timer_t *timer)

@@ -98,14 +98,23 @@ static void read_watched(struct watch *w, const char *list)
 }
 
 static const struct option options[] = {
-    {"to", required_argument, NULL, 't'},      {"connections", required_argument, NULL, 'c'},
-    {"depth", required_argument, NULL, 'd'},   {"seconds", required_argument, NULL, 's'},
-    {"request", required_argument, NULL, 'r'}, {"list", required_argument, NULL, 'l'},
-    {"cpu", required_argument, NULL, 'u'},     {"publish", required_argument, NULL, 'p'},
-    {"message", required_argument, NULL, 'm'}, {"rate", required_argument, NULL, 'e'},
-    {"size", required_argument, NULL, 'z'},    {"word", required_argument, NULL, 'w'},
-    {"total", required_argument, NULL, 'n'},   {"collect", required_argument, NULL, 'o'},
-    {"in-order", no_argument, NULL, 'i'},      {0},
+    {"to", required_argument, NULL, 't'},
+    {"connections", required_argument, NULL, 'c'},
+    {"depth", required_argument, NULL, 'd'},
+    {"seconds", required_argument, NULL, 's'},
+    {"request", required_argument, NULL, 'r'},
+    {"list", required_argument, NULL, 'l'},
+    {"cpu", required_argument, NULL, 'u'},
+    {"publish", required_argument, NULL, 'p'},
+    {"message", required_argument, NULL, 'm'},
+    {"rate", required_argument, NULL, 'e'},
+    {"size", required_argument, NULL, 'z'},
+    {"word", required_argument, NULL, 'w'},
+    {"total", required_argument, NULL, 'n'},
+    {"collect", required_argument, NULL, 'o'},
+    {"in-order", no_argument, NULL, 'i'},
+    {"tls", required_argument, NULL, 'T'},
+    {0},
 };
 
 static void read_options(struct load *load, int argc, char **argv)
@@ -143,6 +152,9 @@ static void read_options(struct load *load, int argc, char **argv)
             break;
         case 'p':
             load->publish = optarg;
+            break;
+        case 'T':
+            load->certificate = optarg;
             break;
         case 'w':
             load->word = optarg;

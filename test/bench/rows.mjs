@@ -2,7 +2,7 @@
 // part of that of uWebSockets.js in the same run.
 import { load, resident } from './machine.mjs';
 
-const SUBSCRIBERS = 1000, IDLE = 10000, WATCHERS = 100, LINES = 20000, AGENTS = 200;
+const SUBSCRIBERS = 1000, SECURE = 200, IDLE = 10000, WATCHERS = 100, LINES = 20000, AGENTS = 200;
 const LEVEL = 1.05; // what cannot be told apart from level on a machine that does other things, too
 
 /** About 500 bytes, a number in its name. */
@@ -82,5 +82,12 @@ export const ROWS = [
     run: async (bench, server) => measured(bench, server, 'handshake', { connections: 64, ...(await server.channel()) }) },
   { id: 'lines', name: `log lines from an agent to ${WATCHERS}`, only: 'slipway', run: lines },
   { id: 'idle', name: `each of ${IDLE} idle WebSockets`, most: 690, run: async (bench, server) => held(bench, server, IDLE, await server.channel()) },
+  { id: 'tls-get', name: 'plain GET, over TLS', only: 'slipway', run: http(64, 1, (bench, server) => ({ ...server.plain(), ...server.tls })) },
+  { id: 'tls-saturated', name: `fan-out to ${SECURE}, 64 under way, over TLS`, only: 'slipway',
+    run: (bench, server) => fanout({ depth: 64, connections: SECURE, ...server.tls })(bench, server) },
+  { id: 'tls-handshake', name: 'TLS and WebSocket handshake', only: 'slipway',
+    run: async (bench, server) => measured(bench, server, 'handshake', { connections: 64, ...server.echo(), ...server.tls }) },
+  { id: 'tls-idle', name: `each of ${SUBSCRIBERS} idle, over TLS`, only: 'slipway',
+    run: async (bench, server) => held(bench, server, SUBSCRIBERS, { ...(await server.channel()), ...server.tls }) },
   { id: 'agents', name: `each of ${AGENTS} idle agents`, only: 'slipway', run: async (bench, server) => held(bench, server, AGENTS, await server.agents(AGENTS)) },
 ];

@@ -1,6 +1,7 @@
 // Slipway as one of the servers that are measured: its processes, its data, and what is asked of it.
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
+import { makeCertificate } from '../lib/certificate.mjs';
 import { Gate, script, wait as waiting } from '../lib/run.mjs';
 import { SLIPWAY, run } from '../lib/process.mjs';
 import { eventually } from '../lib/wait.mjs';
@@ -46,9 +47,10 @@ export class Slipway {
     const { nest, options } = this.bench;
     this.redis = await startRedis(nest, 'slipway-redis', options.fsync);
     this.data = nest.file('slipway');
+    const { cert, key } = await makeCertificate(nest, 'tls');
     const args = ['serve', '--listen', '127.0.0.1:0', '--data', this.data, '--redis', `unix:${this.redis.socket}`, '--workers', options.workers,
       '--no-log-requests', '--test-endpoints', '--connections-max', '30000', '--connections-address-max', '30000', '--drain-wait', '0',
-      '--rate-address', '100000000', '--rate-address-burst', '100000000'];
+      '--rate-address', '100000000', '--rate-address-burst', '100000000', '--tls-listen', '127.0.0.1:0', '--tls-cert', cert, '--tls-key', key];
     this.process = startServer(nest, 'slipway-server', SLIPWAY, args);
     this.address = await eventually(() => {
       if (this.process.exited) throw new Error(`the server ended:\n${this.process.tail()}`);
@@ -56,6 +58,7 @@ export class Slipway {
       return /:\d+$/.test(text) && text;
     }, 'Slipway to listen');
     this.url = `http://${this.address}`;
+    this.tls = { to: fs.readFileSync(`${this.data}/listen.tls`, 'utf8').trim(), tls: cert }; // for the load generator
     await eventually(async () => (await fetch(`${this.url}/readyz`)).status === 200, 'Slipway to be ready');
     this.fresh = resident(this.process.pid);
   }

@@ -1,4 +1,5 @@
 #include "test/bench/subscriber.h"
+#include "test/bench/secure.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,19 +97,49 @@ static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *space)
     if (n <= 0)
         return;
     subscribers.now = uv_hrtime();
-    take_input(s, (struct str){space->base, (size_t)n});
+    if (s->secure == NULL)
+        take_input(s, (struct str){space->base, (size_t)n});
+    else
+        secure_read(s->secure, (struct str){space->base, (size_t)n});
 }
+
+/* So little at a time that the kernel takes it. */
+static void send_raw(void *owner, struct str bytes)
+{
+    struct subscriber *s = owner;
+    uv_buf_t all = uv_buf_init((char *)(uintptr_t)bytes.p, (unsigned)bytes.n);
+    if (uv_try_write((uv_stream_t *)&s->tcp, &all, 1) != (int)bytes.n)
+        give_up("write", "refused");
+}
+
+static void send_request(void *owner)
+{
+    static char request[MAX_REQUEST];
+    struct subscriber *s = owner;
+    struct str text = {request, template_fill(&subscribers.load->request, request)};
+    if (s->secure == NULL)
+        send_raw(s, text);
+    else
+        secure_write(s->secure, text);
+}
+
+static void on_plain(void *owner, struct str bytes)
+{
+    take_input(owner, bytes);
+}
+
+static const struct secure_events secure_events = {send_request, on_plain, send_raw};
 
 static void on_connect(uv_connect_t *connect, int status)
 {
-    static char request[MAX_REQUEST];
     struct subscriber *s = connect->handle->data;
     if (status != 0)
         give_up("connect", uv_strerror(status));
-    uv_buf_t all = uv_buf_init(request, (unsigned)template_fill(&subscribers.load->request, request));
+    if (subscribers.load->certificate != NULL)
+        s->secure = secure_begin(subscribers.load, &secure_events, s);
     uv_read_start((uv_stream_t *)&s->tcp, on_input_space, on_input);
-    if (uv_try_write((uv_stream_t *)&s->tcp, &all, 1) != (int)all.len)
-        give_up("write", "refused");
+    if (s->secure == NULL)
+        send_request(s);
 }
 
 static void open_next(void)

@@ -7,6 +7,7 @@
 struct subscriber {
     uv_tcp_t tcp;
     uv_connect_t connect;
+    struct secure *secure; /* with --tls */
     bool upgraded, done;
     struct buf kept; /* what is not a whole frame yet */
 };
