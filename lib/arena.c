@@ -125,7 +125,7 @@ static void *refuse(struct arena *a)
     return NULL;
 }
 
-void *arena_alloc(struct arena *a, size_t n)
+void *arena_room(struct arena *a, size_t n)
 {
     if (n > PTRDIFF_MAX - ALIGN - GAP - sizeof(struct arena_block))
         return refuse(a);
@@ -143,7 +143,13 @@ void *arena_alloc(struct arena *a, size_t n)
     b->used += take;
     a->used += take;
     ASAN_UNPOISON_MEMORY_REGION(p, n);
-    return memset(p, 0, n);
+    return p;
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+    void *p = arena_room(a, n);
+    return p == NULL ? NULL : memset(p, 0, n);
 }
 
 void *arena_array(struct arena *a, size_t count, size_t size)
@@ -160,9 +166,12 @@ struct str arena_str(struct arena *a, struct str s)
 
 char *arena_z(struct arena *a, struct str s)
 {
-    char *p = s.n == SIZE_MAX ? refuse(a) : arena_alloc(a, s.n + 1);
-    if (p != NULL && s.n > 0)
+    char *p = s.n == SIZE_MAX ? refuse(a) : arena_room(a, s.n + 1);
+    if (p == NULL)
+        return NULL;
+    if (s.n > 0)
         memcpy(p, s.p, s.n);
+    p[s.n] = '\0';
     return p;
 }
 
@@ -172,7 +181,7 @@ struct str arena_printf(struct arena *a, const char *fmt, ...)
     va_start(args, fmt);
     va_copy(again, args);
     int n = vsnprintf(NULL, 0, fmt, args);
-    char *p = n < 0 ? NULL : arena_alloc(a, (size_t)n + 1);
+    char *p = n < 0 ? NULL : arena_room(a, (size_t)n + 1);
     if (p != NULL)
         vsnprintf(p, (size_t)n + 1, fmt, again);
     va_end(again);

@@ -25,6 +25,7 @@ void arena_fini(struct arena *a);
 /* Runs the destructors and keeps one block for reuse. */
 void arena_reset(struct arena *a);
 void *arena_alloc(struct arena *a, size_t n);                  /* aligned to 16, zeroed */
+void *arena_room(struct arena *a, size_t n);                   /* the same, holding whatever was there */
 void *arena_array(struct arena *a, size_t count, size_t size); /* checks the product */
 struct str arena_str(struct arena *a, struct str s); /* a copy, NUL-terminated behind its end; STR_NONE on failure */
 char *arena_z(struct arena *a, struct str s);        /* the same as a C string, or NULL */

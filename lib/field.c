@@ -341,7 +341,7 @@ static bool belongs(const struct field *row, enum field_mode mode)
 static const struct field *row_named(const struct field *rows, struct str name)
 {
     for (const struct field *row = rows; row->name != NULL; row++)
-        if (str_eqz(name, row->name))
+        if (name.n > 0 && row->name[0] == name.p[0] && str_eqz(name, row->name))
             return row;
     return NULL;
 }

@@ -43,7 +43,7 @@ static _Thread_local jmp_buf *leave_parser; /* NULL outside of it */
 
 static void *allocate(size_t n)
 {
-    void *p = memory == NULL ? NULL : arena_alloc(memory, n);
+    void *p = memory == NULL ? NULL : arena_room(memory, n);
     if (p == NULL) {
         exhausted = true;
         if (leave_parser != NULL)

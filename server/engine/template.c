@@ -437,8 +437,14 @@ static bool sizes_fit(struct build *b, const struct json *nodes, const struct js
     return json_count(nodes) >= 1 && json_count(nodes) <= TEMPLATE_NODES && json_count(edges) <= TEMPLATE_EDGES;
 }
 
+enum look {
+    LOOK_BUILD,
+    LOOK_GRAPH,
+    LOOK_ALL
+}; /* for what can be built; whatever the rows do not see; for everything */
+
 static const struct template *parse(struct arena *a, const struct json *definition, struct template_report *report,
-                                    bool checked)
+                                    enum look look)
 {
     const struct json *nodes = json_get(definition, "nodes"), *edges = json_get(definition, "edges");
     struct build b = {a, definition, arena_new(a, struct template), report, false};
@@ -449,7 +455,7 @@ static const struct template *parse(struct arena *a, const struct json *definiti
     }
     if (b.t == NULL)
         return NULL;
-    if (report != NULL && !checked)
+    if (look == LOOK_ALL)
         check_fields(&b);
     if (!sizes_fit(&b, nodes, edges) || b.failed)
         return NULL;
@@ -462,25 +468,24 @@ static const struct template *parse(struct arena *a, const struct json *definiti
     if (!parse_graph(&b, nodes, edges))
         return NULL;
     template_graph(&b);
-    if (report != NULL) {
+    if (look != LOOK_BUILD)
         template_check(&b);
+    if (report != NULL)
         template_critical(&b);
-    }
     return b.failed ? NULL : b.t;
 }
 
 const struct template *template_parse(struct arena *a, const struct json *definition, struct template_report *report)
 {
-    return parse(a, definition, report, false);
+    return parse(a, definition, report, report == NULL ? LOOK_BUILD : LOOK_ALL);
 }
 
-const struct template *template_parse_checked(struct arena *a, const struct json *definition,
-                                              struct template_report *report)
+bool template_is_sound(struct arena *a, const struct json *definition)
 {
-    return parse(a, definition, report, true);
+    return parse(a, definition, NULL, LOOK_GRAPH) != NULL;
 }
 
 const struct template *template_of(struct arena *a, const struct json *definition)
 {
-    return parse(a, definition, NULL, true);
+    return parse(a, definition, NULL, LOOK_BUILD);
 }

@@ -104,9 +104,9 @@ void template_definition_write(struct json_out *o, const struct json *document);
 /* NULL when the definition has errors (report->errors) or memory ran out (then there may be none). Without a report
  * only what can be built is checked for, which is enough for a definition that was valid when it was stored. */
 const struct template *template_parse(struct arena *a, const struct json *definition, struct template_report *report);
-/* The same for a definition whose members were just checked by rows that have TEMPLATE_DEFINITION in them. */
-const struct template *template_parse_checked(struct arena *a, const struct json *definition,
-                                              struct template_report *report);
+/* Whether a definition whose members were just checked by rows has no errors: for those who can ask for the report once it
+ * has. False also when memory ran out. */
+bool template_is_sound(struct arena *a, const struct json *definition);
 /* The same without a report: struct run_kind's parse. */
 const struct template *template_of(struct arena *a, const struct json *definition);
 /* {valid, errors, warnings, plan, criticalPath}; `t` may be NULL. */

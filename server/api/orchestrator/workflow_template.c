@@ -67,14 +67,15 @@ static struct str definition_of(struct arena *a, const struct json *document)
 /* What a template that runs may pin must run. */
 static enum code check_active(struct request *r, const struct json *whole)
 {
-    struct template_report *report = arena_new(&r->arena, struct template_report);
+    struct template_report *report;
     struct json_out o;
     struct buf b;
 
-    if (report == NULL)
-        return SYS_OVERLOADED;
-    if (template_parse_checked(&r->arena, whole, report) != NULL)
+    if (template_is_sound(&r->arena, whole))
         return OK;
+    report = arena_new(&r->arena, struct template_report);
+    if (report == NULL || template_parse(&r->arena, whole, report) != NULL)
+        return SYS_OVERLOADED;
     if (report->n_errors == 0)
         return SYS_OVERLOADED;
     buf_init_arena(&b, &r->arena, 512);
