@@ -7,10 +7,12 @@
  * A record belongs to (tenant, caller, route, key); its fingerprint is the hash of method, path, query and body. It is
  * claimed once the request is known to be valid, so faults leave none behind. A claim that is never closed (the process
  * died, or Redis did) is over soon after the deadline of an operation: whoever asks again then does the work, and the
- * commit of one that was only slow is refused, since the claim is no longer its own. A kept record of an answer that is a document holds (document, revision,
- * status); its text only once the document moved on, which whatever moves it sees to (commit_idempotency). Other answers
- * are held whole. One that shows a secret is sealed under a key made from the Idempotency-Key and the bearer, which the
- * store knows neither of. */
+ * commit of one that was only slow is refused, since the claim is no longer its own.
+ *
+ * A kept record of an answer that is a document holds (document, revision, status); its text only once the document
+ * moved on, which whatever moves it sees to (commit_idempotency). Other answers are held whole. One that shows a secret
+ * is sealed under a key made from the Idempotency-Key and the bearer, which the store knows neither of.
+ */
 #ifndef SERVER_IDEMPOTENCY_H
 #define SERVER_IDEMPOTENCY_H
 

@@ -99,6 +99,17 @@ test('a limit that the papers name has a row, with that value', async () => {
   for (const limit of limits) assert.equal(limit.configurable, limit.name in known, limit.name);
 });
 
+test('the threat model names each limit that can be set, and no other value than its default', async () => {
+  const limits = JSON.parse((await slipway(['config', '--limits', '--json'])).stdout);
+  const text = fs.readFileSync(path.join(ROOT, 'deploy/threat-model.md'), 'utf8');
+  const rows = [...text.matchAll(/^\| `([a-z0-9.-]+)` \| (\S+) \| (.+) \|$/gm)].map(([, name, value, beyond]) => ({ name, value, beyond }));
+  const of = (code, status) => ({ '-': 'the connection ends', none: 'cut to it' })[code] ?? `${status} \`${code}\``;
+  const known = new Map(limits.map((l) => [l.name, { name: l.name, value: l.default, beyond: of(l.code, l.status) }]));
+  for (const row of rows) assert.deepEqual(row, known.get(row.name), `deploy/threat-model.md, ${row.name}`);
+  const missing = limits.filter((l) => l.configurable && !rows.some((row) => row.name === l.name)).map((l) => `| \`${l.name}\` | ${l.default} | ${of(l.code, l.status)} |`);
+  assert.deepEqual(missing, [], 'rows that deploy/threat-model.md lacks');
+});
+
 test('a constant that bounds something in a header has a row, or a reason', async () => {
   const text = fs.readFileSync(path.join(ROOT, 'server/limits.c'), 'utf8');
   const headers = ['lib', 'proto', 'server'].flatMap((dir) => fs.readdirSync(path.join(ROOT, dir), { recursive: true })
