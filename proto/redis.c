@@ -393,12 +393,13 @@ static redisReader *reader_new(struct redis *r)
     return reader;
 }
 
-/* Between replies: a reader whose buffer a long reply has filled makes room for a fresh one. */
+/* Between replies: a reader whose buffer a long reply has filled makes room for a fresh one. Its buffer may be empty
+ * between two elements of an array as well; `ridx` tells, which is -1 when no reply is under way. */
 static void renew_reader(struct redis *r)
 {
     redisReader *fresh;
 
-    if (r->reader->len > 0)
+    if (r->reader->len > 0 || r->reader->ridx >= 0)
         return;
     if (r->fed > READER_KEPT && (fresh = reader_new(r)) != NULL) {
         redisReaderFree(r->reader);

@@ -296,6 +296,29 @@ static void a_reply_may_come_byte_by_byte(void **state)
     client_close(c);
 }
 
+/* Long enough for the reader to be renewed, which it must not be inside an array. */
+static void a_long_array_may_come_element_by_element(void **state)
+{
+    struct client *c = client_open(NULL, &events, "");
+    struct buf first = {0};
+
+    (void)state;
+    turn_until(c, &c->ready, 1);
+    buf_printf(&first, "*2\r\n$%d\r\n%0*d\r\n%c", 200000, 200000, 0, 0);
+    c->fake.answer = first.p;
+    call(c, "GET", NULL);
+    for (int i = 0; i < 500; i++) /* all of it is read, and nothing else */
+        loop_turn(&c->loop, false);
+    c->fake.answer = "$3\r\nend\r\n+next\r\n";
+    call(c, "GET", NULL);
+    turn_until(c, &c->done, 2);
+    assert_string_equal(c->texts[0], ""); /* an array */
+    assert_string_equal(c->texts[1], "next");
+    assert_int_equal(c->down, 0);
+    buf_free(&first);
+    client_close(c);
+}
+
 static void a_passed_deadline_ends_the_connection_and_a_new_one_is_made(void **state)
 {
     struct redis_limits limits = {.call_ms = 50};
@@ -617,6 +640,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replies_come_in_the_order_of_the_calls),
         cmocka_unit_test(a_reply_may_come_byte_by_byte),
+        cmocka_unit_test(a_long_array_may_come_element_by_element),
         cmocka_unit_test(a_passed_deadline_ends_the_connection_and_a_new_one_is_made),
         cmocka_unit_test(a_lost_connection_tells_everyone_once),
         cmocka_unit_test(a_half_open_link_is_noticed_by_a_ping),
