@@ -117,6 +117,6 @@ void work_swept(struct drains *ds, unsigned partition, struct str member);
 int64_t retention_at(const struct drains *ds, const struct run *r); /* when it is removed; 0: not yet known */
 void retention_write(struct drain *d, struct commit *c);            /* takes the run away, with all it left */
 
-enum { WORK_LEASE_MS = 30000 };
+enum { WORK_LEASE_MS = 3000 }; /* and a sweep a second: the work of a killed instance goes on within five seconds */
 
 #endif

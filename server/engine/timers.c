@@ -16,7 +16,7 @@
 
 #include <stdlib.h>
 
-enum { SWEEP_MS = 1000, SWEEP_LEASE_MS = 5000, SWEEP_MOST = 100, TICKS_MOST = 20000, TICK_LONGEST_MS = 3600 * 1000 };
+enum { SWEEP_MS = 1000, SWEEP_LEASE_MS = 3000, SWEEP_MOST = 100, TICKS_MOST = 20000, TICK_LONGEST_MS = 3600 * 1000 };
 
 struct tick {
     struct drains *drains;

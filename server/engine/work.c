@@ -6,10 +6,10 @@
  * - the result is appended to the run's inbox, and the transition takes the entry off the queue.
  * Failure modes: this worker dies, the entry becomes visible, a sweep hands it to another one, which reads the run and
  * sends the request again: at least once, so every request carries the step's task id as Idempotency-Key. The result
- * cannot be appended now: it is tried again until the lease would be over.
+ * cannot be appended now: it is tried again for a while, and the entry renewed.
  *
  * A step of a job is begun the same way (job_step.h). Its entry stays on the queue as long as it runs, and comes up every
- * WORK_LEASE_MS: so whatever went wrong between the job and the step is put right by whoever sees it. */
+ * JOB_LOOK_MS: so whatever went wrong between the job and the step is put right by whoever sees it. */
 #include "server/engine/drain_private.h"
 
 #include "lib/cidr.h"
@@ -29,6 +29,7 @@
 enum {
     WORK_MOST = 256, /* under way in a worker; more wait in the queue */
     WORK_RENEW_MS = WORK_LEASE_MS / 3,
+    JOB_LOOK_MS = 30000, /* how often a step that is a job's is looked at */
     WORK_AGAIN_MS = 1000,
     WORK_AGAIN_MOST = 20
 };
@@ -363,7 +364,7 @@ static void job_again(struct work *w)
         timer_start(&w->timer, &w->drains->worker->loop, WORK_AGAIN_MS, begin_job, w);
 }
 
-/* Looked at again when this lease is over; not at all when the step has ended meanwhile. */
+/* Looked at again in a while; not at all when the step has ended meanwhile. */
 static void leave_job(struct work *w)
 {
     struct drains *ds = w->drains;
@@ -372,7 +373,7 @@ static void leave_job(struct work *w)
     arena_reset(&ds->scratch);
     member = arena_printf(&ds->scratch, "%s:" STR_FMT, w->place.tenant, STR_ARG(w->task));
     if (member.p != NULL)
-        store_take(ds->worker->store, &ds->scratch, w->place.space.partition, 0, &member, 1, WORK_LEASE_MS, &ds->ops,
+        store_take(ds->worker->store, &ds->scratch, w->place.space.partition, 0, &member, 1, JOB_LOOK_MS, &ds->ops,
                    renewed, ds);
     work_free(w);
 }
