@@ -93,12 +93,9 @@ static struct str ip_of(struct str address)
 
 static struct actor actor_of(const struct request *r)
 {
-    static const char *const types[] = {[CALLER_NONE] = "system",
-                                        [CALLER_KEY] = "user",
-                                        [CALLER_USER] = "user",
-                                        [CALLER_AGENT] = "agent",
-                                        [CALLER_SYSTEM] = "system",
-                                        [CALLER_CLIENT] = "client"};
+    static const char *const types[] = {
+        [CALLER_NONE] = "system", [CALLER_KEY] = "user",      [CALLER_USER] = "user",
+        [CALLER_AGENT] = "agent", [CALLER_SYSTEM] = "system", [CALLER_CLIENT] = "client"};
     return (struct actor){types[r->caller.type], r->caller.id, r->caller.name, ip_of(r->address)};
 }
 

@@ -25,7 +25,8 @@ struct dialect {
     /* Write the whole body. `page` is NULL for what is no list. */
     void (*write_data)(struct buf *b, const struct request *r, struct str data, const struct page *page);
     void (*write_error)(struct buf *b, const struct request *r, enum code c, struct str message);
-    void (*write_challenge)(struct request *r, enum code c); /* WWW-Authenticate of a 401, or a 403 that lacks something */
+    void (*write_challenge)(struct request *r,
+                            enum code c); /* WWW-Authenticate of a 401, or a 403 that lacks something */
     /* How these bodies look in the documents, as JSON Schema; NULL: like the default's (server/openapi_operation.c). `data`
      * writes the schema of the data. */
     void (*data_schema)(struct json_out *o, const struct operation *op,

@@ -28,6 +28,7 @@
 #include "server/list.h"
 #include "server/oauth/assertion.h"
 #include "server/oauth/client.h"
+#include "server/oauth/provider.h"
 #include "server/oauth/scopes.h"
 #include "server/router.h"
 #include "server/scope.h"
@@ -72,6 +73,8 @@ static const struct {
      "A token that somebody else signed: an assertion of a client."},
     {"token.foreign-keys", JWS_KEYS_MAX, COUNT, LIMIT_CUTS,
      "Keys of a set that such tokens are checked with; no key of a larger set is taken."},
+    {"token.issuer-answer", PROVIDER_BYTES_MAX, BYTES, "SYS_TIMEOUT",
+     "What a provider of token-issuers answers about itself, and its keys."},
     {"client.keys", CLIENT_KEYS_MAX, COUNT, "VAL_INVALID_FORMAT",
      "Public keys of a client."},
     {"client.scopes", SCOPES_MAX, COUNT, "VAL_OUT_OF_RANGE",

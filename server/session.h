@@ -9,8 +9,8 @@
 
 struct sessions; /* of one worker */
 
-struct session {      /* embedded; zeroed memory is one that is not watched */
-    struct list link; /* private */
+struct session {                     /* embedded; zeroed memory is one that is not watched */
+    struct list link;                /* private */
     char credential[65], client[65]; /* either's end ends it */
     unsigned partition;
     int64_t revocations;

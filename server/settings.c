@@ -54,6 +54,9 @@ const struct config_row settings_rows[] = {
      .doc = "`iss` of access tokens that were made by hand or for agents without a public-url; taken with one as well, so that they go on."},
     {"audience", CONFIG_STRING, AT(audience), "slipway", .flags = CONFIG_REQUIRED,
      .doc = "`aud` of the access tokens made and taken."},
+    {"token-issuers", CONFIG_LIST, AT(token_issuers), "", .arg = "URL,…",
+     .doc = "OpenID providers whose tokens clients may exchange for ours (RFC 8693), as their `iss` says it: "
+            "https://token.actions.githubusercontent.com. Their keys are fetched from there; a private address needs outbound.allow."},
     {"token-ttl", CONFIG_DURATION, AT(token_ttl), "1h", 1000, 30 * DAY,
      .doc = "How long an access token lives when its maker does not say."},
     {"token-ttl-max", CONFIG_DURATION, AT(token_ttl_max), "30d", 1000, 366 * DAY, .code = "AUTH_TOKEN_INVALID",

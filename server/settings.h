@@ -29,6 +29,7 @@ struct settings {
     int64_t tls_handshake_timeout, tls_handshakes_max;
     /* identity */
     const char *public_url, *issuer, *audience;
+    struct config_list token_issuers;
     int64_t agent_heartbeat, agent_registration_ttl, agent_refresh_ttl;
     int64_t token_ttl, token_ttl_max, query_token_ttl_max, auth_trust;
     /* who is in front */

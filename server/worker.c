@@ -15,6 +15,7 @@
 #include "server/feed.h"
 #include "server/hub.h"
 #include "server/limit.h"
+#include "server/oauth/provider.h"
 #include "server/principal.h"
 #include "server/session.h"
 #include "server/settings.h"
@@ -158,10 +159,12 @@ static bool stop_blobs(struct worker *w)
 static bool start_callers(struct worker *w)
 {
     w->principals = principals_new();
+    w->providers = providers_new(w->settings);
     w->limit = limit_new(w->settings);
     w->credits = credits_new(w);
     w->sessions = sessions_new(w);
-    return w->principals != NULL && w->limit != NULL && w->credits != NULL && w->sessions != NULL;
+    return w->principals != NULL && w->providers != NULL && w->limit != NULL && w->credits != NULL &&
+           w->sessions != NULL;
 }
 
 static bool stop_callers(struct worker *w)
@@ -170,6 +173,7 @@ static bool stop_callers(struct worker *w)
     credits_free(w->credits);
     limit_free(w->limit);
     principals_free(w->principals);
+    providers_free(w->providers);
     return true;
 }
 

@@ -61,6 +61,7 @@ struct worker {
     struct settles *settles;       /* server/engine/environment_settle.h */
     struct sessions *sessions;     /* server/session.h */
     struct principals *principals; /* server/principal.h */
+    struct providers *providers;   /* server/oauth/provider.h */
     struct limit *limit;           /* server/limit.h */
     struct credits *credits;       /* server/credit.h */
     struct auditor *auditor;       /* server/audit.h */

@@ -12,7 +12,8 @@
 
 #include <string.h>
 
-const char *const authenticate_methods[] = {"client_secret_basic", "client_secret_post", "private_key_jwt", NULL};
+const char *const authenticate_methods[] = {"client_secret_basic", "client_secret_post", "private_key_jwt", "none",
+                                            NULL};
 
 struct attempt {
     struct request *r;
@@ -83,7 +84,9 @@ static enum code read_credentials(struct attempt *t)
         t->id = id;
         t->secret = secret;
     }
-    if (t->id.p == NULL || (t->secret.p == NULL && t->assertion.p == NULL))
+    if (t->secret.p == NULL && t->assertion.p == NULL)
+        t->id = id; /* one without credentials, perhaps */
+    if (t->id.p == NULL)
         return refuse(r, "the client does not authenticate");
     if (id.p != NULL && !str_eq(id, t->id))
         return request_refuse(r, OAUTH_INVALID_REQUEST, "client_id is another than the one that authenticates");
@@ -146,6 +149,8 @@ static enum code check_assertion(struct attempt *t, int64_t now_s)
 static bool is_secret(const struct attempt *t)
 {
     char hex[65];
+    if (t->secret.p == NULL)
+        return str_eqz(t->client.method, "none");
     auth_credential(t->r->worker->settings, t->secret, hex);
     return t->client.secret.n > 0 && crypto_equal_str(str_z(hex), t->client.secret);
 }

@@ -10,7 +10,7 @@
 static int partition_in(const char id[ID_UUID])
 {
     unsigned partition;
-    return sscanf(id + ID_UUID - 3, "%2x", &partition) == 1 && partition < ID_PARTITIONS ? (int)partition : -1;
+    return sscanf(&id[ID_UUID - 3], "%2x", &partition) == 1 && partition < ID_PARTITIONS ? (int)partition : -1;
 }
 
 bool client_credential(const struct settings *s, struct str id, unsigned *partition, char hex[65])
@@ -30,7 +30,7 @@ bool client_read(struct client *out, struct arena *a, unsigned partition, const 
         struct str name, *to;
     } fields[] = {{S("id"), &out->id},         {S("tenant"), &out->tenant}, {S("name"), &out->name},
                   {S("scopes"), &out->scopes}, {S("grants"), &out->grants}, {S("method"), &out->method},
-                  {S("secret"), &out->secret}, {S("jwks"), &out->jwks}};
+                  {S("secret"), &out->secret}, {S("jwks"), &out->jwks},     {S("trust"), &out->trust}};
     int64_t tier = redis_int(redis_field(record, S("tier")), TIER_STANDARD);
     *out = (struct client){.partition = partition, .tier = tier >= 0 && tier < TIERS ? (unsigned)tier : TIER_STANDARD};
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {

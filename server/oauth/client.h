@@ -1,8 +1,8 @@
 /* Clients of the authorization server: programs with an id and a secret or keys of their own.
  *
  * A client is a document of its tenant (kind "client", for lists) and a credential's record, which is what its
- * authentication reads: fields kind "client", tenant, id, name, tier, scopes, grants and method (between spaces), and `secret`
- * (hex of its hash under the pepper) or `jwks`. The id is a UUID whose last byte is the partition, so that the record is
+ * authentication reads: fields kind "client", tenant, id, name, tier, scopes, grants and method (between spaces), and one of
+ * `secret` (hex of its hash under the pepper), `jwks` and `trust` (server/oauth/exchange.h). The id is a UUID whose last byte is the partition, so that the record is
  * found by it alone. One that was taken back leaves a record with `revoked` for as long as its tokens could live. */
 #ifndef SERVER_OAUTH_CLIENT_H
 #define SERVER_OAUTH_CLIENT_H
@@ -16,7 +16,7 @@ enum { CLIENT_KEYS_MAX = 8 };
 
 struct redis_value;
 struct client { /* as its record says; texts live in the arena */
-    struct str id, tenant, name, scopes, grants, method, secret, jwks;
+    struct str id, tenant, name, scopes, grants, method, secret, jwks, trust;
     unsigned partition, tier;
 };
 /* The record's name in the store; false when the id is none that we would have made. */

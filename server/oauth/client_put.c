@@ -3,6 +3,7 @@
 #include "proto/jws.h"
 #include "server/auth.h"
 #include "server/document.h"
+#include "server/oauth/exchange.h"
 #include "server/oauth/resources.h"
 #include "server/oauth/scopes.h"
 #include "server/settings.h"
@@ -13,9 +14,35 @@ static const char secret_prefix[] = "slcs";
 
 /* --- what rows cannot say --- */
 
+static bool is_by(const struct json *members, const char *method)
+{
+    return str_eqz(json_str(json_get(members, "token_endpoint_auth_method")), method);
+}
+
 static bool signs(const struct json *members)
 {
-    return str_eqz(json_str(json_get(members, "token_endpoint_auth_method")), "private_key_jwt");
+    return is_by(members, "private_key_jwt");
+}
+
+static bool has_grant(const struct json *members, const char *grant)
+{
+    const struct json *grants = json_get(members, "grant_types");
+    for (size_t i = 0; i < json_count(grants); i++)
+        if (str_eqz(json_str(json_at(grants, i)), grant))
+            return true;
+    return false;
+}
+
+/* Who has no credentials of its own has those of the provider that it trusts, and nothing else. */
+static void check_trust(const struct json *members, struct faults *faults)
+{
+    bool exchanges = has_grant(members, EXCHANGE_GRANT);
+    if (exchanges != json_is(json_get(members, "trust"), JSON_OBJECT))
+        fault_add(faults, S("trust"), exchanges ? "VAL_REQUIRED" : "VAL_INVALID_FORMAT",
+                  "goes with the grant of token exchange, and with nothing else");
+    if (is_by(members, "none") && (!exchanges || json_count(json_get(members, "grant_types")) > 1))
+        fault_add(faults, S("token_endpoint_auth_method"), "VAL_INVALID_FORMAT",
+                  "is none with the grant of token exchange alone");
 }
 
 void client_check(const struct json *members, struct faults *faults)
@@ -28,6 +55,7 @@ void client_check(const struct json *members, struct faults *faults)
             fault_add(faults, str_z(field), "VAL_INVALID_CHOICE",
                       "is no scope; the metadata lists them, and permissions are scopes too");
     }
+    check_trust(members, faults);
     if (signs(members) != json_is(jwks, JSON_OBJECT))
         fault_add(faults, S("jwks"), signs(members) ? "VAL_REQUIRED" : "VAL_INVALID_FORMAT",
                   "goes with private_key_jwt, and with nothing else");
@@ -72,15 +100,22 @@ static void make_documents(struct client_new *n, struct arena *a)
     n->shown = n->document.p == NULL || set.failed ? STR_NONE : document_answer(a, &d);
 }
 
+static struct str text_of(struct arena *a, const struct json *j)
+{
+    struct buf b;
+    if (j == NULL)
+        return S("");
+    buf_init_arena(&b, a, 256);
+    json_write(&b, j);
+    return b.failed ? STR_NONE : buf_view(&b);
+}
+
 static void put_record(const struct client_new *n, const struct settings *s, struct commit *c)
 {
     char hex[65], hash[65];
     unsigned partition;
     struct arena *a = c->arena;
-    struct buf jwks;
     const struct json *m = n->members;
-    buf_init_arena(&jwks, a, 256);
-    json_write(&jwks, json_get(m, "jwks"));
     auth_credential(s, str_z(n->secret), hash);
     client_credential(s, str_z(n->id), &partition, hex);
     struct str key = key_credential(a, n->space.partition, str_z(hex));
@@ -95,7 +130,8 @@ static void put_record(const struct client_new *n, const struct settings *s, str
         {S("grants"), joined(a, json_get(m, "grant_types"))},
         {S("method"), json_str(json_get(m, "token_endpoint_auth_method"))},
         {S("secret"), n->secret[0] != '\0' ? str_z(hash) : S("")},
-        {S("jwks"), signs(m) ? buf_view(&jwks) : S("")},
+        {S("jwks"), text_of(a, json_get(m, "jwks"))},
+        {S("trust"), text_of(a, json_get(m, "trust"))},
     };
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         commit_hset(c, key, fields[i].name, fields[i].value);
@@ -106,8 +142,8 @@ void client_put(struct client_new *n, const struct settings *s, struct commit *c
     struct commit_index index;
     struct arena *a = c->arena;
     id_uuid(n->now_ms, n->id);
-    snprintf(n->id + ID_UUID - 3, 3, "%02x", n->space.partition);
-    if (!signs(n->members))
+    snprintf(&n->id[ID_UUID - 3], 3, "%02x", n->space.partition);
+    if (!signs(n->members) && !is_by(n->members, "none"))
         id_key(secret_prefix, n->space.partition, n->secret);
     make_documents(n, a);
     const struct json *stored = n->document.p == NULL ? NULL : document_json(a, n->document, NULL);

@@ -91,7 +91,9 @@ static enum flow reply_published(struct request *r, const struct buf *b)
 enum flow metadata_server(struct request *r)
 {
     static const char *const endpoints[] = {"token", "revocation", "introspection"};
-    static const char *const none[] = {NULL};
+    static const char *const none[] = {NULL}, *const introspection_methods[] = {"client_secret_basic",
+                                                                                "client_secret_post", "private_key_jwt",
+                                                                                NULL}; /* RFC 7662 §2.1 */
     struct buf b;
     struct json_out o;
     buf_init_arena(&b, &r->arena, 2048);
@@ -109,7 +111,7 @@ enum flow metadata_server(struct request *r)
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
         char name[64];
         snprintf(name, sizeof name, "%s_endpoint_auth_methods_supported", endpoints[i]);
-        put_list(&o, name, authenticate_methods);
+        put_list(&o, name, i == 2 ? introspection_methods : authenticate_methods);
         snprintf(name, sizeof name, "%s_endpoint_auth_signing_alg_values_supported", endpoints[i]);
         put_list(&o, name, assertion_algorithms);
     }

@@ -5,6 +5,7 @@
 #include "proto/jwt.h"
 #include "server/audit.h"
 #include "server/oauth/authenticate.h"
+#include "server/oauth/exchange.h"
 #include "server/oauth/issuer.h"
 #include "server/oauth/resources.h"
 #include "server/oauth/scopes.h"
@@ -17,7 +18,7 @@ static enum flow client_credentials(struct request *r, const struct client *c);
 static const struct {
     const char *name;
     enum flow (*give)(struct request *r, const struct client *c);
-} grants[] = {{"client_credentials", client_credentials}};
+} grants[] = {{"client_credentials", client_credentials}, {EXCHANGE_GRANT, exchange}};
 
 bool token_grant(size_t i, const char **name)
 {
@@ -37,12 +38,16 @@ static const struct field token_form[] = {
     {"grant_type", FIELD_STRING, FIELD_REQUIRED, .doc = "One of grant_types_supported of the metadata."},
     {"scope",      FIELD_STRING, .doc = "Scopes between spaces; all of the client's when it is left out."},
     {"resource",   FIELD_STRING, .doc = "What the token is for (RFC 8707): this service."},
+    {"subject_token",        FIELD_STRING, .doc = "Token exchange: the identity token of a CI's job."},
+    {"subject_token_type",   FIELD_STRING, .doc = "Token exchange: urn:ietf:params:oauth:token-type:id_token or :jwt."},
+    {"requested_token_type", FIELD_STRING, .doc = "Token exchange: urn:ietf:params:oauth:token-type:access_token, or nothing."},
     CLIENT, {0}};
 static const struct field token_data[] = {
     {"access_token", FIELD_STRING, FIELD_REQUIRED, .max = JWT_MAX, .doc = "A JWT (RFC 9068)."},
     {"token_type",   FIELD_STRING, FIELD_REQUIRED, .doc = "Bearer"},
     {"expires_in",   FIELD_INT,    FIELD_REQUIRED, .min = 1, .max = INT32_MAX, .doc = "Seconds."},
     {"scope",        FIELD_STRING, FIELD_REQUIRED, .doc = "What was given."},
+    {"issued_token_type", FIELD_STRING, .doc = "Of token exchange: urn:ietf:params:oauth:token-type:access_token."},
     {0}};
 static const struct field state_form[] = {
     {"token",           FIELD_STRING, FIELD_REQUIRED, .doc = "An access token."},
@@ -112,7 +117,7 @@ static enum flow token(struct request *r)
 struct gift {
     struct request *r;
     struct commit commit;
-    struct str scope, answer;
+    struct str scope, subject, answer;
     char id[ID_UUID];
 };
 
@@ -147,7 +152,7 @@ static enum code sign(struct gift *g, const struct client *c, struct buf *out, i
         .subject = c->id,
         .client_id = c->id,
         .tenant_id = c->tenant,
-        .name = c->name,
+        .name = g->subject.n > 0 ? g->subject : c->name,
         .permissions = permissions,
         .permission_count = scopes_permissions(g->scope, permissions, JWT_PERMISSIONS),
         .scope = g->scope,
@@ -173,6 +178,10 @@ static struct str answer_of(struct gift *g, struct str access, int64_t life_s)
     json_put_int(&o, life_s);
     json_key(&o, S("scope"));
     json_put_str(&o, g->scope);
+    if (g->subject.n > 0) { /* RFC 8693 §2.2.1 */
+        json_key(&o, S("issued_token_type"));
+        json_put_z(&o, "urn:ietf:params:oauth:token-type:access_token");
+    }
     json_close(&o, '}');
     return b.failed ? STR_NONE : buf_view(&b);
 }
@@ -199,6 +208,10 @@ static enum code note(struct gift *g, const struct client *c, int64_t until_ms)
     json_put_time(&o, until_ms);
     json_key(&o, S("scope"));
     json_put_str(&o, g->scope);
+    if (g->subject.n > 0) {
+        json_key(&o, S("subject"));
+        json_put_str(&o, g->subject);
+    }
     json_close(&o, '}');
     commit_begin(&g->commit, &r->arena, (struct space){c->partition, c->tenant}, 0);
     const struct audit_entry entry = {
@@ -210,11 +223,16 @@ static enum code note(struct gift *g, const struct client *c, int64_t until_ms)
 
 static enum flow client_credentials(struct request *r, const struct client *c)
 {
+    return token_give(r, c, STR_NONE);
+}
+
+enum flow token_give(struct request *r, const struct client *c, struct str subject)
+{
     struct buf access;
     struct gift *g = arena_new(&r->arena, struct gift);
     if (g == NULL)
         return reply_error(r, SYS_OVERLOADED);
-    *g = (struct gift){.r = r};
+    *g = (struct gift){.r = r, .subject = subject};
     int64_t now_ms = store_now_ms(r->worker->store), life_s = r->worker->settings->token_ttl / 1000;
     enum code code = choose_scope(r, c, &g->scope);
     buf_init_arena(&access, &r->arena, 1024);

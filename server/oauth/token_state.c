@@ -121,7 +121,9 @@ static enum flow read_state(struct look *l)
 static enum flow introspect(struct request *r, const struct client *c)
 {
     struct look *l;
-    enum code code = open_token(r, &l);
+    enum code code = str_eqz(c->method, "none")
+                         ? request_refuse(r, OAUTH_INVALID_CLIENT, "the client does not authenticate (RFC 7662 2.1)")
+                         : open_token(r, &l);
     if (code != OK)
         return reply_error(r, code);
     return l == NULL || !str_eq(l->jwt.tenant_id, c->tenant) ? reply_inactive(r) : read_state(l);

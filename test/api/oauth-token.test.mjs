@@ -1,6 +1,7 @@
 // The token endpoint and its neighbours, RFC by RFC, as a client on the wire sees them.
 import assert from 'node:assert/strict';
 import { createHash, createPublicKey, generateKeyPairSync, randomUUID, sign } from 'node:crypto';
+import http from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { start } from '../lib/slipway.mjs';
 import { Signer } from '../lib/token.mjs';
@@ -352,4 +353,29 @@ describe('clients', () => {
         assert.ok(!dump.includes(secret), key);
     }
   });
+});
+
+test('RFC 6749 §2.3.1: guesses are limited by client and address, and use up nobody else\'s turns', async () => {
+  const slow = await start({ name: 'oauth-rate', workers: 1, env: { SLIPWAY_RATE_STANDARD: '60', SLIPWAY_RATE_STANDARD_BURST: '4' } });
+  try {
+    const made = async () => (await slow.api.post('/v1/oauth/clients', { name: 'ci' }, { absolute: true })).body;
+    const [victim, other] = [await made(), await made()];
+    const from = (localAddress, { client_id, client_secret }) => new Promise((resolve, reject) => {
+      const request = http.request({ host: slow.server.host, port: slow.server.port, localAddress, method: 'POST', path: '/v1/auth/token', headers: { ...FORM, ...basic({ client_id, client_secret }) } }, (response) => {
+        response.resume();
+        response.on('end', () => resolve({ status: response.statusCode, retry: Number(response.headers['retry-after']) }));
+      });
+      request.on('error', reject);
+      request.end('grant_type=client_credentials');
+    });
+    const guess = { ...victim, client_secret: 'guess' };
+    let answer;
+    for (let i = 0; i < 30 && answer?.status !== 429; i++) answer = await from('127.0.0.1', guess);
+    assert.equal(answer.status, 429);
+    assert.ok(answer.retry >= 1);
+    assert.equal((await from('127.0.0.2', victim)).status, 200, 'the client itself, from elsewhere');
+    assert.equal((await from('127.0.0.1', other)).status, 200, 'another client from there');
+  } finally {
+    await slow.stop();
+  }
 });

@@ -78,12 +78,12 @@ test('RFC 8414 §3, RFC 9068 §4: --public-url is the issuer of everything; olde
     const server = await document(other.api, 'oauth-authorization-server'), resource = await document(other.api, 'oauth-protected-resource');
     assert.equal(server.headers['cache-control'], 'public, max-age=300');
     const scopes = ['projects:read', 'projects:write', 'deployments:read', 'deployments:write', 'environments:read', 'environments:write', 'metrics:read'];
-    const methods = ['client_secret_basic', 'client_secret_post', 'private_key_jwt'], algorithms = ['EdDSA', 'Ed25519', 'ES256', 'RS256'];
+    const methods = ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'], algorithms = ['EdDSA', 'Ed25519', 'ES256', 'RS256'];
     assert.deepEqual(server.body, {
       issuer: url, token_endpoint: `${url}/v1/auth/token`, revocation_endpoint: `${url}/v1/auth/revoke`, introspection_endpoint: `${url}/v1/auth/introspect`,
       jwks_uri: `${url}/.well-known/jwks.json`, service_documentation: `${url}/docs`, scopes_supported: scopes, response_types_supported: [],
-      grant_types_supported: ['client_credentials'], protected_resources: [url],
-      ...Object.fromEntries(['token', 'revocation', 'introspection'].flatMap((e) => [[`${e}_endpoint_auth_methods_supported`, methods], [`${e}_endpoint_auth_signing_alg_values_supported`, algorithms]])),
+      grant_types_supported: ['client_credentials', 'urn:ietf:params:oauth:grant-type:token-exchange'], protected_resources: [url],
+      ...Object.fromEntries(['token', 'revocation', 'introspection'].flatMap((e) => [[`${e}_endpoint_auth_methods_supported`, methods.slice(0, e === 'introspection' ? 3 : 4)], [`${e}_endpoint_auth_signing_alg_values_supported`, algorithms]])),
     });
     assert.deepEqual(resource.body, {
       resource: url, authorization_servers: [url], bearer_methods_supported: ['header'], scopes_supported: scopes, resource_name: 'Slipway', resource_documentation: `${url}/docs`,
