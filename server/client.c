@@ -6,6 +6,7 @@
 #include "server/auth.h"
 #include "server/credential.h"
 #include "server/oauth/client.h"
+#include "server/oauth/exchange.h"
 #include "server/oauth/remote.h"
 #include "server/oauth/resources.h"
 #include "server/settings.h"
@@ -16,6 +17,7 @@
 
 struct options {
     const char *tenant, *name, *grant, *scope, *jwks;
+    const char *trust_issuer, *trust_subject, *trust_audience;
     struct remote remote;
     bool json;
 };
@@ -34,6 +36,13 @@ static const struct config_row rows[] = {
             "projects:write, deployments:write, environments:read and metrics:read."},
     {"jwks", CONFIG_PATH, AT(jwks), "", .flags = CONFIG_LOCAL, .arg = "FILE",
      .doc = "create: its public keys (RFC 7517). It signs with one of them (private_key_jwt) and gets no secret."},
+    {"trust-issuer", CONFIG_STRING, AT(trust_issuer), "", .flags = CONFIG_LOCAL, .arg = "URL",
+     .doc = "create: an OpenID provider of the server's token-issuers. The client's one grant is the exchange of this provider's tokens "
+            "(RFC 8693), and it has no secret."},
+    {"trust-subject", CONFIG_STRING, AT(trust_subject), "", .flags = CONFIG_LOCAL, .arg = "SUBJECT",
+     .doc = "create: whose tokens: their `sub`, with * for any run of characters."},
+    {"trust-audience", CONFIG_STRING, AT(trust_audience), "", .flags = CONFIG_LOCAL, .arg = "AUDIENCE",
+     .doc = "create: their `aud`. Unset: the server's issuer."},
     {"url", CONFIG_STRING, AT(remote.url), "", .flags = CONFIG_LOCAL, .arg = "URL",
      .doc = "Ask the server there, with a key that may, instead of its data: https://HOST, http://HOST:PORT or unix:/path/of/socket."},
     {"ca", CONFIG_PATH, AT(remote.ca), "", .flags = CONFIG_LOCAL, .arg = "FILE",
@@ -143,6 +152,20 @@ static struct json *read_keys(struct call *c)
     return json_parse(arena_of(c), buf_view(&text), NULL, NULL);
 }
 
+static void put_trust(struct json_out *o, const struct options *given)
+{
+    const char *const members[][2] = {
+        {"issuer", given->trust_issuer}, {"subject", given->trust_subject}, {"audience", given->trust_audience}};
+    json_key(o, S("trust"));
+    json_open(o, '{');
+    for (size_t i = 0; i < ARRAY_LEN(members); i++)
+        if (members[i][1][0] != '\0') {
+            json_key(o, str_z(members[i][0]));
+            json_put_z(o, members[i][1]);
+        }
+    json_close(o, '}');
+}
+
 /* STR_NONE after a message. */
 static struct str body_of(struct call *c)
 {
@@ -159,14 +182,19 @@ static struct str body_of(struct call *c)
     json_open(&o, '{');
     json_key(&o, S("name"));
     json_put_z(&o, given->name);
-    put_list(&o, "grant_types", given->grant);
+    bool trusts = given->trust_issuer[0] != '\0';
+    put_list(&o, "grant_types", trusts ? EXCHANGE_GRANT : given->grant);
     if (given->scope[0] != '\0')
         put_list(&o, "scopes", given->scope);
     if (keys != NULL) {
         json_key(&o, S("jwks"));
         json_put(&o, keys);
+    }
+    if (trusts)
+        put_trust(&o, given);
+    if (keys != NULL || trusts) {
         json_key(&o, S("token_endpoint_auth_method"));
-        json_put_z(&o, "private_key_jwt");
+        json_put_z(&o, keys != NULL ? "private_key_jwt" : "none");
     }
     json_close(&o, '}');
     return b.failed ? STR_NONE : buf_view(&b);

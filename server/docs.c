@@ -1,6 +1,7 @@
 #include "server/docs.h"
 
 #include "server/limits.h"
+#include "server/oauth/scopes.h"
 #include "server/permission.h"
 #include "server/router.h"
 
@@ -113,6 +114,21 @@ static void write_roles(struct buf *b)
     buf_z(b, "</table>\n");
 }
 
+static void write_scopes(struct buf *b)
+{
+    static const char *const heads[] = {"Scope", "Permissions", "", NULL};
+    const char *name, *grants, *doc;
+    table(b, "Scopes of OAuth clients, beside every permission", heads);
+    for (size_t i = 0; scopes_row(i, &name, &grants, &doc); i++) {
+        buf_z(b, "<tr>");
+        cell(b, name);
+        cell(b, grants);
+        cell(b, doc);
+        buf_z(b, "</tr>\n");
+    }
+    buf_z(b, "</table>\n");
+}
+
 static void write_limits(struct buf *b)
 {
     static const char *const heads[] = {"Limit", "Value", "Setting", "Code", "", NULL};
@@ -143,6 +159,7 @@ void docs_write(struct buf *b)
     write_codes(b);
     write_faults(b);
     write_roles(b);
+    write_scopes(b);
     write_limits(b);
     buf_z(b, "</body></html>\n");
 }

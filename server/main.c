@@ -21,6 +21,8 @@
  *          (probe.h). What follows from them is settled: read whole, brought in line by one commit, safe to do twice
  *          (environment_settle.h: promotions; rollback_settle.h; target_settle.h: what is on a target).
  *
+ * server/oauth/   the authorization server, in OAuth's own manner (dialect.c): clients, their tokens and scopes.
+ *
  * One binary, several programs: each entry of `commands` is a main of its own, in its own file. */
 // clang-format on
 #include "server/commands.h"

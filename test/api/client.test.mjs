@@ -64,6 +64,14 @@ test('with keys of its own a client gets no secret', async () => {
   assert.deepEqual([made.client_secret, made.token_endpoint_auth_method], [undefined, 'private_key_jwt']);
 });
 
+test('a client of a CI trusts a provider and has no secret', async () => {
+  const trust = ['--trust-issuer', 'https://ci.example', '--trust-subject', 'repo:acme/site:*'];
+  const made = await ok('create', ...here(), '--name', 'site', ...trust, '--json');
+  assert.deepEqual([made.client_secret, made.token_endpoint_auth_method, made.grant_types, made.trust],
+    [undefined, 'none', ['urn:ietf:params:oauth:grant-type:token-exchange'], { issuer: 'https://ci.example', subject: 'repo:acme/site:*' }]);
+  assert.match((await call('create', ...here(), '--name', 'site', '--trust-issuer', 'https://ci.example')).stderr, /trust\.subject is required/);
+});
+
 test('what cannot be is refused with a reason, and nothing is made', async () => {
   const wrong = [
     [['create', ...here()], 2, /needs a --name/], [['create', ...here(), '--name', 'x', '--grant', 'password'], 2, /grant_types/],
