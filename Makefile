@@ -30,8 +30,8 @@ LUA := $(sort $(wildcard server/store/*.lua))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(LUA:%.lua=$(BUILD)/%.lua.o)
 LLHTTP := $(patsubst /usr/share/llhttp/%.c,$(BUILD)/llhttp/%.o,$(wildcard /usr/share/llhttp/*.c))
 ARCHIVE := $(BUILD)/slipway.a
-TESTS := $(sort $(wildcard test/unit/*_test.c test/store/*_test.c test/sim/*_test.c))
-HELPERS := $(filter-out $(TESTS),$(sort $(wildcard test/lib/*.c test/unit/*.c test/store/*.c test/sim/*.c)))
+TESTS := $(sort $(wildcard test/unit/*_test.c test/store/*_test.c test/sim/*_test.c test/whole/*_test.c))
+HELPERS := $(filter-out $(TESTS),$(sort $(wildcard test/lib/*.c test/unit/*.c test/store/*.c test/sim/*.c test/whole/*.c)))
 PROGRAMS := $(TESTS:%.c=$(BUILD)/%)
 helpers = $(patsubst %.c,$(BUILD)/%.o,$(filter test/lib/% $(1:$(BUILD)/%=%)/%,$(HELPERS)))
 WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
@@ -131,8 +131,13 @@ unit: $(filter $(BUILD)/test/unit/%,$(PROGRAMS)) ## Functions and parsers, witho
 store: $(filter $(BUILD)/test/store/%,$(PROGRAMS)) ## Each store function against a private redis-server
 	$(Q)scripts/suite $@ $^
 
-sim: $(filter $(BUILD)/test/sim/%,$(PROGRAMS)) ## The run engine under a fake clock and random faults
+SIMULATIONS := $(filter $(BUILD)/test/sim/% $(BUILD)/test/whole/%,$(PROGRAMS))
+sim: $(SIMULATIONS) ## Engine, jobs, hub and agents' protocol under a fake clock, network and store, with random faults
 	$(Q)SHOW=1 LIMIT=900 scripts/suite $@ $^
+
+.PHONY: simulate
+simulate: $(SIMULATIONS) ## The same for longer, other seeds each time: make simulate RUNS=100000 SEED=1; a failing seed is told and replays
+	$(Q)scripts/simulate "$(SEED)" "$(RUNS)" $^
 
 api: all ## The HTTP contract, by a real server
 	$(Q)scripts/suite $@ $(sort $(wildcard test/api/*.test.mjs))

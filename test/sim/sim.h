@@ -11,15 +11,7 @@
 #define TEST_SIM_SIM_H
 
 #include "server/engine/run.h"
-
-/* --- randomness --- */
-
-struct dice {
-    uint64_t state;
-};
-uint64_t dice_roll(struct dice *d);
-unsigned dice_below(struct dice *d, unsigned bound);
-bool dice_percent(struct dice *d, unsigned percent);
+#include "test/lib/dice.h"
 
 /* --- templates --- */
 

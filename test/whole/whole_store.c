@@ -1,0 +1,595 @@
+/* The store: channels, open tasks, logs and the run, each command whole or not at all, and the drain. */
+#include "test/whole/whole.h"
+
+#include "proto/redis.h"
+#include "server/engine/drain.h"
+#include "server/engine/template.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SLICE = 16 };
+
+/* --- channels --- */
+
+struct frames { /* events that become one entry */
+    struct buf b;
+    struct whole_channel *channel;
+    int64_t first;
+};
+
+static void frames_begin(struct frames *f, int channel)
+{
+    *f = (struct frames){.channel = &world->channels[channel]};
+    f->first = f->channel->seq + 1;
+    buf_init_arena(&f->b, &world->arena, 256);
+}
+
+static void frames_add(struct frames *f, struct str rest)
+{
+    buf_printf(&f->b, "%s{\"seq\":%" PRId64 ",\"timestamp\":\"%" PRId64 "\"," STR_FMT, f->b.n > 0 ? "\n" : "",
+               ++f->channel->seq, world->now, STR_ARG(rest));
+}
+
+static void hint(struct whole_server *s, int channel, const struct whole_entry *e)
+{
+    if (!s->up || !s->subscribed[channel])
+        return;
+    if (s->n_hints == WHOLE_MESSAGES || whole_unlucky(60, &world->coverage->hints_lost))
+        return;
+    s->hint_of[s->n_hints] = channel;
+    s->hints[s->n_hints++] =
+        arena_printf(&world->arena, "%" PRId64 " %" PRId64 "\n" STR_FMT, e->first, e->last, STR_ARG(e->text));
+}
+
+static void frames_end(struct frames *f)
+{
+    struct whole_channel *c = f->channel;
+    struct whole_entry *e;
+
+    if (f->b.n == 0)
+        return;
+    if (c->n == WHOLE_ENTRIES) {
+        whole_fault("channel %s is full", c->name);
+        return;
+    }
+    e = &c->entries[c->n++];
+    *e = (struct whole_entry){f->first, c->seq, buf_view(&f->b)};
+    world->coverage->frames += (uint64_t)(e->last - e->first + 1);
+    for (int i = 0; i < WHOLE_SERVERS; i++)
+        hint(&world->servers[i], (int)(c - world->channels), e);
+}
+
+int whole_channel_of(struct str key)
+{
+    for (int i = 0; i < WHOLE_CHANNELS; i++)
+        if (str_ends(key, str_z(world->channels[i].name)))
+            return i;
+    return -1;
+}
+
+/* --- open tasks --- */
+
+static struct str *open_slot(int agent, struct str task, bool make)
+{
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < WHOLE_TASKS; i++) {
+            char *id = world->open[agent][i].id;
+
+            if (pass == 0 ? str_eqz(task, id) : make && id[0] == '\0') {
+                if (pass == 1)
+                    snprintf(id, sizeof world->open[0][0].id, STR_FMT, STR_ARG(task));
+                return &world->open[agent][i].text;
+            }
+        }
+    return NULL;
+}
+
+bool whole_is_open(int agent, struct str task)
+{
+    return open_slot(agent, task, false) != NULL;
+}
+
+int whole_agent_index(struct str id)
+{
+    int64_t n = -1;
+
+    return str_i64(str_slice(id, id.n - 1, id.n), &n) && n < WHOLE_AGENTS ? (int)n : -1;
+}
+
+/* --- logs --- */
+
+const struct whole_log *whole_log_of(struct str task)
+{
+    for (size_t i = 0; i < world->n_logs; i++)
+        if (str_eqz(task, world->logs[i].task))
+            return &world->logs[i];
+    return NULL;
+}
+
+static struct whole_log *log_get(struct str task)
+{
+    struct whole_log *log = (struct whole_log *)(uintptr_t)whole_log_of(task);
+
+    if (log == NULL) {
+        if (world->n_logs == WHOLE_LOGS) {
+            whole_fault("too many logs");
+            world->n_logs = 0;
+        }
+        log = &world->logs[world->n_logs++];
+        *log = (struct whole_log){.next = 1, .expected = 1};
+        snprintf(log->task, sizeof log->task, STR_FMT, STR_ARG(task));
+    }
+    return log;
+}
+
+/* As append.lua. */
+static void do_lines(struct whole_op *o)
+{
+    const struct append *in = &o->lines;
+    struct whole_log *log = log_get(in->task);
+    int64_t beyond = in->first + (int64_t)in->count, drop;
+    struct frames f;
+
+    o->appended = (struct appended){.now_ms = world->now, .next = log->expected};
+    if (in->first > log->expected && !in->skip) {
+        o->appended.gap = true;
+        return;
+    }
+    drop = log->expected > in->first && world->bug != WHOLE_SAID_AGAIN ? log->expected - in->first : 0;
+    frames_begin(&f, 0);
+    for (int64_t i = drop; !log->complete && i < (int64_t)in->count; i++)
+        frames_add(&f,
+                   arena_printf(&world->arena, "\"logSeq\":%" PRId64 "," STR_FMT, log->next++, STR_ARG(in->lines[i])));
+    frames_end(&f);
+    if (beyond > log->expected)
+        log->expected = beyond;
+    log->complete = log->complete || in->last;
+    o->appended.next = log->expected;
+}
+
+/* --- the run --- */
+
+void whole_enter(const struct run_event *e)
+{
+    struct buf b;
+
+    if (world->n_inbox == ARRAY_LEN(world->inbox)) {
+        whole_fault("the inbox is full");
+        return;
+    }
+    buf_init_arena(&b, &world->arena, 128);
+    run_event_write(&b, e);
+    world->inbox[world->n_inbox++] = buf_view(&b);
+    world->appended++;
+}
+
+struct run *whole_load(struct arena *a)
+{
+    struct run *r = run_new(a, world->t, &world->origin);
+    bool fine = r != NULL && (world->header.n == 0 || run_header_read(r, world->header));
+
+    for (int i = 0; fine && i < world->t->n; i++)
+        fine = world->steps[i].n == 0 || run_step_read(r, i, world->steps[i]);
+    if (!fine)
+        whole_fault("the run cannot be read back");
+    return fine ? r : NULL;
+}
+
+static bool among(const struct str *list, unsigned n, struct str id)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (str_eq(list[i], id))
+            return true;
+    return false;
+}
+
+static struct str agent_id(int agent)
+{
+    return str_slice(str_z(world->channels[1 + agent].name), 6, 100);
+}
+
+static void choose(struct run *r, int step, struct effects *fx)
+{
+    const struct step *s = &r->steps[step];
+    struct run_event e = {.type = EVENT_TASK_UNASSIGNED,
+                          .node = world->t->nodes[step].id,
+                          .attempt = s->attempt,
+                          .message = S("nobody is there")};
+    unsigned from = dice_below(&world->dice, WHOLE_AGENTS);
+
+    if (s->agent.n > 0 && s->accept_ms > 0 && !s->waits_agent)
+        return;
+    for (unsigned i = 0; i < WHOLE_AGENTS && e.agent.n == 0; i++) {
+        int k = (int)((from + i) % WHOLE_AGENTS);
+
+        if (world->online[k] && !among(s->refused, s->n_refused, agent_id(k)) &&
+            !among(s->released, s->n_released, agent_id(k)))
+            e.agent = agent_id(k);
+    }
+    if (e.agent.n > 0)
+        e.type = EVENT_TASK_ASSIGNED;
+    run_transition(r, &e, world->now, fx);
+}
+
+static void write_effect(const struct effect *e, struct frames frames[WHOLE_CHANNELS])
+{
+    struct str *slot;
+    int agent;
+
+    switch (e->type) {
+    case EFFECT_EVENT:
+        frames_add(&frames[0], e->text);
+        break;
+    case EFFECT_ASSIGN:
+        agent = whole_agent_index(e->agent);
+        slot = open_slot(agent, e->task, true);
+        if (slot == NULL) {
+            whole_fault("too many open tasks");
+            break;
+        }
+        *slot = arena_str(&world->arena, e->text);
+        log_get(e->task)->agents |= 1U << agent;
+        frames_add(&frames[1 + agent],
+                   arena_printf(&world->arena, "\"type\":\"task_assigned\",\"task\":" STR_FMT "}", STR_ARG(*slot)));
+        world->coverage->tasks++;
+        break;
+    case EFFECT_CANCEL:
+        frames_add(&frames[1 + whole_agent_index(e->agent)],
+                   arena_printf(&world->arena,
+                                "\"type\":\"task_cancel\",\"taskId\":\"" STR_FMT
+                                "\",\"reason\":\"r\",\"graceSeconds\":30}",
+                                STR_ARG(e->task)));
+        break;
+    case EFFECT_FORGET:
+        agent = whole_agent_index(e->agent);
+        slot = open_slot(agent, e->task, false);
+        if (slot != NULL)
+            ((char *)slot)[-(ptrdiff_t)sizeof world->open[0][0].id] = '\0';
+        break;
+    case EFFECT_TIMER:
+        world->timer = e->at;
+        break;
+    default:
+        break;
+    }
+}
+
+static struct str text_of(void (*write)(struct buf *b, const struct run *r, int step), const struct run *r, int step)
+{
+    struct buf b;
+
+    buf_init_arena(&b, &world->arena, 256);
+    write(&b, r, step);
+    return buf_view(&b);
+}
+
+static void header_of(struct buf *b, const struct run *r, int step)
+{
+    (void)step;
+    run_header_write(b, r);
+}
+
+static void commit(const struct run *r, const struct effects *fx, size_t consumed)
+{
+    struct frames frames[WHOLE_CHANNELS];
+
+    if (r->dirty)
+        world->header = text_of(header_of, r, 0);
+    for (int i = 0; i < world->t->n; i++)
+        if (r->steps[i].dirty)
+            world->steps[i] = text_of(run_step_write, r, i);
+    for (int i = 0; i < WHOLE_CHANNELS; i++)
+        frames_begin(&frames[i], i);
+    for (size_t i = 0; i < fx->n; i++)
+        write_effect(&fx->list[i], frames);
+    for (int i = 0; i < WHOLE_CHANNELS; i++)
+        frames_end(&frames[i]);
+    world->n_inbox -= consumed;
+    world->consumed += consumed;
+    memmove(world->inbox, world->inbox + consumed, world->n_inbox * sizeof *world->inbox);
+}
+
+bool whole_drain(void)
+{
+    struct run *r;
+    struct effects fx;
+    size_t n = world->n_inbox, done = 0;
+
+    if (n == 0)
+        return false;
+    n = 1 + dice_below(&world->dice, (unsigned)n);
+    arena_reset(&world->scratch);
+    r = whole_load(&world->scratch);
+    effects_init(&fx, &world->scratch);
+    for (size_t i = 0; r != NULL && i < n; i++) {
+        struct run_event e;
+
+        if (!run_event_read(&world->scratch, world->inbox[i], &e)) {
+            whole_fault("an entry cannot be read back");
+            return true;
+        }
+        run_transition(r, &e, world->now, &fx);
+        world->coverage->events++;
+        for (; done < fx.n; done++)
+            if (fx.list[done].type == EFFECT_CHOOSE)
+                choose(r, fx.list[done].step, &fx);
+    }
+    if (fx.failed)
+        whole_fault("the transition ran out of memory");
+    else if (r != NULL && !whole_unlucky(50, &world->coverage->commits_lost))
+        commit(r, &fx, n);
+    return true;
+}
+
+/* --- commands --- */
+
+struct whole_op *whole_op_new(struct whole_server *s, int kind, struct ops *asker, void *then, void *arg)
+{
+    struct whole_op *o = calloc(1, sizeof *o);
+
+    if (o == NULL)
+        abort();
+    arena_init(&o->arena, 0);
+    o->server = s->index;
+    o->kind = kind;
+    o->then = then;
+    o->arg = arg;
+    op_begin(&o->op, asker);
+    *s->last = o;
+    s->last = &o->next;
+    return o;
+}
+
+static struct redis_value *value(struct whole_op *o, struct redis_value v)
+{
+    struct redis_value *made = arena_new(&o->arena, struct redis_value);
+
+    *made = v;
+    return made;
+}
+
+static struct redis_value *text_value(struct whole_op *o, struct str text)
+{
+    return value(o, text.p == NULL ? (struct redis_value){.type = REDIS_NIL}
+                                   : (struct redis_value){.type = REDIS_STRING, .text = text});
+}
+
+static struct redis_value *int_value(struct whole_op *o, int64_t n)
+{
+    return value(o, (struct redis_value){.type = REDIS_INTEGER, .integer = n});
+}
+
+static struct redis_value *list_value(struct whole_op *o, size_t n, struct redis_value *const *items)
+{
+    const struct redis_value **copy = arena_array(&o->arena, n + 1, sizeof *copy);
+
+    for (size_t i = 0; i < n; i++)
+        copy[i] = items[i];
+    return value(o, (struct redis_value){.type = REDIS_ARRAY, .count = n, .items = copy});
+}
+
+static struct redis_value *entry_value(struct whole_op *o, const struct whole_entry *e)
+{
+    struct redis_value *fields[] = {text_value(o, S("b")), text_value(o, e->text)};
+    struct redis_value *parts[] = {text_value(o, S("0-0")), list_value(o, 2, fields)};
+
+    return list_value(o, 2, parts);
+}
+
+static void do_behind(struct whole_op *o)
+{
+    const struct whole_channel *c = &world->channels[o->channel];
+    struct redis_value *entries[SLICE];
+    size_t n = 0;
+
+    for (size_t i = c->trimmed; i < c->n && n < SLICE; i++)
+        if (c->entries[i].last > o->behind)
+            entries[n++] = entry_value(o, &c->entries[i]);
+    struct redis_value *parts[] = {list_value(o, n, entries), int_value(o, c->seq), int_value(o, world->epoch)};
+    o->reply = list_value(o, 3, parts);
+}
+
+/* All channels that this instance follows are in one partition: they are asked for in the order that the hub has them,
+ * which is the order of its keys. */
+static void do_check(struct whole_op *o)
+{
+    struct redis_value *seqs[WHOLE_CHANNELS];
+    size_t n = 0;
+
+    for (struct str rest = o->task; rest.n > 0;)
+        seqs[n++] = int_value(o, world->channels[whole_channel_of(str_cut(&rest, '\n'))].seq);
+    struct redis_value *parts[] = {list_value(o, n, seqs), int_value(o, world->epoch)};
+    o->reply = list_value(o, 2, parts);
+}
+
+static void execute(struct whole_op *o)
+{
+    const struct str *slot = NULL;
+
+    o->done = true;
+    switch (o->kind) {
+    case OP_BEHIND:
+        do_behind(o);
+        break;
+    case OP_CHECK:
+        do_check(o);
+        break;
+    case OP_IS_OPEN:
+        o->reply = int_value(o, whole_is_open(o->agent, o->task));
+        break;
+    case OP_TASK:
+        slot = open_slot(o->agent, o->task, false);
+        o->reply = text_value(o, slot == NULL ? STR_NONE : *slot);
+        break;
+    case OP_LINES:
+        do_lines(o);
+        break;
+    case OP_ENTRY:
+        whole_enter(&o->event);
+        o->entered = true;
+        o->entry = world->appended;
+        break;
+    }
+}
+
+bool whole_store_step(struct whole_server *s)
+{
+    struct whole_op *o = s->first;
+
+    while (o != NULL && o->done)
+        o = o->next;
+    if (o == NULL)
+        return false;
+    if (whole_unlucky(20, &world->coverage->store_errors)) {
+        o->done = o->failed = true;
+        return true;
+    }
+    execute(o);
+    o->failed = whole_unlucky(15, &world->coverage->answers_lost);
+    return true;
+}
+
+static void op_free(struct whole_op *o)
+{
+    arena_fini(&o->arena);
+    free(o);
+}
+
+static void answer(struct whole_op *o)
+{
+    enum code c = o->failed ? SYS_STORAGE : OK;
+
+    if (op_finish(&o->op)) {
+        if (o->kind == OP_LINES)
+            ((append_then *)o->then)(o->arg, c, c == OK ? &o->appended : NULL);
+        else if (o->kind == OP_ENTRY)
+            ((drain_then *)o->then)(o->arg, c, NULL);
+        else
+            ((store_then *)o->then)(o->arg, c, c == OK ? o->reply : NULL);
+    }
+    op_free(o);
+}
+
+/* In order; but an entry is answered when it was consumed, whatever else came meanwhile. */
+bool whole_store_answer(struct whole_server *s)
+{
+    for (struct whole_op **at = &s->first; *at != NULL && (*at)->done; at = &(*at)->next) {
+        struct whole_op *o = *at;
+
+        if (o->entered && !o->failed && o->entry > world->consumed)
+            continue;
+        *at = o->next;
+        if (*at == NULL)
+            s->last = at;
+        answer(o);
+        return true;
+    }
+    return false;
+}
+
+void whole_store_drop(struct whole_server *s)
+{
+    while (s->first != NULL) {
+        struct whole_op *o = s->first;
+
+        s->first = o->next;
+        if (!o->done && dice_percent(&world->dice, 50))
+            execute(o);
+        op_finish(&o->op);
+        op_free(o);
+    }
+    s->last = &s->first;
+}
+
+/* --- the beginning --- */
+
+static void put_node(struct json_out *o, unsigned i)
+{
+    char id[] = {(char)('a' + i), '\0'};
+
+    json_open(o, '{');
+    json_key(o, S("config"));
+    json_put_raw(o, S("{\"command\":[\"work\"]}"));
+    json_key(o, S("id"));
+    json_put_z(o, id);
+    json_key(o, S("onFailure"));
+    json_put_z(o, dice_percent(&world->dice, 70) ? "continue" : "fail");
+    json_key(o, S("retry"));
+    json_open(o, '{');
+    json_key(o, S("initialDelaySeconds"));
+    json_put_int(o, 1);
+    json_key(o, S("maxAttempts"));
+    json_put_int(o, 1 + dice_below(&world->dice, 3));
+    json_close(o, '}');
+    json_key(o, S("timeoutSeconds"));
+    json_put_int(o, 60 + dice_below(&world->dice, 600));
+    json_key(o, S("type"));
+    json_put_z(o, "script");
+    json_close(o, '}');
+}
+
+static void put_edges(struct json_out *o, unsigned n)
+{
+    for (unsigned to = 1; to < n; to++)
+        for (unsigned from = 0; from < to; from++) {
+            if (!dice_percent(&world->dice, 35))
+                continue;
+            json_put_raw(o,
+                         arena_printf(&world->arena, "{\"from\":\"%c\",\"on\":\"%s\",\"to\":\"%c\"}", 'a' + (char)from,
+                                      dice_percent(&world->dice, 70) ? "always" : "success", 'a' + (char)to));
+        }
+}
+
+static void make_template(void)
+{
+    struct template_report *report = arena_new(&world->arena, struct template_report);
+    unsigned n = 1 + dice_below(&world->dice, 5);
+    struct json_out o;
+    struct buf b;
+
+    buf_init_arena(&b, &world->arena, 1024);
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    json_key(&o, S("edges"));
+    json_open(&o, '[');
+    put_edges(&o, n);
+    json_close(&o, ']');
+    json_key(&o, S("nodes"));
+    json_open(&o, '[');
+    for (unsigned i = 0; i < n; i++)
+        put_node(&o, i);
+    json_close(&o, ']');
+    json_key(&o, S("onFailure"));
+    json_put_z(&o, dice_percent(&world->dice, 70) ? "continue" : "fail-fast");
+    json_close(&o, '}');
+    world->definition = buf_view(&b);
+    world->t = template_parse(&world->arena, json_parse(&world->arena, world->definition, NULL, NULL), report);
+    if (world->t == NULL)
+        whole_fault("the template is refused: " STR_FMT, STR_ARG(world->definition));
+}
+
+void whole_store_begin(void)
+{
+    static const char *const names[WHOLE_CHANNELS] = {"run:" WHOLE_RUN, "agent:0190a0b0-0000-7000-8000-00000000aaa0",
+                                                      "agent:0190a0b0-0000-7000-8000-00000000aaa1"};
+    struct json *nothing = json_new(&world->arena, JSON_OBJECT);
+
+    world->epoch = 1;
+    for (int i = 0; i < WHOLE_CHANNELS; i++)
+        world->channels[i].name = names[i];
+    make_template();
+    for (int i = 0; i < WHOLE_SERVERS; i++)
+        world->servers[i].last = &world->servers[i].first;
+    world->steps = arena_array(&world->arena, TEMPLATE_NODES, sizeof *world->steps);
+    world->origin = (struct run_origin){.id = S(WHOLE_RUN),
+                                        .tenant = S(WHOLE_TENANT),
+                                        .template_id = S("0190a0b0-0000-7000-8000-000000000003"),
+                                        .template_version = 1,
+                                        .created_ms = world->now,
+                                        .inputs = nothing,
+                                        .facts = nothing};
+    whole_enter(&(struct run_event){.type = EVENT_START});
+}
