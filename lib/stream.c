@@ -129,7 +129,6 @@ static void on_uv_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
     struct stream *s = handle->data;
 
     if (n > 0) {
-        s->received += (size_t)n;
         if (s->state == STREAM_OPEN && s->filter)
             s->filter->type->on_read(s, (struct str){buf->base, (size_t)n});
         else if (s->state == STREAM_OPEN)

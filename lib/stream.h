@@ -96,10 +96,12 @@ enum stream_result {
 struct stream {
     const struct stream_events *events; /* may be exchanged at any time: a connection that changes its protocol */
     struct loop *loop;
-    uint64_t sent, received; /* bytes */
-    int error;               /* negative errno of STREAM_LOST */
+    uint64_t sent;            /* bytes */
+    int error;                /* negative errno of STREAM_LOST */
+    unsigned char state, end; /* private from here */
+    bool reading : 1, paused : 1, eof : 1, blocked : 1, local : 1, ending : 1, shut : 1;
 
-    union { /* private from here */
+    union {
         uv_handle_t handle;
         uv_stream_t stream;
         uv_tcp_t tcp;
@@ -113,8 +115,6 @@ struct stream {
     struct stream_connect *connecting;
     struct stream_write *writing;
     uint32_t send_ms, linger_ms;
-    unsigned char state, end;
-    bool reading, paused, eof, blocked, local, ending, shut;
 };
 
 /* Takes over a connected, non-blocking descriptor. 0, or a negative errno: then fd is closed and nothing is called.

@@ -53,15 +53,15 @@ struct conn {
     const struct conn_protocol *protocol;
     void *state;
     struct peer *peer;
-    bool busy;     /* inside advance */
-    bool yielded;  /* enough requests for one turn */
-    bool behind;   /* answers wait for the client to read */
-    bool paused;   /* we read nothing now */
-    bool last;     /* the answer under way is the last */
-    bool eof;      /* the client sends no more */
-    bool stopping; /* protocol->on_stop was called */
-    bool late;     /* opened after conns_drain */
-    bool surplus;  /* opened above a limit: for one request, which must come soon */
+    bool busy : 1;     /* inside advance */
+    bool yielded : 1;  /* enough requests for one turn */
+    bool behind : 1;   /* answers wait for the client to read */
+    bool paused : 1;   /* we read nothing now */
+    bool last : 1;     /* the answer under way is the last */
+    bool eof : 1;      /* the client sends no more */
+    bool stopping : 1; /* protocol->on_stop was called */
+    bool late : 1;     /* opened after conns_drain */
+    bool surplus : 1;  /* opened above a limit: for one request, which must come soon */
 };
 
 static inline struct conn *conn_of(struct stream *s)

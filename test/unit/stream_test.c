@@ -18,6 +18,7 @@
 struct end {
     struct stream stream;
     struct buf read;
+    size_t received;
     int opens, eofs, drains, closes, reads;
     enum stream_end why;
     bool echo, finish_on_read, close_on_read;
@@ -39,6 +40,7 @@ static void on_read(struct stream *s, struct str bytes)
 
     assert_int_equal(e->closes, 0);
     e->reads++;
+    e->received += bytes.n;
     buf_str(&e->read, bytes);
     if (e->echo)
         assert_true(stream_write(s, bytes) == STREAM_OK || fault_fired());
@@ -129,7 +131,6 @@ static void what_is_written_in_a_turn_leaves_in_one_piece(void **state)
     assert_int_equal(b.read.n, 50);
     assert_int_equal(stream_queued(&a.stream), 0);
     assert_int_equal(a.stream.sent, 50);
-    assert_int_equal(b.stream.received, 50);
     unpair(*state, &a, &b);
 }
 
@@ -543,7 +544,7 @@ static void each_allocation_may_fail(void **state)
                 stream_write(&e.stream, str_slice(buf_view(&big), 0, 1000));
             stream_write_shared(&e.stream, shared);
             stream_write(&e.stream, buf_view(&big));
-            while (e.stream.received < 440000 && !e.closes && !(server.count && server.ends[0].closes))
+            while (e.received < 440000 && !e.closes && !(server.count && server.ends[0].closes))
                 loop_turn(&loop, true);
             stream_close(&e.stream);
         }
