@@ -126,8 +126,10 @@ static enum code remember(struct attempt *t, struct str id, int64_t left_s)
 {
     char hex[65];
     struct arena *a = &t->r->arena;
-    auth_subject(t->r->worker->settings, "assertion",
-                 arena_printf(a, STR_FMT ":" STR_FMT, STR_ARG(t->client.id), STR_ARG(id)), hex);
+    struct str name = arena_printf(a, STR_FMT ":" STR_FMT, STR_ARG(t->client.id), STR_ARG(id));
+    if (name.p == NULL)
+        return SYS_OVERLOADED;
+    auth_subject(t->r->worker->settings, "assertion", name, hex);
     struct str key = key_assertion(a, t->partition, str_z(hex));
     const struct store_command set =
         STORE_COMMAND(S("SET"), key, S("1"), S("NX"), S("EX"), arena_printf(a, "%lld", (long long)left_s));

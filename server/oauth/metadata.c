@@ -43,10 +43,12 @@ const struct field metadata_resource_rows[] = {
     {0}};
 // clang-format on
 
-static void put_url(struct json_out *o, struct request *r, const char *name, const char *path)
+static void put_url(struct json_out *o, const char *base, const char *name, const char *path)
 {
+    char url[512]; /* issuers are shorter than 300 */
+    snprintf(url, sizeof url, "%s%s", base, path);
     json_key(o, str_z(name));
-    json_put_str(o, arena_printf(&r->arena, STR_FMT "%s", STR_ARG(issuer_url(r)), path));
+    json_put_z(o, url);
 }
 
 static void put_list(struct json_out *o, const char *name, const char *const *list)
@@ -81,7 +83,7 @@ static void put_grants(struct json_out *o)
 /* Where it depends on the name by which it was asked, nobody keeps it. */
 static enum flow reply_published(struct request *r, const struct buf *b)
 {
-    if (b->failed || issuer_url(r).p == NULL)
+    if (b->failed)
         return reply_error(r, SYS_OVERLOADED);
     if (r->worker->settings->public_url[0] != '\0')
         reply_header(r, "Cache-Control", S("public, max-age=300"));
@@ -94,17 +96,20 @@ enum flow metadata_server(struct request *r)
     static const char *const none[] = {NULL}, *const introspection_methods[] = {"client_secret_basic",
                                                                                 "client_secret_post", "private_key_jwt",
                                                                                 NULL}; /* RFC 7662 §2.1 */
+    const char *base = arena_z(&r->arena, issuer_url(r));
     struct buf b;
     struct json_out o;
+    if (base == NULL)
+        return reply_error(r, SYS_OVERLOADED);
     buf_init_arena(&b, &r->arena, 2048);
     json_out_init(&o, &b);
     json_open(&o, '{');
-    put_url(&o, r, "issuer", "");
-    put_url(&o, r, "token_endpoint", "/v1/auth/token");
-    put_url(&o, r, "revocation_endpoint", "/v1/auth/revoke");
-    put_url(&o, r, "introspection_endpoint", "/v1/auth/introspect");
-    put_url(&o, r, "jwks_uri", "/.well-known/jwks.json");
-    put_url(&o, r, "service_documentation", "/docs");
+    put_url(&o, base, "issuer", "");
+    put_url(&o, base, "token_endpoint", "/v1/auth/token");
+    put_url(&o, base, "revocation_endpoint", "/v1/auth/revoke");
+    put_url(&o, base, "introspection_endpoint", "/v1/auth/introspect");
+    put_url(&o, base, "jwks_uri", "/.well-known/jwks.json");
+    put_url(&o, base, "service_documentation", "/docs");
     put_scopes(&o);
     put_list(&o, "response_types_supported", none);
     put_grants(&o);
@@ -115,7 +120,7 @@ enum flow metadata_server(struct request *r)
         snprintf(name, sizeof name, "%s_endpoint_auth_signing_alg_values_supported", endpoints[i]);
         put_list(&o, name, assertion_algorithms);
     }
-    put_list(&o, "protected_resources", (const char *const[]){arena_z(&r->arena, issuer_url(r)), NULL});
+    put_list(&o, "protected_resources", (const char *const[]){base, NULL});
     json_close(&o, '}');
     return reply_published(r, &b);
 }
@@ -123,18 +128,21 @@ enum flow metadata_server(struct request *r)
 enum flow metadata_resource(struct request *r)
 {
     static const char *const header[] = {"header", NULL};
+    const char *base = arena_z(&r->arena, issuer_url(r));
     struct buf b;
     struct json_out o;
+    if (base == NULL)
+        return reply_error(r, SYS_OVERLOADED);
     buf_init_arena(&b, &r->arena, 512);
     json_out_init(&o, &b);
     json_open(&o, '{');
-    put_url(&o, r, "resource", "");
-    put_list(&o, "authorization_servers", (const char *const[]){arena_z(&r->arena, issuer_url(r)), NULL});
+    put_url(&o, base, "resource", "");
+    put_list(&o, "authorization_servers", (const char *const[]){base, NULL});
     put_list(&o, "bearer_methods_supported", header);
     put_scopes(&o);
     json_key(&o, S("resource_name"));
     json_put_z(&o, "Slipway");
-    put_url(&o, r, "resource_documentation", "/docs");
+    put_url(&o, base, "resource_documentation", "/docs");
     json_close(&o, '}');
     return reply_published(r, &b);
 }

@@ -230,6 +230,22 @@ static void tokens_of_others_are_refused(void **state)
     assert_int_equal(verify(f, written(f, &claims), &out), JWT_CLAIMS);
 }
 
+static void a_client_is_the_subject_of_a_token_without_a_user(void **state)
+{
+    struct fixture *f = *state;
+    struct jwt claims = good(), out;
+    claims.client_id = S("c1");
+    assert_int_equal(verify(f, written(f, &claims), &out), JWT_OK);
+    assert_true(str_eqz(out.client_id, "c1") && str_eqz(out.user_id, "alice"));
+    claims.user_id = STR_NONE;
+    assert_int_equal(verify(f, written(f, &claims), NULL), JWT_CLAIMS);
+    claims.subject = S("c1");
+    assert_int_equal(verify(f, written(f, &claims), &out), JWT_OK);
+    assert_true(out.user_id.n == 0 && out.agent_id.n == 0);
+    claims.client_id = STR_NONE;
+    assert_int_equal(verify(f, written(f, &claims), NULL), JWT_CLAIMS);
+}
+
 static void time_is_judged_with_a_minute_of_leeway(void **state)
 {
     struct fixture *f = *state;
@@ -301,6 +317,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(keys_in_the_header_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(claims_of_a_wrong_kind_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(tokens_of_others_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_client_is_the_subject_of_a_token_without_a_user, setup, teardown),
         cmocka_unit_test_setup_teardown(time_is_judged_with_a_minute_of_leeway, setup, teardown),
         cmocka_unit_test_setup_teardown(another_keyring_cannot_sign_for_us, setup, teardown),
         cmocka_unit_test_setup_teardown(an_old_key_still_opens_its_tokens, setup, teardown),
