@@ -27,7 +27,7 @@ static void error_name(enum code c, char out[ERROR_NAME])
             found = names[i].name;
     if (strncmp(name, prefix, sizeof prefix - 1) == 0)
         found = name + sizeof prefix - 1;
-    for (; found[n] != '\0' && n < ERROR_NAME - 1; n++)
+    for (; n < ERROR_NAME - 1 && found[n] != '\0'; n++)
         out[n] = (char)tolower((unsigned char)found[n]);
     out[n] = '\0';
 }

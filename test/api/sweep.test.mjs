@@ -381,7 +381,7 @@ describe('methods', () => {
     const answer = await api.request('HEAD', await concrete(op), undefined, { absolute: !ours(op) });
     assert.equal(answer.status, 200);
     assert.equal(answer.text, '');
-    assert.ok(Number(answer.headers['content-length']) > 0);
+    if (!op.at.endsWith('/export')) assert.ok(Number(answer.headers['content-length']) > 0); // that has no length before it ends
   }));
 });
 
