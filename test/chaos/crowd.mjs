@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
+import tls from 'node:tls';
 
 const [kind, number, host, port, token, stream] = process.argv.slice(2);
 const count = Number(number);
@@ -44,6 +45,7 @@ const manners = {
     socket.pause();
   },
   silent: () => {},
+  'tls-mute': (socket) => void socket.write(Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01])), // a hello begins
   mute: (socket) => {
     socket.write(upgrade(stream, 'Host: x\r\n'));
     socket.resume();
@@ -53,6 +55,14 @@ const manners = {
 /** As fast as it goes, `count` at a time. */
 const floods = {
   connections: async () => (await open())?.destroy(),
+  'tls-handshakes': () => new Promise((resolve) => {
+    const socket = tls.connect({ host, port, rejectUnauthorized: false });
+    socket.once('secureConnect', () => {
+      seen.opened++;
+      socket.destroy();
+    });
+    socket.on('error', () => seen.refused++).once('close', resolve);
+  }),
   handshakes: async () => {
     const socket = await open();
     if (!socket) return;

@@ -144,8 +144,8 @@ const onRedis = {
 const crowd = (kind, count, lasts = 4000) => ({
   hit: [], lasts,
   begin: async (w) => {
-    const [a] = w.places;
-    w.crowd = fork(path.join(here, 'crowd.mjs'), [kind, String(count), a.host, String(a.port), w.key, w.paths.run], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    const [a] = w.places, port = kind.startsWith('tls-') ? w.tlsPort : a.port;
+    w.crowd = fork(path.join(here, 'crowd.mjs'), [kind, String(count), a.host, String(port), w.key, w.paths.run], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     const [said] = await once(w.crowd, 'message');
     w.history.note('crowd', said);
   },
@@ -167,6 +167,8 @@ export const faults = {
   '1,000 that never read': crowd('readers', 1000),
   '1,000 that say nothing': crowd('silent', 1000),
   '1,000 mute handshakes': crowd('mute', 1000),
+  '1,000 mute TLS handshakes': crowd('tls-mute', 1000),
   'flood of connections': crowd('connections', 100),
   'flood of handshakes': crowd('handshakes', 100),
+  'flood of TLS handshakes': crowd('tls-handshakes', 20),
 };

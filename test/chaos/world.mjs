@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
+import { makeCertificate } from '../lib/certificate.mjs';
 import { Proxy, RedisProxy } from '../lib/proxy.mjs';
 import { addVersion, jobOf, makeDeployTemplate, makeRelease, makeTargets, promote } from '../lib/release.mjs';
 import { makeTemplate, script, startRun, unique } from '../lib/run.mjs';
@@ -26,11 +27,12 @@ export class World {
 
   async start() {
     const s = (this.s = await start({ name: this.name, instances: 0, redisDir: (nest) => this.mount(nest) }));
+    const { cert, key } = await makeCertificate(s.nest, 'server');
     this.links = { redis: [], front: [] };
     for (const i of [0, 1]) {
       const link = await new RedisProxy(s.nest, s.redis.socket, `link${i}`).start();
       this.links.redis.push(link);
-      const server = await s.addServer({ args: ['--workers', String(this.workers), '--redis', link.url], env: this.env });
+      const server = await s.addServer({ args: ['--workers', String(this.workers), '--redis', link.url, '--tls-listen', '127.0.0.1:0', '--tls-cert', cert, '--tls-key', key], env: this.env });
       this.links.front.push(await new Proxy({ host: server.host, port: server.port }).start());
     }
     for (const proxy of [...this.links.redis, ...this.links.front]) proxy.random = this.draw;
@@ -90,6 +92,11 @@ export class World {
       reader('dash-ws-a', a, 'ws', paths.dashboard, 6000), reader('dash-sse-b', b, 'sse', paths.dashboard, 6000),
     ].map((loop) => loop.run());
     await pause(1500);
+  }
+
+  /** Where the first instance speaks TLS. */
+  get tlsPort() {
+    return Number(fs.readFileSync(`${this.s.server.data}/listen.tls`, 'utf8').trim().split(':').at(-1));
   }
 
   get writers() {
