@@ -6,9 +6,13 @@ import { faults, settled } from './faults.mjs';
 import { SETTLE, back, baseline, judge, readBack } from './verdict.mjs';
 import { World } from './world.mjs';
 
+const CALM = 500; // ms before and after a fault that tell how busy the machine is
+
 /** One fault and its verdict. */
 export async function bear(world, name, base) {
   const { history } = world, fault = faults[name], times = { begin: history.now };
+  const calm = () => baseline(history, history.now - CALM, base.slack).slack; // the machine may have more to do by now
+  const before = calm();
   world.forgiven = fault.forgets === true;
   await fault.begin(world);
   await pause(fault.lasts);
@@ -18,8 +22,10 @@ export async function bear(world, name, base) {
   while (history.now < times.end + 1000 || (back(world, times.end).ms === undefined && history.now < times.end + SETTLE)) await pause(50);
   times.settled = history.now;
   await settled();
+  await pause(CALM);
+  const slack = Math.max(before, calm());
   times.read = await readBack(world, times.begin, fault.forgets && [times.begin, times.end]);
-  const row = judge(world, name, fault, { ...times, note: said }, base);
+  const row = judge(world, name, fault, { ...times, note: said }, slack);
   if (fault.forgets) for (const writer of world.writers) forget(writer, times);
   world.forgiven = false;
   return row;

@@ -9,7 +9,7 @@ export const SETTLE = 10_000; // ms until a fault counts as not recovered from
 export function baseline(history, from, least) {
   const times = history.of('op', from).filter((op) => op.ok && !op.place.endsWith('*')).map((op) => op.ms);
   const p99 = percentile(times, 0.99);
-  const slack = Math.max(least, p99 / 10);
+  const slack = Math.max(least, times.length ? p99 / 10 : 0);
   return { requests: times.length, p50: percentile(times, 0.5), p99, slack };
 }
 
@@ -59,7 +59,7 @@ export async function readBack(world, from, forgotten = [Infinity, -Infinity]) {
 }
 
 /** One row of the table. fault: its entry; [begin, end, settled]: ms. */
-export function judge(world, name, fault, { begin, end, settled, read, note }, base) {
+export function judge(world, name, fault, { begin, end, settled, read, note }, slack) {
   const { history } = world;
   const { hit, mute = [] } = fault;
   const ops = history.of('op', begin, settled).filter((op) => op.start >= begin && op.what !== 'read back');
@@ -73,7 +73,6 @@ export function judge(world, name, fault, { begin, end, settled, read, note }, b
     name, answers: ops.length, slowest: slowest.ms, back: came.ms, p99: spared.length ? percentile(spared.map((op) => op.ms), 0.99) : undefined,
     read, lost: count('lost') + count('doubled'), gaps: count('gap'), note,
   };
-  const { slack } = base;
   const broken = breaches.map((b) => `${b.promise}: ${b.who}: ${b.text}`);
   const dead = direct.filter((op) => op.what === 'livez' && !op.ok);
   const failed = spared.filter((op) => !op.ok);
