@@ -50,13 +50,7 @@ struct job_spec { /* a plan, as it was meant */
 /* The plan's text; `targets` 0: 1 to 60. */
 struct str job_sim_plan(struct arena *a, uint64_t seed, unsigned targets, struct job_spec *spec);
 
-struct job_sim_plan { /* something that will come */
-    int64_t at;
-    uint64_t order;
-    enum { COMES_EVENT, COMES_TASK, COMES_PERSON } kind;
-    struct run_event event;
-    int task; /* of COMES_TASK */
-};
+enum { COMES_EVENT, COMES_TASK, COMES_PERSON }; /* kinds of what will come */
 
 struct job_sim_task { /* given to an agent */
     int agent, step;
@@ -99,9 +93,7 @@ struct job_sim {
     struct job_sim_task *tasks;
     int n_tasks;
 
-    struct job_sim_plan *plans; /* a heap */
-    unsigned n_plans;
-    uint64_t order;
+    struct plans plans;
 
     /* what was seen */
     struct job_frames *frames; /* by step */
@@ -127,7 +119,6 @@ bool job_sim_measure(struct job_sim *s, uint64_t seed, unsigned targets, struct 
 void job_fault(struct job_sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool job_bad_luck(struct job_sim *s, unsigned percent); /* counted as a fault */
 void job_plan_ahead(struct job_sim *s, int64_t delay_ms, int kind, const struct run_event *e, int task);
-struct job_sim_plan job_take_next(struct job_sim *s);
 void job_append(struct job_sim *s, const struct run_event *e);
 struct str job_agent_id(int agent);
 void job_agent_gets(struct job_sim *s, int task);

@@ -12,7 +12,7 @@ void job_sim_init(struct job_sim *s)
     memset(s, 0, sizeof *s);
     arena_init(&s->arena, 0);
     arena_init(&s->scratch, 0);
-    s->plans = calloc(JOB_SIM_PLANS, sizeof *s->plans);
+    plans_init(&s->plans, JOB_SIM_PLANS);
     s->tasks = calloc(JOB_SIM_TASKS, sizeof *s->tasks);
     s->inbox = calloc(JOB_SIM_INBOX, sizeof *s->inbox);
     s->steps = calloc(JOB_SIM_STEPS, sizeof *s->steps);
@@ -26,7 +26,7 @@ void job_sim_fini(struct job_sim *s)
 {
     arena_fini(&s->arena);
     arena_fini(&s->scratch);
-    free(s->plans);
+    plans_fini(&s->plans);
     free(s->tasks);
     free(s->inbox);
     free(s->steps);
@@ -57,6 +57,7 @@ static void reset(struct job_sim *s)
                           .frames = kept.frames,
                           .given = kept.given,
                           .began = kept.began};
+    plans_clear(&s->plans);
 }
 
 /* --- the store --- */
@@ -276,7 +277,7 @@ static void stray(struct job_sim *s)
 }
 
 /* An agent that is away speaks when it is back. */
-static bool speaker_away(struct job_sim *s, const struct job_sim_plan *p)
+static bool speaker_away(struct job_sim *s, const struct plan *p)
 {
     for (int i = 0; i < JOB_SIM_AGENTS; i++)
         if (str_eq(p->event.agent, job_agent_id(i)) && !s->online[i] && p->event.type >= EVENT_TASK_ACCEPTED)
@@ -286,13 +287,13 @@ static bool speaker_away(struct job_sim *s, const struct job_sim_plan *p)
 
 static bool timer_is_next(struct job_sim *s)
 {
-    return s->timer > 0 && (s->n_plans == 0 || (s->timer <= s->plans[0].at && dice_percent(&s->dice, 50)));
+    return s->timer > 0 && (s->plans.n == 0 || (s->timer <= s->plans.list[0].at && dice_percent(&s->dice, 50)));
 }
 
 static void happen(struct job_sim *s)
 {
     struct run_event tick = {.type = EVENT_TICK};
-    struct job_sim_plan p;
+    struct plan p;
 
     if (timer_is_next(s)) {
         s->now = s->timer > s->now ? s->timer : s->now;
@@ -300,9 +301,9 @@ static void happen(struct job_sim *s)
         job_append(s, &tick);
         return;
     }
-    if (s->n_plans == 0)
+    if (s->plans.n == 0)
         return;
-    p = job_take_next(s);
+    p = plans_take(&s->plans);
     s->now = p.at > s->now ? p.at : s->now;
     if (dice_percent(&s->dice, 1) && job_bad_luck(s, 50))
         s->now += dice_below(&s->dice, 600000); /* the clock jumps */
@@ -380,14 +381,14 @@ static bool live(struct job_sim *s, bool later)
 {
     unsigned turns = 0;
 
-    while (s->fault[0] == '\0' && (s->inbox_n > 0 || s->n_plans > 0 || s->timer > 0)) {
-        if (s->inbox_n > 0 && (s->n_plans == 0 || dice_percent(&s->dice, 75)))
+    while (s->fault[0] == '\0' && (s->inbox_n > 0 || s->plans.n > 0 || s->timer > 0)) {
+        if (s->inbox_n > 0 && (s->plans.n == 0 || dice_percent(&s->dice, 75)))
             drain(s);
         else
             happen(s);
         if (++turns > JOB_SIM_TURNS)
             job_fault(s, "the job does not end");
-        if (s->last == JOB_STATUS_PAUSED && s->n_plans == 0)
+        if (s->last == JOB_STATUS_PAUSED && s->plans.n == 0)
             job_plan_ahead(s, 1000, COMES_PERSON, NULL, -1);
         if (s->completed && later && dice_percent(&s->dice, 30)) {
             later = false;

@@ -41,54 +41,14 @@ static int agent_index(struct str id)
     return -1;
 }
 
-/* --- what will come: a heap by time, then order --- */
-
-static bool sooner(const struct job_sim_plan *a, const struct job_sim_plan *b)
-{
-    return a->at != b->at ? a->at < b->at : a->order < b->order;
-}
-
-static void swap(struct job_sim_plan *a, struct job_sim_plan *b)
-{
-    struct job_sim_plan c = *a;
-
-    *a = *b;
-    *b = c;
-}
-
 void job_plan_ahead(struct job_sim *s, int64_t delay_ms, int kind, const struct run_event *e, int task)
 {
-    unsigned i = s->n_plans;
+    struct plan p = {.at = s->now + delay_ms, .kind = kind, .task = task};
 
-    if (s->n_plans == JOB_SIM_PLANS) {
-        job_fault(s, "too much is planned");
-        return;
-    }
-    s->plans[s->n_plans++] = (struct job_sim_plan){.at = s->now + delay_ms, .order = s->order++, .task = task};
-    s->plans[i].kind = kind;
     if (e != NULL)
-        s->plans[i].event = *e;
-    for (; i > 0 && sooner(&s->plans[i], &s->plans[(i - 1) / 2]); i = (i - 1) / 2)
-        swap(&s->plans[i], &s->plans[(i - 1) / 2]);
-}
-
-struct job_sim_plan job_take_next(struct job_sim *s)
-{
-    struct job_sim_plan first = s->plans[0];
-    unsigned i = 0;
-
-    s->plans[0] = s->plans[--s->n_plans];
-    for (;;) {
-        unsigned least = i;
-
-        for (unsigned child = 2 * i + 1; child <= 2 * i + 2 && child < s->n_plans; child++)
-            if (sooner(&s->plans[child], &s->plans[least]))
-                least = child;
-        if (least == i)
-            return first;
-        swap(&s->plans[i], &s->plans[least]);
-        i = least;
-    }
+        p.event = *e;
+    if (!plans_add(&s->plans, p))
+        job_fault(s, "too much is planned");
 }
 
 void job_append(struct job_sim *s, const struct run_event *e)

@@ -12,6 +12,7 @@
 
 #include "server/engine/run.h"
 #include "test/lib/dice.h"
+#include "test/sim/plans.h"
 
 /* --- templates --- */
 
@@ -56,12 +57,7 @@ struct sim_coverage {
     uint64_t runs, events, frames, crashes, reloads, faults, ended[RUN_STATUSES];
 };
 
-struct sim_plan { /* something that will come */
-    int64_t at;
-    uint64_t order;
-    enum { PLAN_EVENT, PLAN_TIMER, PLAN_AGENT_GETS, PLAN_PERSON, PLAN_JOB } kind;
-    struct run_event event;
-};
+enum { PLAN_EVENT, PLAN_TIMER, PLAN_AGENT_GETS, PLAN_PERSON, PLAN_JOB }; /* kinds of what will come */
 
 struct sim_task { /* at an agent */
     struct str id;
@@ -106,9 +102,7 @@ struct sim {
     struct sim_job jobs[SIM_JOBS];
     unsigned n_jobs;
 
-    struct sim_plan *plans;
-    unsigned n_plans;
-    uint64_t order;
+    struct plans plans;
 
     /* what was seen */
     bool *succeeded, *began;

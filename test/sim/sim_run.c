@@ -13,7 +13,7 @@ void sim_init(struct sim *s)
     memset(s, 0, sizeof *s);
     arena_init(&s->arena, 0);
     arena_init(&s->scratch, 0);
-    s->plans = calloc(SIM_PLANS, sizeof *s->plans);
+    plans_init(&s->plans, SIM_PLANS);
     s->steps = calloc(TEMPLATE_NODES, sizeof *s->steps);
     s->succeeded = calloc(TEMPLATE_NODES, sizeof *s->succeeded);
     s->began = calloc(TEMPLATE_NODES, sizeof *s->began);
@@ -23,7 +23,7 @@ void sim_fini(struct sim *s)
 {
     arena_fini(&s->arena);
     arena_fini(&s->scratch);
-    free(s->plans);
+    plans_fini(&s->plans);
     free(s->steps);
     free(s->succeeded);
     free(s->began);
@@ -42,6 +42,7 @@ static void reset(struct sim *s)
     s->arena = kept.arena;
     s->scratch = kept.scratch;
     s->plans = kept.plans;
+    plans_clear(&s->plans);
     s->steps = kept.steps;
     s->succeeded = kept.succeeded;
     s->began = kept.began;
@@ -418,20 +419,6 @@ void sim_check_end(struct sim *s)
 
 /* --- what happens next --- */
 
-static struct sim_plan take_next(struct sim *s)
-{
-    unsigned best = 0;
-    struct sim_plan p;
-
-    for (unsigned i = 1; i < s->n_plans; i++)
-        if (s->plans[i].at < s->plans[best].at ||
-            (s->plans[i].at == s->plans[best].at && s->plans[i].order < s->plans[best].order))
-            best = i;
-    p = s->plans[best];
-    s->plans[best] = s->plans[--s->n_plans];
-    return p;
-}
-
 /* Something that nobody can have said. */
 static struct run_event nonsense(struct sim *s)
 {
@@ -459,7 +446,7 @@ static void stray(struct sim *s)
 }
 
 /* An agent that is away speaks when it is back. */
-static bool speaker_away(struct sim *s, const struct sim_plan *p)
+static bool speaker_away(struct sim *s, const struct plan *p)
 {
     for (int i = 0; i < SIM_AGENTS; i++)
         if (str_eq(p->event.agent, sim_agent_id(i)) && !s->online[i] && p->event.type >= EVENT_TASK_ACCEPTED)
@@ -482,23 +469,19 @@ static void toggle_agent(struct sim *s)
 static void happen(struct sim *s)
 {
     struct run_event tick = {.type = EVENT_TICK};
-    struct sim_plan p;
+    struct plan p;
 
-    if (s->timer > 0 && (s->n_plans == 0 || dice_percent(&s->dice, 50))) {
-        bool first = true;
-
-        for (unsigned i = 0; i < s->n_plans; i++)
-            first = first && s->timer <= s->plans[i].at;
-        if (first) {
+    if (s->timer > 0 && (s->plans.n == 0 || dice_percent(&s->dice, 50))) {
+        if (s->plans.n == 0 || s->timer <= s->plans.list[0].at) {
             s->now = s->timer > s->now ? s->timer : s->now;
             s->timer = s->now + 5000; /* leased by whoever saw it */
             sim_append(s, &tick);
             return;
         }
     }
-    if (s->n_plans == 0)
+    if (s->plans.n == 0)
         return;
-    p = take_next(s);
+    p = plans_take(&s->plans);
     s->now = p.at > s->now ? p.at : s->now;
     if (dice_percent(&s->dice, 1)) {
         s->coverage->faults++; /* the clock jumps */
@@ -564,14 +547,14 @@ bool sim_play(struct sim *s, uint64_t seed, const struct template *t, enum sim_b
     s->now = 1700000000000;
     begin(s);
     coverage->runs++;
-    while (s->fault[0] == '\0' && (s->inbox_n > 0 || s->n_plans > 0 || s->timer > 0)) {
-        if (s->inbox_n > 0 && (s->n_plans == 0 || dice_percent(&s->dice, 75)))
+    while (s->fault[0] == '\0' && (s->inbox_n > 0 || s->plans.n > 0 || s->timer > 0)) {
+        if (s->inbox_n > 0 && (s->plans.n == 0 || dice_percent(&s->dice, 75)))
             sim_drain(s);
         else
             happen(s);
         if (++turns > SIM_STEPS_MAX)
             sim_fault(s, "the run does not end");
-        if (s->last == RUN_PAUSED && s->n_plans == 0)
+        if (s->last == RUN_PAUSED && s->plans.n == 0)
             sim_plan(s, 1000, PLAN_PERSON, NULL);
     }
     if (s->fault[0] == '\0')

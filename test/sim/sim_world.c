@@ -32,17 +32,12 @@ static int agent_index(struct str id)
 
 void sim_plan(struct sim *s, int64_t delay_ms, int kind, const struct run_event *e)
 {
-    struct sim_plan *p;
+    struct plan p = {.at = s->now + delay_ms, .kind = kind};
 
-    if (s->n_plans == SIM_PLANS) {
-        sim_fault(s, "too much is planned");
-        return;
-    }
-    p = &s->plans[s->n_plans++];
-    *p = (struct sim_plan){.at = s->now + delay_ms, .order = s->order++};
-    p->kind = kind;
     if (e != NULL)
-        p->event = *e;
+        p.event = *e;
+    if (!plans_add(&s->plans, p))
+        sim_fault(s, "too much is planned");
 }
 
 void sim_append(struct sim *s, const struct run_event *e)

@@ -53,6 +53,11 @@ enum whole_bug {
     WHOLE_BUGS
 };
 
+struct whole_open { /* a task that an agent has to do; an empty id: none */
+    char id[160];
+    struct str text;
+};
+
 struct whole_channel {
     const char *name;
     int64_t seq;
@@ -172,10 +177,7 @@ struct whole {
     /* the store */
     int64_t epoch;
     struct whole_channel channels[WHOLE_CHANNELS];
-    struct {
-        char id[160];
-        struct str text;
-    } open[WHOLE_AGENTS][WHOLE_TASKS];
+    struct whole_open open[WHOLE_AGENTS][WHOLE_TASKS];
     struct whole_log *logs;
     size_t n_logs;
     const struct template *t;
@@ -207,16 +209,30 @@ void whole_fault(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* While luck is bad: true in so many of a thousand cases, and counted. */
 bool whole_unlucky(unsigned permille, uint64_t *count);
 
+/* whole_template.c */
+void whole_make_template(void);
+
+/* whole_drain.c */
+struct run *whole_load(struct arena *a);
+bool whole_drain(void);
+
 /* whole_store.c */
+struct whole_frames { /* events that become one entry of a channel */
+    struct buf b;
+    struct whole_channel *channel;
+    int64_t first;
+};
+void whole_frames_begin(struct whole_frames *f, int channel);
+void whole_frames_add(struct whole_frames *f, struct str rest); /* without its opening brace, seq and timestamp */
+void whole_frames_end(struct whole_frames *f);
+struct whole_open *whole_open_task(int agent, struct str task, bool make); /* NULL: there is none */
+struct whole_log *whole_log_get(struct str task);
 void whole_store_begin(void);
 struct whole_op *whole_op_new(struct whole_server *s, int kind, struct ops *asker, void *then, void *arg);
 bool whole_store_step(struct whole_server *s);   /* does the next command */
 bool whole_store_answer(struct whole_server *s); /* and answers one that is done */
 void whole_store_drop(struct whole_server *s); /* the instance is gone: what it sent is done, or not, and unanswered */
-bool whole_drain(void);
-void whole_publish(int channel, struct str frames);
 void whole_enter(const struct run_event *e);
-struct run *whole_load(struct arena *a);
 bool whole_is_open(int agent, struct str task);
 int whole_agent_index(struct str id);
 int whole_channel_of(struct str key);

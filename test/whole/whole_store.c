@@ -1,4 +1,4 @@
-/* The store: channels, open tasks, logs and the run, each command whole or not at all, and the drain. */
+/* The store: channels, open tasks, logs and the inbox; each command whole or not at all. */
 #include "test/whole/whole.h"
 
 #include "proto/redis.h"
@@ -14,20 +14,14 @@ enum { SLICE = 16 };
 
 /* --- channels --- */
 
-struct frames { /* events that become one entry */
-    struct buf b;
-    struct whole_channel *channel;
-    int64_t first;
-};
-
-static void frames_begin(struct frames *f, int channel)
+void whole_frames_begin(struct whole_frames *f, int channel)
 {
-    *f = (struct frames){.channel = &world->channels[channel]};
+    *f = (struct whole_frames){.channel = &world->channels[channel]};
     f->first = f->channel->seq + 1;
     buf_init_arena(&f->b, &world->arena, 256);
 }
 
-static void frames_add(struct frames *f, struct str rest)
+void whole_frames_add(struct whole_frames *f, struct str rest)
 {
     buf_printf(&f->b, "%s{\"seq\":%" PRId64 ",\"timestamp\":\"%" PRId64 "\"," STR_FMT, f->b.n > 0 ? "\n" : "",
                ++f->channel->seq, world->now, STR_ARG(rest));
@@ -44,7 +38,7 @@ static void hint(struct whole_server *s, int channel, const struct whole_entry *
         arena_printf(&world->arena, "%" PRId64 " %" PRId64 "\n" STR_FMT, e->first, e->last, STR_ARG(e->text));
 }
 
-static void frames_end(struct frames *f)
+void whole_frames_end(struct whole_frames *f)
 {
     struct whole_channel *c = f->channel;
     struct whole_entry *e;
@@ -72,24 +66,24 @@ int whole_channel_of(struct str key)
 
 /* --- open tasks --- */
 
-static struct str *open_slot(int agent, struct str task, bool make)
+struct whole_open *whole_open_task(int agent, struct str task, bool make)
 {
-    for (int pass = 0; pass < 2; pass++)
-        for (int i = 0; i < WHOLE_TASKS; i++) {
-            char *id = world->open[agent][i].id;
+    struct whole_open *list = world->open[agent];
 
-            if (pass == 0 ? str_eqz(task, id) : make && id[0] == '\0') {
-                if (pass == 1)
-                    snprintf(id, sizeof world->open[0][0].id, STR_FMT, STR_ARG(task));
-                return &world->open[agent][i].text;
-            }
+    for (int i = 0; i < WHOLE_TASKS; i++)
+        if (str_eqz(task, list[i].id))
+            return &list[i];
+    for (int i = 0; make && i < WHOLE_TASKS; i++)
+        if (list[i].id[0] == '\0') {
+            snprintf(list[i].id, sizeof list[i].id, STR_FMT, STR_ARG(task));
+            return &list[i];
         }
     return NULL;
 }
 
 bool whole_is_open(int agent, struct str task)
 {
-    return open_slot(agent, task, false) != NULL;
+    return whole_open_task(agent, task, false) != NULL;
 }
 
 int whole_agent_index(struct str id)
@@ -109,7 +103,7 @@ const struct whole_log *whole_log_of(struct str task)
     return NULL;
 }
 
-static struct whole_log *log_get(struct str task)
+struct whole_log *whole_log_get(struct str task)
 {
     struct whole_log *log = (struct whole_log *)(uintptr_t)whole_log_of(task);
 
@@ -129,9 +123,9 @@ static struct whole_log *log_get(struct str task)
 static void do_lines(struct whole_op *o)
 {
     const struct append *in = &o->lines;
-    struct whole_log *log = log_get(in->task);
+    struct whole_log *log = whole_log_get(in->task);
     int64_t beyond = in->first + (int64_t)in->count, drop;
-    struct frames f;
+    struct whole_frames f;
 
     o->appended = (struct appended){.now_ms = world->now, .next = log->expected};
     if (in->first > log->expected && !in->skip) {
@@ -139,11 +133,11 @@ static void do_lines(struct whole_op *o)
         return;
     }
     drop = log->expected > in->first && world->bug != WHOLE_SAID_AGAIN ? log->expected - in->first : 0;
-    frames_begin(&f, 0);
+    whole_frames_begin(&f, 0);
     for (int64_t i = drop; !log->complete && i < (int64_t)in->count; i++)
-        frames_add(&f,
-                   arena_printf(&world->arena, "\"logSeq\":%" PRId64 "," STR_FMT, log->next++, STR_ARG(in->lines[i])));
-    frames_end(&f);
+        whole_frames_add(
+            &f, arena_printf(&world->arena, "\"logSeq\":%" PRId64 "," STR_FMT, log->next++, STR_ARG(in->lines[i])));
+    whole_frames_end(&f);
     if (beyond > log->expected)
         log->expected = beyond;
     log->complete = log->complete || in->last;
@@ -164,164 +158,6 @@ void whole_enter(const struct run_event *e)
     run_event_write(&b, e);
     world->inbox[world->n_inbox++] = buf_view(&b);
     world->appended++;
-}
-
-struct run *whole_load(struct arena *a)
-{
-    struct run *r = run_new(a, world->t, &world->origin);
-    bool fine = r != NULL && (world->header.n == 0 || run_header_read(r, world->header));
-
-    for (int i = 0; fine && i < world->t->n; i++)
-        fine = world->steps[i].n == 0 || run_step_read(r, i, world->steps[i]);
-    if (!fine)
-        whole_fault("the run cannot be read back");
-    return fine ? r : NULL;
-}
-
-static bool among(const struct str *list, unsigned n, struct str id)
-{
-    for (unsigned i = 0; i < n; i++)
-        if (str_eq(list[i], id))
-            return true;
-    return false;
-}
-
-static struct str agent_id(int agent)
-{
-    return str_slice(str_z(world->channels[1 + agent].name), 6, 100);
-}
-
-static void choose(struct run *r, int step, struct effects *fx)
-{
-    const struct step *s = &r->steps[step];
-    struct run_event e = {.type = EVENT_TASK_UNASSIGNED,
-                          .node = world->t->nodes[step].id,
-                          .attempt = s->attempt,
-                          .message = S("nobody is there")};
-    unsigned from = dice_below(&world->dice, WHOLE_AGENTS);
-
-    if (s->agent.n > 0 && s->accept_ms > 0 && !s->waits_agent)
-        return;
-    for (unsigned i = 0; i < WHOLE_AGENTS && e.agent.n == 0; i++) {
-        int k = (int)((from + i) % WHOLE_AGENTS);
-
-        if (world->online[k] && !among(s->refused, s->n_refused, agent_id(k)) &&
-            !among(s->released, s->n_released, agent_id(k)))
-            e.agent = agent_id(k);
-    }
-    if (e.agent.n > 0)
-        e.type = EVENT_TASK_ASSIGNED;
-    run_transition(r, &e, world->now, fx);
-}
-
-static void write_effect(const struct effect *e, struct frames frames[WHOLE_CHANNELS])
-{
-    struct str *slot;
-    int agent;
-
-    switch (e->type) {
-    case EFFECT_EVENT:
-        frames_add(&frames[0], e->text);
-        break;
-    case EFFECT_ASSIGN:
-        agent = whole_agent_index(e->agent);
-        slot = open_slot(agent, e->task, true);
-        if (slot == NULL) {
-            whole_fault("too many open tasks");
-            break;
-        }
-        *slot = arena_str(&world->arena, e->text);
-        log_get(e->task)->agents |= 1U << agent;
-        frames_add(&frames[1 + agent],
-                   arena_printf(&world->arena, "\"type\":\"task_assigned\",\"task\":" STR_FMT "}", STR_ARG(*slot)));
-        world->coverage->tasks++;
-        break;
-    case EFFECT_CANCEL:
-        frames_add(&frames[1 + whole_agent_index(e->agent)],
-                   arena_printf(&world->arena,
-                                "\"type\":\"task_cancel\",\"taskId\":\"" STR_FMT
-                                "\",\"reason\":\"r\",\"graceSeconds\":30}",
-                                STR_ARG(e->task)));
-        break;
-    case EFFECT_FORGET:
-        agent = whole_agent_index(e->agent);
-        slot = open_slot(agent, e->task, false);
-        if (slot != NULL)
-            ((char *)slot)[-(ptrdiff_t)sizeof world->open[0][0].id] = '\0';
-        break;
-    case EFFECT_TIMER:
-        world->timer = e->at;
-        break;
-    default:
-        break;
-    }
-}
-
-static struct str text_of(void (*write)(struct buf *b, const struct run *r, int step), const struct run *r, int step)
-{
-    struct buf b;
-
-    buf_init_arena(&b, &world->arena, 256);
-    write(&b, r, step);
-    return buf_view(&b);
-}
-
-static void header_of(struct buf *b, const struct run *r, int step)
-{
-    (void)step;
-    run_header_write(b, r);
-}
-
-static void commit(const struct run *r, const struct effects *fx, size_t consumed)
-{
-    struct frames frames[WHOLE_CHANNELS];
-
-    if (r->dirty)
-        world->header = text_of(header_of, r, 0);
-    for (int i = 0; i < world->t->n; i++)
-        if (r->steps[i].dirty)
-            world->steps[i] = text_of(run_step_write, r, i);
-    for (int i = 0; i < WHOLE_CHANNELS; i++)
-        frames_begin(&frames[i], i);
-    for (size_t i = 0; i < fx->n; i++)
-        write_effect(&fx->list[i], frames);
-    for (int i = 0; i < WHOLE_CHANNELS; i++)
-        frames_end(&frames[i]);
-    world->n_inbox -= consumed;
-    world->consumed += consumed;
-    memmove(world->inbox, world->inbox + consumed, world->n_inbox * sizeof *world->inbox);
-}
-
-bool whole_drain(void)
-{
-    struct run *r;
-    struct effects fx;
-    size_t n = world->n_inbox, done = 0;
-
-    if (n == 0)
-        return false;
-    n = 1 + dice_below(&world->dice, (unsigned)n);
-    arena_reset(&world->scratch);
-    r = whole_load(&world->scratch);
-    effects_init(&fx, &world->scratch);
-    for (size_t i = 0; r != NULL && i < n; i++) {
-        struct run_event e;
-
-        if (!run_event_read(&world->scratch, world->inbox[i], &e)) {
-            whole_fault("an entry cannot be read back");
-            return true;
-        }
-        run_transition(r, &e, world->now, &fx);
-        world->coverage->events++;
-        for (; done < fx.n; done++)
-            if (fx.list[done].type == EFFECT_CHOOSE)
-                choose(r, fx.list[done].step, &fx);
-    }
-    if (fx.failed)
-        whole_fault("the transition ran out of memory");
-    else if (r != NULL && !whole_unlucky(50, &world->coverage->commits_lost))
-        commit(r, &fx, n);
-    return true;
 }
 
 /* --- commands --- */
@@ -407,7 +243,7 @@ static void do_check(struct whole_op *o)
 
 static void execute(struct whole_op *o)
 {
-    const struct str *slot = NULL;
+    const struct whole_open *open;
 
     o->done = true;
     switch (o->kind) {
@@ -421,8 +257,8 @@ static void execute(struct whole_op *o)
         o->reply = int_value(o, whole_is_open(o->agent, o->task));
         break;
     case OP_TASK:
-        slot = open_slot(o->agent, o->task, false);
-        o->reply = text_value(o, slot == NULL ? STR_NONE : *slot);
+        open = whole_open_task(o->agent, o->task, false);
+        o->reply = text_value(o, open == NULL ? STR_NONE : open->text);
         break;
     case OP_LINES:
         do_lines(o);
@@ -504,73 +340,6 @@ void whole_store_drop(struct whole_server *s)
     s->last = &s->first;
 }
 
-/* --- the beginning --- */
-
-static void put_node(struct json_out *o, unsigned i)
-{
-    char id[] = {(char)('a' + i), '\0'};
-
-    json_open(o, '{');
-    json_key(o, S("config"));
-    json_put_raw(o, S("{\"command\":[\"work\"]}"));
-    json_key(o, S("id"));
-    json_put_z(o, id);
-    json_key(o, S("onFailure"));
-    json_put_z(o, dice_percent(&world->dice, 70) ? "continue" : "fail");
-    json_key(o, S("retry"));
-    json_open(o, '{');
-    json_key(o, S("initialDelaySeconds"));
-    json_put_int(o, 1);
-    json_key(o, S("maxAttempts"));
-    json_put_int(o, 1 + dice_below(&world->dice, 3));
-    json_close(o, '}');
-    json_key(o, S("timeoutSeconds"));
-    json_put_int(o, 60 + dice_below(&world->dice, 600));
-    json_key(o, S("type"));
-    json_put_z(o, "script");
-    json_close(o, '}');
-}
-
-static void put_edges(struct json_out *o, unsigned n)
-{
-    for (unsigned to = 1; to < n; to++)
-        for (unsigned from = 0; from < to; from++) {
-            if (!dice_percent(&world->dice, 35))
-                continue;
-            json_put_raw(o,
-                         arena_printf(&world->arena, "{\"from\":\"%c\",\"on\":\"%s\",\"to\":\"%c\"}", 'a' + (char)from,
-                                      dice_percent(&world->dice, 70) ? "always" : "success", 'a' + (char)to));
-        }
-}
-
-static void make_template(void)
-{
-    struct template_report *report = arena_new(&world->arena, struct template_report);
-    unsigned n = 1 + dice_below(&world->dice, 5);
-    struct json_out o;
-    struct buf b;
-
-    buf_init_arena(&b, &world->arena, 1024);
-    json_out_init(&o, &b);
-    json_open(&o, '{');
-    json_key(&o, S("edges"));
-    json_open(&o, '[');
-    put_edges(&o, n);
-    json_close(&o, ']');
-    json_key(&o, S("nodes"));
-    json_open(&o, '[');
-    for (unsigned i = 0; i < n; i++)
-        put_node(&o, i);
-    json_close(&o, ']');
-    json_key(&o, S("onFailure"));
-    json_put_z(&o, dice_percent(&world->dice, 70) ? "continue" : "fail-fast");
-    json_close(&o, '}');
-    world->definition = buf_view(&b);
-    world->t = template_parse(&world->arena, json_parse(&world->arena, world->definition, NULL, NULL), report);
-    if (world->t == NULL)
-        whole_fault("the template is refused: " STR_FMT, STR_ARG(world->definition));
-}
-
 void whole_store_begin(void)
 {
     static const char *const names[WHOLE_CHANNELS] = {"run:" WHOLE_RUN, "agent:0190a0b0-0000-7000-8000-00000000aaa0",
@@ -580,7 +349,7 @@ void whole_store_begin(void)
     world->epoch = 1;
     for (int i = 0; i < WHOLE_CHANNELS; i++)
         world->channels[i].name = names[i];
-    make_template();
+    whole_make_template();
     for (int i = 0; i < WHOLE_SERVERS; i++)
         world->servers[i].last = &world->servers[i].first;
     world->steps = arena_array(&world->arena, TEMPLATE_NODES, sizeof *world->steps);
