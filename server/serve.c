@@ -265,7 +265,6 @@ static bool prepare(struct serve *s)
     char error[256];
     log_setup((enum log_level)s->settings.log_level, (enum log_format)s->settings.log_format, 2);
     signal_ignore_pipe();
-    raise_descriptors(&s->settings);
     if (!read_proxies(&s->settings))
         return false;
     if (!listen_init(&s->listens[LISTEN_PLAIN], s->settings.listen, 8080) ||
@@ -279,6 +278,7 @@ static bool prepare(struct serve *s)
     if (s->router == NULL)
         return complain("routes", error);
     s->settings.router = s->router;
+    raise_descriptors(&s->settings);
     s->wanted = worker_count(&s->settings);
     s->process.workers = calloc(s->wanted, sizeof(*s->process.workers));
     return s->process.workers != NULL || complain("workers", strerror(ENOMEM));
