@@ -49,10 +49,11 @@ int journal_add(struct journal *j, struct str id, struct str envelope)
     close(dir);
     if (error == 0 && renameat(j->tasks, fresh, j->tasks, name) != 0)
         error = errno;
+    bool named = error == 0;
     if (error == 0 && fsync(j->tasks) != 0)
         error = errno;
-    if (error != 0)
-        file_remove(j->tasks, fresh);
+    if (error != 0) /* it will be refused: no later look at the journal may find it */
+        file_remove(j->tasks, named ? name : fresh);
     return error;
 }
 

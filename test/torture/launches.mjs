@@ -1,7 +1,8 @@
 // What cannot be done twice to one process: its start, its end, a command. For each failing call a process of its own.
 import fs from 'node:fs';
+import { registrationToken } from '../lib/agent.mjs';
 import { carriers } from '../lib/process.mjs';
-import { holding, streamOf } from '../lib/run.mjs';
+import { holding, reaches, run, script, streamOf, unique } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
 import { WsStream } from '../lib/stream.mjs';
 import { eventually, within } from '../lib/wait.mjs';
@@ -120,6 +121,26 @@ class Command extends Start {
   async end() {}
 }
 
+/** An agent that carries out one step, from its registration on. */
+class Agent extends Start {
+  async begin(arm) {
+    const { s } = this;
+    this.zone = unique('zone');
+    const token = s.nest.file(`token${++this.serial}`);
+    fs.writeFileSync(token, await registrationToken(s.api), { mode: 0o600 });
+    return launch(s.nest, `agent-${this.serial}`, ['agent', '--url', s.server.url, '--data', s.nest.file(`agent${this.serial}`),
+      '--name', this.zone, '--label', `zone=${this.zone}`, '--token-file', token], { arm });
+  }
+
+  async well(process) {
+    const r = await run(this.s.api, [script('say', 'echo one', { labels: { zone: this.zone } })]);
+    const how = await Promise.race([reaches(this.s.api, r, 'succeeded'), process.exit]);
+    if (how.status) return true;
+    await this.s.api.post(`/workflow-runs/${r.id}/cancel`);
+    return false;
+  }
+}
+
 /** Each failing call of a Start. */
 export class Launches extends Sweep {
   async open() {
@@ -187,6 +208,7 @@ export const launches = [
   { name: 'start-again', subject: () => new Start({ again: true }) },
   { name: 'start-embedded', subject: () => new Start({ embedded: true }) },
   { name: 'shutdown', subject: () => new End({}) },
+  { name: 'agent-program', subject: () => new Agent({}) },
   { name: 'key-create', subject: () => new Command(['key', 'create', '--tenant', 'default', '--role', 'viewer', '--name', 'made']) },
   { name: 'config', subject: () => new Command(['config', '--limits']) },
 ];

@@ -2,12 +2,18 @@
 // armed; once(w, made): what is done with calls failing, judged by w (world.mjs). What once() itself throws is wrong.
 import { randomBytes } from 'node:crypto';
 import { FakeAgent, registrationToken } from '../lib/agent.mjs';
+import { makeCertificate } from '../lib/certificate.mjs';
 import { holding, reaches, run, script, streamOf, unique, wait } from '../lib/run.mjs';
 import { eventually } from '../lib/wait.mjs';
 import { Work } from './work.mjs';
 import { Wrong } from './world.mjs';
 
 const environments = '/environments';
+
+async function overTls(w) {
+  w.certificate = await makeCertificate(w.files, 'server');
+  return ['--tls-listen', '127.0.0.1:0', '--tls-cert', w.certificate.cert, '--tls-key', w.certificate.key];
+}
 
 export const scenarios = [
   {
@@ -90,6 +96,36 @@ export const scenarios = [
       await reaches(w.api, w.ended, 'succeeded');
     },
     once: (w) => w.readToEnd(streamOf(w.ended), { kind: 'sse' }),
+  },
+  {
+    name: 'stream-deflate',
+    async set(w) {
+      w.ended = await run(w.api, [wait('a', 0.01)]);
+      await reaches(w.api, w.ended, 'succeeded');
+    },
+    once: (w) => w.readToEnd(streamOf(w.ended), { deflate: true }),
+  },
+  {
+    name: 'tls',
+    args: overTls,
+    async set(w) {
+      w.ended = await run(w.api, [wait('a', 0.01)]);
+      await reaches(w.api, w.ended, 'succeeded');
+    },
+    async once(w) {
+      await w.call('GET', `${environments}/${w.fixed.id}`, undefined, { at: w.secure });
+      await w.readToEnd(streamOf(w.ended), { at: w.secure });
+    },
+  },
+  {
+    name: 'tls-reload',
+    args: overTls,
+    async once(w) {
+      const { process } = w.server, before = process.text().length;
+      process.signal('SIGHUP');
+      await eventually(() => /tls\.(certificate|refused|expires)/.test(process.text().slice(before)), 'the certificate to be read again, or refused');
+      await w.call('GET', `${environments}/${w.fixed.id}`, undefined, { at: w.secure });
+    },
   },
   {
     name: 'live-ws',

@@ -1,7 +1,8 @@
 // A server under torture with what its scenarios need, and the rules by which its answers are judged: calm, everything has
 // to work; otherwise an answer is the right one, a 503, or none because the connection was closed; never another.
-import http from 'node:http';
+import fs from 'node:fs';
 import { Client } from '../lib/http.mjs';
+import { Nest } from '../lib/process.mjs';
 import { start } from '../lib/slipway.mjs';
 import { chain, streamOf, unique } from '../lib/run.mjs';
 import { SseStream, Watcher, WsStream } from '../lib/stream.mjs';
@@ -13,7 +14,7 @@ export class Wrong extends Error {}
 const ANSWER_MS = 12_000; // a request's own deadline is 10 s
 const BACK_MS = 15_000;
 const RUN_MS = 30_000; // what was lost is found by a sweep, after the lease
-const CUT = new Set(['ECONNRESET', 'EPIPE', 'ECONNREFUSED', 'HPE_INVALID_EOF_STATE']);
+const CUT = new Set(['ECONNRESET', 'EPIPE', 'EPROTO', 'ECONNREFUSED', 'HPE_INVALID_EOF_STATE']);
 const isCut = (error) => CUT.has(error.code) || /socket hang up|aborted|other side closed/.test(error.message);
 
 /** For callers that keep no connection. */
@@ -21,13 +22,15 @@ class Once extends Client {
   constructor(server, token) {
     super(server, token);
     this.agent.destroy();
-    this.agent = new http.Agent({ keepAlive: false });
+    this.agent = new this.http.Agent({ keepAlive: false, ...server.tls });
   }
 }
 
 export class World {
   static async open({ name, args = [], redis }) {
     const w = new World();
+    w.files = new Nest(`torture-${name}-files`);
+    args = typeof args === 'function' ? await args(w) : args;
     w.s = await start({ name: `torture-${name}`, workers: 1, redis, Kind: Target, args: ['--drain-wait', '0s', '--drain-timeout', '3s', ...args] });
     w.server = w.s.server;
     w.server.exchanges = w.server.clients = undefined; // not thousands of them
@@ -41,8 +44,8 @@ export class World {
   }
 
   /** One request; its answer, or undefined when it was refused or cut. `kept`: on a connection that is kept. */
-  async call(method, path, body, { want = 200, token = this.s.key, kept = false, ...options } = {}) {
-    const client = kept ? this.kept : new Once(this.server, token);
+  async call(method, path, body, { want = 200, token = this.s.key, kept = false, at = this.server, ...options } = {}) {
+    const client = kept ? this.kept : new Once(at, token);
     let answer;
     try {
       answer = await within(client.request(method, path, body, options), `${method} ${path} to be answered`, ANSWER_MS);
@@ -63,9 +66,9 @@ export class World {
   }
 
   /** A stream read to its end; undefined when it was refused, or cut before. */
-  async readToEnd(path, { kind = 'ws', query = { since: '0' } } = {}) {
+  async readToEnd(path, { kind = 'ws', query = { since: '0' }, at = this.server, ...options } = {}) {
     const Stream = kind === 'sse' ? SseStream : WsStream;
-    const stream = new Stream(this.server, path, { token: this.s.key, query });
+    const stream = new Stream(at, path, { token: this.s.key, query, ...options });
     try {
       await eventually(() => stream.closed, `the stream ${path} to end`, { patience: ANSWER_MS });
       await stream.judged;
@@ -129,6 +132,12 @@ export class World {
     await eventually(() => this.call('GET', `/environments/${this.fixed.id}`), 'the server to serve again', { patience: BACK_MS });
   }
 
+  /** The server as those see it who come over TLS. */
+  get secure() {
+    const port = Number(fs.readFileSync(`${this.server.data}/listen.tls`, 'utf8').trim().split(':').at(-1));
+    return Object.create(this.server, { port: { value: port }, tls: { value: { ca: [this.certificate.pem] } } });
+  }
+
   get alive() {
     return !this.server.process.exited;
   }
@@ -148,5 +157,6 @@ export class World {
   async remove() {
     this.kept.close();
     await this.s.stop().catch(() => {});
+    await this.files.remove();
   }
 }
