@@ -351,7 +351,8 @@ static bool read_or_write_key(struct task *t)
     struct credential *k = &t->key;
     ssize_t n = pread(t->file, text, ID_KEY_MAX, 0);
     struct str found = n <= 0 ? STR_NONE : (struct str){text, strcspn(text, "\r\n")};
-    bool ours = found.p != NULL && id_key_check(found, &prefix, &partition) && partition == partition_of(str_z(k->tenant));
+    bool ours =
+        found.p != NULL && id_key_check(found, &prefix, &partition) && partition == partition_of(str_z(k->tenant));
     t->fresh = !ours;
     if (ours)
         memcpy(k->secret, found.p, found.n);

@@ -27,7 +27,7 @@ void limit_free(struct limit *l);
  * the bucket as limit and remaining, and when it will be full as the reset. */
 bool limit_address(struct limit *l, struct str address, int64_t mono_ms, struct rate *rate);
 
-struct admit_rate; /* server/store/admit.h */
+struct admit_rate;                                                    /* server/store/admit.h */
 void limit_rates(const struct settings *s, struct admit_rate *rates); /* TIERS of them */
 const char *limit_tier_name(unsigned tier);
 bool limit_tier_find(struct str name, unsigned *tier);

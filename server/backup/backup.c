@@ -154,7 +154,7 @@ static void act(struct tool *t, void *arg)
 
 static bool copy_blobs(struct backup *b)
 {
-    struct backup_copied copied;
+    struct backup_copied copied = {0};
     const char *from = blob_folder(&b->settings, &b->settings.config.arena);
     b->manifest.blob_files = from != NULL;
     if (from == NULL)

@@ -116,7 +116,8 @@ static void the_page_for_people_names_codes_roles_and_limits(void **state)
     (void)state;
     struct buf b = {0};
     docs_write(&b);
-    const char *wanted[] = {"VAL_FILTER_TOO_BROAD", "release-manager", "list-examined", "deployments:write", "/v1/auth/token", "/api/v1/environments/{id}"};
+    const char *wanted[] = {"VAL_FILTER_TOO_BROAD", "release-manager", "list-examined",
+                            "deployments:write",    "/v1/auth/token",  "/api/v1/environments/{id}"};
     for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
         assert_true(str_find(buf_view(&b), str_z(wanted[i])) >= 0);
     buf_free(&b);
