@@ -299,6 +299,8 @@ static void admitted(void *arg, enum code c, const struct admitted *a)
     bool looked_up = !l->cached;
     if (looked_up && !l->is_jwt && !redis_is_nil(a->credential))
         c = read_record(l, a->credential);
+    else if (looked_up && !l->is_jwt && a->verdict == ADMIT_OK) /* let in, but whom? */
+        c = SYS_INTERNAL;
     if (c != OK) {
         l->then(l, c);
         return;
