@@ -123,7 +123,6 @@ static void add(struct commit *c, struct arena *a, const struct actor *actor, co
 {
     int64_t now = audit_seal_note(c->space);
     commit_audit(c, entry_text(a, c->space.tenant, actor, e, now));
-    commit_zset(c, key_audit_unsealed(a, c->space.partition), c->space.tenant, (double)now);
 }
 
 void audit_add(struct commit *c, struct request *r, const struct audit_entry *e)

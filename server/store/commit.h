@@ -96,7 +96,8 @@ void commit_event(struct commit *c, struct str channel, struct str rest);
 void commit_channel(struct commit *c, struct str channel, int64_t keep, int64_t ttl_ms);
 /* Keeps of the channel what is younger than this, and what is older until later events come; numbers go on. */
 void commit_window(struct commit *c, struct str channel, int64_t window_ms);
-/* Appends to the tenant's audit stream; the function adds sequence and time (entry fields j and t). */
+/* Appends to the tenant's audit stream; the function adds sequence and time (entry fields j and t), and marks the tenant as
+ * one with unsealed entries. */
 void commit_audit(struct commit *c, struct str json);
 
 /* Runs: `kind` is the document's, "run" or "job" (server/engine/kind.h).

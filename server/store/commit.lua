@@ -193,6 +193,28 @@ local function change_index(x, d, new)
   return refusal
 end
 
+-- The same for a document that has none yet: all of it is new.
+local function add_sorted(x, d, field, score, member)
+  local key = index_key(x, 'z', d.kind, field)
+  x.sorted[#x.sorted + 1] = { 'ZADD', key, score, member }
+  return typed(x.part, 'zset', key)
+end
+
+local function add_index(x, d, new)
+  local refusal = change_uniques(x, d, new)
+  for _, facet in ipairs(new[1]) do
+    refusal = refusal or set_bit(x, index_key(x, 'f', d.kind, facet), d.ordinal, true)
+  end
+  for _, pair in ipairs(new[2]) do
+    refusal = refusal or add_sorted(x, d, pair[1], pair[2], d.id)
+  end
+  for _, pair in ipairs(new[3]) do
+    refusal = refusal or add_sorted(x, d, pair[1], '0', pair[2] .. '\0' .. d.id)
+  end
+  d.index = new
+  return refusal
+end
+
 local function same_slot(x, key)
   if sub(key, 1, 6) ~= x.p then
     return { WRONG, 'slot', key }
@@ -333,29 +355,35 @@ function needs.put(x, w)
     end
     return { CONFLICT, 'revision', d.revision }
   end
+  local change = change_index
   if d.revision == 0 then
     d.ordinal, refusal = next_ordinal(x, w, d.kind)
+    change = add_index
   end
   refusal = refusal or leave_answer(d, w)
   w.d, w.ordinal = d, d.ordinal
   d.revision = w[4]
   if w[7] then
-    refusal = refusal or change_index(x, d, cmsgpack.unpack(w[7]))
+    refusal = refusal or change(x, d, cmsgpack.unpack(w[7]))
   end
   return refusal
 end
 
 function writes.put(_, w)
   local key, ordinal = w.d.key, int(w.ordinal)
+  local fields = { 'j', w[6], 'r', int(w[4]), 'sv', int(w[5]), 'o', ordinal }
+  local n = #fields
   write_answer(w)
   if w[7] then
-    call('HSET', key, 'j', w[6], 'r', int(w[4]), 'sv', int(w[5]), 'o', ordinal, 'x', w[7])
-  else
-    call('HSET', key, 'j', w[6], 'r', int(w[4]), 'sv', int(w[5]), 'o', ordinal)
+    fields[n + 1], fields[n + 2], n = 'x', w[7], n + 2
   end
   if w[8] then
-    call('HSET', key, 's', w[8])
+    fields[n + 1], fields[n + 2], n = 's', w[8], n + 2
   end
+  if w.d.answered then
+    fields[n + 1], fields[n + 2], w.d.named = 'ik', w.d.answered, true
+  end
+  call('HSET', key, unpack(fields))
   if w.order_key then
     call('SET', w.last_key, ordinal)
     call('ZADD', w.order_key, ordinal, w.d.id)
@@ -452,14 +480,24 @@ function needs.audit(x, w)
     if refusal then
       return refusal
     end
+    x.marks = x.p .. 'ad'
+    x.marked, refusal = read('ZSCORE', x.marks, x.tenant)
+    if refusal then
+      return refusal
+    end
   end
   x.audit.last = x.audit.last + 1
   w.seq = x.audit.last
 end
 
+-- The tenant stands among those with unsealed entries until the sealer takes it away.
 function writes.audit(x, w)
   call('XADD', x.audit.key, int(w.seq) .. '-0', 'j', w[2], 't', x.now_text)
   call('INCR', x.audit.seq_key)
+  if not x.marked then
+    call('ZADD', x.marks, x.now_text, x.tenant)
+    x.marked = true
+  end
 end
 
 local function need_run(x, w, kind)
@@ -561,12 +599,15 @@ end
 
 function writes.idempotency(x, w)
   call('HDEL', w[2], 'owner', 'until', 'data')
-  call('HSET', w[2], 'state', 'done', unpack(w[5]))
   if w.d then
-    call('HSET', w[2], 'kind', w[6], 'id', w[7], 'revision', int(w[8]))
-    call('HSET', w.d.key, 'ik', w[2])
+    call('HSET', w[2], 'state', 'done', 'kind', w[6], 'id', w[7], 'revision', int(w[8]), unpack(w[5]))
   elseif w[6] then
-    call('HSET', w[2], 'revision', int(w[8]), 'data', w[9])
+    call('HSET', w[2], 'state', 'done', 'revision', int(w[8]), 'data', w[9], unpack(w[5]))
+  else
+    call('HSET', w[2], 'state', 'done', unpack(w[5]))
+  end
+  if w.d and not w.d.named then
+    call('HSET', w.d.key, 'ik', w[2])
   end
   call('PEXPIRE', w[2], w[4])
 end

@@ -10,7 +10,7 @@
 #include "lib/signal.h"
 #include "test/store/fixture.h"
 
-enum { NODES = 3, SLOTS = 16384, PARTITIONS = 64, TRIES = 10, KEYS = 19 };
+enum { NODES = 3, SLOTS = 16384, PARTITIONS = 64, TRIES = 10, KEYS = 20 };
 
 static struct node {
     struct redis_process process;

@@ -104,6 +104,7 @@ static void a_commit_writes_these_keys_and_fields(void **state)
         const char *key, *type, *dump;
     } rows[] = {
         {P "a:" TENANT, "stream", NULL},
+        {P "ad", "zset", TENANT "=4102444800000"},
         {P "an:" TENANT, "string", "1"},
         {P "d:" TENANT ":run:R", "hash", "h=head j={\"id\":\"R\"} o=1 r=1 s=sealed sv=3"},
         {P "dirty", "zset", NULL},
