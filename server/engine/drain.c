@@ -135,6 +135,7 @@ void drain_end(struct drain *d, enum code c)
     ops_detach(&d->ops);
     while (!list_empty(&d->waiters)) /* who is told may go away, and take others along */
         waiter_tell(list_entry(d->waiters.next, struct waiter, link), c, c == OK ? &drained : NULL);
+    definition_drop(&ds->definitions, d->definition);
     arena_fini(&d->arena);
     free(d);
     drains_check_closed(ds);
@@ -142,6 +143,8 @@ void drain_end(struct drain *d, enum code c)
 
 static void start_over(struct drain *d)
 {
+    definition_drop(&d->drains->definitions, d->definition);
+    d->definition = NULL;
     d->r = NULL;
     d->roster = NULL;
     d->json = STR_NONE;
@@ -263,6 +266,17 @@ static void process(struct drain *d, const struct redis_value *entries)
 
 /* --- the lease --- */
 
+/* With the definition as it was parsed before, if it was. NULL: damaged, or no memory. */
+static struct run *read_run(struct drain *d, const struct redis_value *hash)
+{
+    struct str text = redis_text(redis_field(hash, S("def")));
+
+    d->definition = definition_take(&d->drains->definitions, d->place.kind, text);
+    if (d->definition != NULL)
+        return run_of_template(&d->arena, d->definition->template, hash);
+    return run_of_hash(&d->arena, d->place.kind, hash);
+}
+
 static void have_lease(struct drain *d, const struct claim *claim)
 {
     d->token = claim->token;
@@ -272,7 +286,7 @@ static void have_lease(struct drain *d, const struct claim *claim)
         commit(d);
         return;
     }
-    d->r = run_of_hash(&d->arena, d->place.kind, claim->run);
+    d->r = read_run(d, claim->run);
     if (d->r == NULL ||
         !seal_open_inputs(d->r, d->drains->worker->settings->keyring, redis_text(redis_field(claim->run, S("s"))))) {
         drain_end(d, d->arena.failed ? SYS_OVERLOADED : SYS_INTERNAL);
@@ -456,6 +470,7 @@ struct drains *drains_open(struct worker *w)
     map_init(&ds->ticks, sizeof(void *));
     list_init(&ds->works);
     list_init(&ds->appends);
+    definitions_init(&ds->definitions);
     arena_init(&ds->scratch, 1 << 20);
     if (!works_start(ds)) {
         free(ds);
@@ -476,6 +491,7 @@ void drains_check_closed(struct drains *ds)
     ops_detach(&ds->ops);
     map_fini(&ds->running);
     map_fini(&ds->ticks);
+    definitions_fini(&ds->definitions);
     arena_fini(&ds->scratch);
     free(ds);
     closed(arg);

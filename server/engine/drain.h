@@ -68,5 +68,8 @@ struct fetcher *drains_fetcher(struct drains *d);
 /* A run out of its hash (names and values). NULL: no such run, damaged (logged), or no memory. */
 struct redis_value;
 struct run *run_of_hash(struct arena *a, const struct run_kind *kind, const struct redis_value *hash);
+/* The same in two steps: of the text that it has as "def", and with what was made of it, which lives as long. */
+const struct template *run_template_of(struct arena *a, const struct run_kind *kind, struct str definition);
+struct run *run_of_template(struct arena *a, const struct template *t, const struct redis_value *hash);
 
 #endif

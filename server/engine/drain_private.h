@@ -7,6 +7,7 @@
 #include "lib/timer.h"
 #include "proto/fetch.h"
 #include "server/engine/choose.h"
+#include "server/engine/definition.h"
 #include "server/engine/drain.h"
 
 struct sweep_slot { /* one per partition */
@@ -23,6 +24,7 @@ struct drains {
     struct map ticks;    /* the same -> struct tick *: timers of runs that this worker committed */
     struct list works;   /* struct work, under way or in line */
     struct list appends; /* struct append under way */
+    struct definitions definitions;
     struct fetcher *fetcher;
     size_t work_count;
     struct timer sweeper, renewer, closer;
@@ -74,7 +76,8 @@ struct drain {
 
     int64_t token, now_ms, revision;
     struct run *r;
-    struct str json; /* the document as last committed */
+    struct definition *definition; /* what r is made after */
+    struct str json;               /* the document as last committed */
     struct effects fx;
     size_t loaded; /* bytes of the arena when the run was read */
     size_t chosen; /* effects up to here have been looked at for EFFECT_CHOOSE */

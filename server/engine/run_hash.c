@@ -21,12 +21,22 @@ static bool read_steps(struct run *r, const struct redis_value *hash)
     return true;
 }
 
+const struct template *run_template_of(struct arena *a, const struct run_kind *kind, struct str definition)
+{
+    const struct json *json = json_parse(a, definition, &limits, NULL);
+
+    return json == NULL ? NULL : kind->parse(a, json);
+}
+
 struct run *run_of_hash(struct arena *a, const struct run_kind *kind, const struct redis_value *hash)
 {
-    struct str definition = redis_text(redis_field(hash, S("def"))), header = redis_text(redis_field(hash, S("h")));
+    return run_of_template(a, run_template_of(a, kind, redis_text(redis_field(hash, S("def")))), hash);
+}
+
+struct run *run_of_template(struct arena *a, const struct template *t, const struct redis_value *hash)
+{
+    struct str header = redis_text(redis_field(hash, S("h")));
     struct json *origin_json = json_parse(a, redis_text(redis_field(hash, S("origin"))), &limits, NULL);
-    struct json *definition_json = json_parse(a, definition, &limits, NULL);
-    const struct template *t = definition_json == NULL ? NULL : kind->parse(a, definition_json);
     struct run_origin origin = {0};
     struct run *r;
 
