@@ -651,7 +651,7 @@ static void a_caller_has_its_share_and_no_more(void **state)
     t.settings.stream_per_worker = 2;
     assert_int_equal(feed_room(t.worker.feeds, &other), SYS_OVERLOADED);
     for (size_t i = 0; i < ARRAY_LEN(f); i++)
-        feed_free(f[i]);
+        request_ended(f[i]->opening);
 }
 
 static void feeds_of_one_credential_share_their_caller(void **state)
@@ -667,13 +667,13 @@ static void feeds_of_one_credential_share_their_caller(void **state)
     }
     assert_ptr_equal(f[0]->caller, f[1]->caller);
     assert_ptr_not_equal(f[0]->caller, f[2]->caller);
-    feed_free(f[0]);
+    request_ended(f[0]->opening);
     assert_true(str_eqz(f[1]->caller->id, "k1"));
     assert_true(feed_take_caller(f[1], &renewed));
     assert_ptr_equal(f[1]->caller, f[2]->caller);
     assert_int_equal(feed_caller_of(f[1])->feeds, 2);
-    feed_free(f[1]);
-    feed_free(f[2]);
+    request_ended(f[1]->opening);
+    request_ended(f[2]->opening);
 }
 
 static void a_server_that_goes_away_takes_no_more(void **state)
