@@ -12,7 +12,6 @@
 #include "server/worker.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum {
     UNDER_WAY = 64, /* messages of one agent being stored; more wait in its socket */
@@ -31,7 +30,7 @@ struct station {
     struct buf greeting; /* ids of open tasks that are still to be said, each with its NUL */
     size_t greeted;      /* bytes of it that are dealt with */
     size_t known_count, known_next;
-    char known[KNOWN][PROTOCOL_ID];
+    uint64_t known[KNOWN]; /* hashes: 64 bits under a key that nobody knows; 0: none */
 };
 
 /* One message of the agent, until it is answered. */
@@ -75,28 +74,28 @@ static struct space space_of(const struct feed *f)
 
 static bool is_known(const struct station *s, struct str task)
 {
+    uint64_t hash = str_hash(task);
     for (size_t i = 0; i < s->known_count; i++)
-        if (str_eqz(task, s->known[i]))
+        if (s->known[i] == hash)
             return true;
     return false;
 }
 
 static void know(struct station *s, struct str task)
 {
-    if (task.n == 0 || task.n >= PROTOCOL_ID || is_known(s, task))
+    if (task.n == 0 || is_known(s, task))
         return;
-    char *place = s->known[s->known_next++ % KNOWN];
-    memcpy(place, task.p, task.n);
-    place[task.n] = '\0';
+    s->known[s->known_next++ % KNOWN] = str_hash(task);
     if (s->known_count < KNOWN)
         s->known_count++;
 }
 
 static void forget(struct station *s, struct str task)
 {
+    uint64_t hash = str_hash(task);
     for (size_t i = 0; i < s->known_count; i++)
-        if (str_eqz(task, s->known[i]))
-            s->known[i][0] = '\0';
+        if (s->known[i] == hash)
+            s->known[i] = 0;
 }
 
 /* --- answers --- */
