@@ -284,15 +284,16 @@ describe('RFC 7009', () => {
     const client = await makeClient();
     for (const end of [(token) => revoke({ token }, client), () => s.api.delete(`/v1/oauth/clients/${client.client_id}`, { absolute: true })]) {
       const token = await tokenOf(client);
-      const stream = await openStream(token);
+      const { ticket } = await s.api.as(token).want(201, 'POST', '/stream-tickets');
+      const streams = [await openStream({ authorization: `Bearer ${token}` }), await openStream({}, `?token=${ticket}`)];
       assert.ok((await end(token)).status < 300);
-      await eventually(() => stream.ended, 'the stream to end');
+      await eventually(() => streams.every((stream) => stream.ended), 'the streams to end');
     }
     assert.equal((await ask({}, basic(client))).status, 401, 'the client is gone');
   });
 
-  async function openStream(token) {
-    const response = await fetch(`${s.servers[1].url}/api/v1/dashboard/stream`, { headers: { authorization: `Bearer ${token}`, accept: 'text/event-stream' } });
+  async function openStream(headers, query = '') {
+    const response = await fetch(`${s.servers[1].url}/api/v1/dashboard/stream${query}`, { headers: { ...headers, accept: 'text/event-stream' } });
     assert.equal(response.status, 200);
     const stream = { ended: false };
     const drain = async () => { for await (const chunk of response.body) void chunk; };
