@@ -19,13 +19,16 @@ static void move(struct drain *d, enum phase phase)
     process_enter(d->process, phase);
 }
 
+/* Workers that ended before have nothing more to tell: they are looked at here. */
 static void wait_over(void *arg)
 {
     move(arg, PHASE_DRAINING);
+    drain_changed(arg);
 }
 static void time_over(void *arg)
 {
     move(arg, PHASE_CLOSING);
+    drain_changed(arg);
 }
 
 void drain_begin(struct drain *d, int64_t wait_ms, int64_t timeout_ms)

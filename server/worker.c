@@ -29,7 +29,8 @@
 enum {
     SAMPLE_MS = 1000, /* how often figures of other parts are copied to the metrics */
     LAST_MS = 1500,   /* for connections that came in just before the listener was closed */
-    RETRY_MS = 200    /* before the first start is tried again */
+    LINGER_MS = 3600000,
+    RETRY_MS = 200 /* before the first start is tried again */
 };
 
 enum phase process_phase(const struct process *p)
@@ -430,6 +431,13 @@ static bool start_parts(struct worker *w)
     return true;
 }
 
+/* One that did not start is told to end like the others: with nothing in it its loop would be over before. */
+static void linger(void *arg)
+{
+    struct worker *w = arg;
+    timer_start(&w->timer, &w->loop, LINGER_MS, linger, w);
+}
+
 static void *run(void *arg)
 {
     struct worker *w = arg;
@@ -440,8 +448,11 @@ static void *run(void *arg)
     conns_init(&w->conns, w);
     if (start_parts(w))
         sample(w);
+    else
+        linger(w);
     loop_run(&w->loop);
     conns_fini(&w->conns);
+    arena_fini(&w->start_arena); /* ended before it served */
     tls_context_drop(w->door.context);
     must(ops_idle(&w->ops));
     loop_fini(&w->loop);

@@ -263,6 +263,18 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
     return real(thread, attributes, run, arg);
 }
 
+/* AddressSanitizer asks for the stack of each thread at its start, and ends the process when it gets no answer. */
+int pthread_getattr_np(pthread_t thread, pthread_attr_t *attributes)
+{
+    static int (*real)(pthread_t, pthread_attr_t *);
+    if (real == NULL)
+        real = (int (*)(pthread_t, pthread_attr_t *))dlsym(RTLD_NEXT, "pthread_getattr_np");
+    bool before = point_exempt(true);
+    int error = real(thread, attributes);
+    point_exempt(before);
+    return error;
+}
+
 int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
                 const posix_spawnattr_t *attributes, char *const argv[], char *const env[])
 {
@@ -283,6 +295,6 @@ pid_t fork(void)
     }
     pid_t pid = real();
     if (pid == 0)
-        point_exempt(); /* the child is not what is tried */
+        point_exempt(true); /* the child is not what is tried */
     return pid;
 }

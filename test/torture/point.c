@@ -24,9 +24,11 @@ void point_init(void (*fired)(const struct point_site *site))
     point.fired = fired;
 }
 
-void point_exempt(void)
+bool point_exempt(bool is)
 {
-    exempt = true;
+    bool before = exempt;
+    exempt = is;
+    return before;
 }
 
 static void begin(unsigned kinds, unsigned first, unsigned last)

@@ -50,8 +50,8 @@ bool point_recording(void);
 /* What was recorded, in order of n. To be asked after point_stop. */
 unsigned point_sites(const struct point_site **sites);
 
-/* The calling thread's own calls are never counted. */
-void point_exempt(void);
+/* The calling thread's own calls are not counted, or are again. Answers what held before. */
+bool point_exempt(bool is);
 
 bool point_fails(enum point_kind kind, const char *what);
 

@@ -12,7 +12,7 @@ export const KINDS = { alloc: 'alloc', op: 'descriptor,connect,read,write,file,s
 const PATIENCE = 20_000;
 
 const SANITIZERS = {
-  ASAN_OPTIONS: 'detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1',
+  ASAN_OPTIONS: 'detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1:handle_abort=1',
   UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1',
   LSAN_OPTIONS: `suppressions=${ROOT}/test/torture/leaks.txt:print_suppressions=0`,
 };
