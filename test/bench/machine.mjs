@@ -110,6 +110,7 @@ export function load(nest, mode, { request: text, message, lists = [], inOrder, 
   });
   const figures = once(child, 'close').then(([code]) => {
     if (code !== 0) throw new Error(`${mode}: ${said.trim() || `exits ${code}`}`);
+    if (counted?.total === 0) throw new Error(`${mode}: nothing was done in time`);
     if (counted?.failures) throw new Error(`${mode}: ${counted.failures} of ${counted.total} failed; ${said.trim()}`);
     return counted;
   });
