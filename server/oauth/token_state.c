@@ -120,7 +120,7 @@ static enum flow read_state(struct look *l)
 
 static enum flow introspect(struct request *r, const struct client *c)
 {
-    struct look *l;
+    struct look *l = NULL;
     enum code code = str_eqz(c->method, "none")
                          ? request_refuse(r, OAUTH_INVALID_CLIENT, "the client does not authenticate (RFC 7662 2.1)")
                          : open_token(r, &l);
@@ -166,7 +166,7 @@ static enum flow end_token(struct look *l)
 
 static enum flow take_back(struct request *r, const struct client *c)
 {
-    struct look *l;
+    struct look *l = NULL;
     enum code code = open_token(r, &l);
     if (code == OK && l != NULL && !str_eq(l->jwt.client_id, c->id))
         code = request_refuse(r, OAUTH_INVALID_GRANT, "the token was issued to another client");
