@@ -353,8 +353,8 @@ static enum code look_up(struct login *l)
         return SYS_OVERLOADED;
     l->asked_ms = loop_now_ms(&l->worker->loop);
     metrics_add(&l->worker->metrics, METRIC_ADMITTED_STORE, 1);
-    if (known && l->cost > 0)
-        credit_ask(l->worker->credits, &l->caller, &in);
+    if (l->cost > 0)
+        credit_ask(l->worker->credits, known ? &l->caller : NULL, &in);
     l->asked_credit = in.credit.holder.p != NULL;
     return store_admit(l->worker->store, l->arena, &in, l->asker, admitted, l);
 }

@@ -187,6 +187,12 @@ bool credit_take(struct credits *all, const struct caller *caller, struct rate *
 
 void credit_ask(struct credits *all, const struct caller *caller, struct admission *in)
 {
+    if (caller == NULL) {
+        in->credit.holder = str_z(all->holder);
+        in->credit.wanted = all->share;
+        in->credit.beside = true;
+        return;
+    }
     struct credit *k = find_or_make(all, caller);
     int64_t now_ms = loop_now_ms(&all->worker->loop);
     /* One grant at a time: a second one would not replace the first at the store while it may be used here. */
@@ -205,6 +211,13 @@ void credit_got(struct credits *all, const struct caller *caller, const struct r
                 int64_t asked_ms)
 {
     struct credit *k = find(all, caller);
+    if (k == NULL &&
+        (k = find_or_make(all, caller)) != NULL) { /* a caller that was not known, or forgotten meanwhile */
+        k->touched = ++all->clock;
+        k->asking = true;
+        k->asked_ms = asked_ms;
+    }
+    /* Another grant may be in use here: then this one, which stands beside it at the store, is left. */
     if (k == NULL || !k->asking || k->asked_ms != asked_ms)
         return;
     k->asking = false;

@@ -20,7 +20,8 @@ void credits_free(struct credits *all);        /* before the store closes */
 
 /* True: one request of the caller is let through, and `rate` is what is known of its limits. */
 bool credit_take(struct credits *all, const struct caller *caller, struct rate *rate);
-/* Before a charge of the caller is sent: adds what was used, and a wish for more. */
+/* Before a charge of the caller is sent: adds what was used, and a wish for more. NULL: whose it is will be told by the
+ * answer. */
 void credit_ask(struct credits *all, const struct caller *caller, struct admission *in);
 /* What that charge, sent at `asked_ms` of the loop, came back with. */
 void credit_got(struct credits *all, const struct caller *caller, const struct rate *rate, int64_t granted,

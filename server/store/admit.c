@@ -65,7 +65,8 @@ enum code store_admit(struct store *s, struct arena *scratch, const struct admis
         pack_z(&b, "h"), pack_str(&b, in->credit.holder);
         pack_z(&b, "s"), pack_int(&b, in->credit.used);
         pack_z(&b, "g"), pack_int(&b, in->credit.wanted);
-        map.n += 3;
+        pack_z(&b, "f"), pack_bool(&b, in->credit.beside);
+        map.n += 4;
     }
     if (in->idempotency.hash.p) {
         pack_z(&b, "k");

@@ -32,6 +32,7 @@ struct admission {
         struct str holder; /* who: letters and digits */
         int64_t used;      /* charged now whatever is left, beside the cost */
         int64_t wanted;    /* as a new grant, in the place of the holder's last one; good for ADMIT_CREDIT_MS */
+        bool beside;       /* not in its place: the holder does not know yet whose it is */
     } credit;
     /* Idempotency-Key; hash STR_NONE: none. */
     struct {

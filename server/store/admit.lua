@@ -1,8 +1,8 @@
 -- admit: a credential, a charge to a rate, an idempotency key.
 --
 -- Plan, a map: c credential hash, o optional, t tenant, u caller, i tier, r rates {{limit, burst}, ...}, n cost;
--- h holder of credit, s what it used, g what it wants; k {route, key hash, fingerprint, owner, lock ms}. Answers {verdict, now, epoch,
--- commits, revoked, credential, limit, remaining, reset, burst, burst remaining, retry after, replay, record, granted}.
+-- h holder of credit, s what it used, g what it wants, f beside what it has; k {route, key hash, fingerprint, owner, lock ms}.
+-- Answers {verdict, now, epoch, commits, revoked, credential, limit, remaining, reset, burst, burst remaining, retry after, replay, record, granted}.
 
 local OK, UNKNOWN, REVOKED, EXPIRED, LIMITED = 0, 1, 2, 3, 4
 local NO_KEY, CLAIMED, REPLAY, OTHER, IN_PROGRESS = 0, 1, 2, 3, 4
@@ -87,7 +87,7 @@ end
 local function grant(part, s, plan)
   local room, kept = min(CREDIT, floor(s.limit / OF_LIMIT), floor(s.burst / OF_BURST)), ''
   for entry, holder, n, till in string.gmatch(s.held, '((%w+) (%d+) (%d+),)') do
-    if holder ~= plan.h and tonumber(till) > part.now then
+    if (plan.f or holder ~= plan.h) and tonumber(till) > part.now then
       room, kept = room - n, kept .. entry
     end
   end

@@ -71,6 +71,8 @@ export const ROWS = [
   { id: 'get', name: 'plain GET', aim: LEVEL, run: http(64, 1, (bench, server) => server.plain()) },
   { id: 'pipelined', name: 'plain GET, 16 pipelined', aim: LEVEL, run: http(64, 16, (bench, server) => server.plain()) },
   { id: 'key', once: true, name: 'each cached key', only: 'slipway', run: cachedKey },
+  { id: 'agents', once: true, name: `each of ${AGENTS} idle agents`, only: 'slipway', run: async (bench, server) => held(bench, server, AGENTS, await server.agents(AGENTS)) },
+  { id: 'idle', once: true, name: `each of ${IDLE} idle WebSockets`, most: 690, run: async (bench, server) => held(bench, server, IDLE, await server.channel()) },
   { id: 'authed', name: 'GET of a release, authenticated', aim: 1 / 3, run: http(64, 1, document(false)), cached: http(64, 1, document(true)) },
   { id: 'create', name: `POST of ${TEMPLATE.length} bytes`, aim: 1 / 3, run: http(64, 1, (bench, server) => server.create?.(TEMPLATE)) },
   { id: 'saturated', name: `fan-out to ${SUBSCRIBERS}, 64 under way`, aim: 1 / 1.5, run: fanout({ depth: 64 }) },
@@ -81,7 +83,6 @@ export const ROWS = [
   { id: 'subscribe', name: '… with key, snapshot, subscription', only: 'slipway',
     run: async (bench, server) => measured(bench, server, 'handshake', { connections: 64, ...(await server.channel()) }) },
   { id: 'lines', once: true, name: `log lines from an agent to ${WATCHERS}`, only: 'slipway', run: lines },
-  { id: 'idle', once: true, name: `each of ${IDLE} idle WebSockets`, most: 690, run: async (bench, server) => held(bench, server, IDLE, await server.channel()) },
   { id: 'tls-get', name: 'plain GET, over TLS', only: 'slipway', run: http(64, 1, (bench, server) => ({ ...server.plain(), ...server.tls })) },
   { id: 'tls-saturated', name: `fan-out to ${SECURE}, 64 under way, over TLS`, only: 'slipway',
     run: (bench, server) => fanout({ depth: 64, connections: SECURE, ...server.tls })(bench, server) },
@@ -89,5 +90,4 @@ export const ROWS = [
     run: async (bench, server) => measured(bench, server, 'handshake', { connections: 64, ...server.echo(), ...server.tls }) },
   { id: 'tls-idle', once: true, name: `each of ${SUBSCRIBERS} idle, over TLS`, only: 'slipway',
     run: async (bench, server) => held(bench, server, SUBSCRIBERS, { ...(await server.channel()), ...server.tls }) },
-  { id: 'agents', once: true, name: `each of ${AGENTS} idle agents`, only: 'slipway', run: async (bench, server) => held(bench, server, AGENTS, await server.agents(AGENTS)) },
 ];

@@ -166,7 +166,7 @@ static struct admission with_credit(const char *holder, int64_t cost, int64_t us
                               .rates = roomy,
                               .rate_count = 1,
                               .cost = cost,
-                              .credit = {str_z(holder), used, wanted}};
+                              .credit = {str_z(holder), used, wanted, false}};
 }
 
 static int64_t granted(const char *holder, int64_t used, int64_t wanted)
@@ -180,6 +180,9 @@ static int64_t granted(const char *holder, int64_t used, int64_t wanted)
 
 static void holders_share_the_credit_of_a_caller(void **state)
 {
+    struct admission beside = with_credit("three", 1, 0, 2);
+
+    beside.credit.beside = true;
     (void)state;
     set_clock(t0);
     assert_int_equal(granted("one", 0, 2), 2);
@@ -189,6 +192,7 @@ static void holders_share_the_credit_of_a_caller(void **state)
     assert_int_equal(granted("two", 2, 4), 2); /* in the place of its own */
     assert_int_equal(granted("one", 2, 0), 0); /* given back */
     assert_int_equal(granted("four", 0, 5), 2);
+    assert_int_equal(admit(&beside)->granted, 0); /* its one is still counted */
     set_clock(t0 + ADMIT_CREDIT_MS - 1);
     assert_int_equal(granted("five", 0, 5), 0);
     set_clock(t0 + ADMIT_CREDIT_MS); /* whoever did not come again has nothing any more */
