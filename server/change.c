@@ -295,6 +295,12 @@ enum flow change_gathered(struct request *r)
     return commit(r);
 }
 
+void change_expect_room(struct request *r, struct commit *c, struct space space, const char *kind)
+{
+    commit_expect_at_most(c, RES_QUOTA_EXCEEDED, "documents", key_ordinals(&r->arena, space, kind),
+                          r->worker->settings->documents_max - 1);
+}
+
 static void open_commit(struct request *r, struct attempt *a)
 {
     static const unsigned flags[] = {[CHANGE_CREATE] = COMMIT_GROWS,
@@ -305,6 +311,8 @@ static void open_commit(struct request *r, struct attempt *a)
     c->commit = &a->commit;
     commit_begin(c->commit, &r->arena, space_of(r), flags[c->verb]);
     expect_references(r, a);
+    if (c->verb == CHANGE_CREATE)
+        change_expect_room(r, c->commit, space_of(r), c->resource->kind);
     if (c->verb == CHANGE_DELETE)
         reference_expect_unused(c->commit, &r->arena, space_of(r), c->resource->kind, c->id);
 }

@@ -53,7 +53,7 @@
     X(REL_DEPRECATED, 422, "the release is deprecated: it is not promoted any further")                                     \
     X(REL_ARTIFACT_UNREACHABLE, 422, "the artifact cannot be fetched from where it is said to be")                          \
     X(REL_DIGEST_MISMATCH, 422, "the bytes have another digest than the version; see details")                               \
-    X(RES_QUOTA_EXCEEDED, 422, "the tenant keeps as many bytes as it may")                                                  \
+    X(RES_QUOTA_EXCEEDED, 422, "the tenant keeps as much as it may")                                                  \
     X(ENV_NO_ELIGIBLE_AGENT, 422, "no online agent has the capability and labels")                                          \
     X(AGT_TOKEN_USED, 409, "the registration token was already used")                                                       \
     X(AGT_REVOKED, 403, "the agent was revoked")                                                                            \

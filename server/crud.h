@@ -94,6 +94,8 @@ enum flow crud_read(struct request *r, const struct resource *of, struct str id,
 struct str crud_id(const struct request *r);
 /* The request's path and `id`. */
 struct str crud_location(struct request *r, struct str id);
+/* In a commit that makes a document: refused when the tenant keeps `documents-max` of the kind. */
+void change_expect_room(struct request *r, struct commit *c, struct space space, const char *kind);
 
 /* The change under way, for continuations of `gather`. */
 struct change *change_current(const struct request *r);

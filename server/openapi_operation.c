@@ -130,6 +130,8 @@ void operation_codes(const struct operation *op, struct code_set *out)
         ADD(out, OAUTH_INVALID_REQUEST);
     if (is_list(op))
         ADD(out, VAL_FILTER_TOO_BROAD);
+    if (create)
+        ADD(out, RES_QUOTA_EXCEEDED);
     if ((create || change) && any_flag(r->fields, FIELD_UNIQUE))
         ADD(out, RES_ALREADY_EXISTS);
     if ((create || change) && any_reference(r->fields, NULL))

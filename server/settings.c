@@ -117,6 +117,8 @@ const struct config_row settings_rows[] = {
      .doc = "The longest artifact that can be uploaded; larger ones are named by URL and digest."},
     {"artifact-timeout", CONFIG_DURATION, AT(artifact_timeout), "10m", 1000, DAY, .code = "RES_REQUEST_TIMEOUT",
      .doc = "How long an artifact may take on its way here, or to a client."},
+    {"documents-max", CONFIG_INT, AT(documents_max), "1000000", 1, INT64_C(1) << 40, .code = "RES_QUOTA_EXCEEDED",
+     .doc = "Documents of one kind kept for one tenant."},
     {"blob-quota", CONFIG_SIZE, AT(blob_quota), "1GiB", 1024, INT64_C(1) << 50, .code = "RES_QUOTA_EXCEEDED",
      .doc = "Bytes of artifacts kept for one tenant, each content counted once."},
     {"blob-check", CONFIG_DURATION, AT(blob_check), "1d", 100, 30 * DAY,

@@ -43,7 +43,7 @@ struct settings {
     int64_t drain_wait, drain_timeout;
     /* limits of requests */
     int64_t request_timeout, redis_timeout;
-    int64_t artifact_max, artifact_timeout, blob_quota, blob_check;
+    int64_t artifact_max, artifact_timeout, blob_quota, blob_check, documents_max;
     int64_t body_max, json_depth, json_nodes, request_memory;
     struct tier tiers[TIERS];
     struct tier address_rate; /* per address, before authentication */

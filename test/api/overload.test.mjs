@@ -1,6 +1,7 @@
 // More than there is room for: refused at once, with a reason and a time to come back; probes are answered all the same.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { makeTemplate, startRun, wait } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
 import { eventually } from '../lib/wait.mjs';
 import { Wire, metric } from '../lib/wire.mjs';
@@ -90,6 +91,27 @@ test('more requests than may wait for an answer are refused at once; liveness is
     assert.equal(await metric(s.server, 'slipway_http_requests_waiting'), 1);
   } finally {
     for (const wire of wires) wire.close();
+    await s.stop();
+  }
+});
+
+test('a tenant keeps so many documents of a kind; others, and other kinds, do not count', async () => {
+  const s = await start({ name: 'quota', workers: 1, env: { SLIPWAY_DOCUMENTS_MAX: '3' } });
+  try {
+    const { api } = s, other = s.server.client(await s.makeKey('--tenant', 'other', '--role', 'admin'));
+    const make = (client, i) => client.post('/components', { name: `part-${i}` });
+    const made = [];
+    for (let i = 1; i <= 3; i++) made.push((await make(api, i)).data);
+    const refused = await make(api, 4);
+    assert.deepEqual([refused.status, refused.code], [422, 'RES_QUOTA_EXCEEDED']);
+    assert.equal((await make(other, 4)).status, 201);
+    const template = await makeTemplate(api, [wait('hold', 3600)]);
+    for (let i = 1; i <= 3; i++) await startRun(api, template);
+    const run = await api.post('/workflow-runs', { templateId: template.id });
+    assert.deepEqual([run.status, run.code], [422, 'RES_QUOTA_EXCEEDED']);
+    await api.want(204, 'DELETE', `/components/${made[0].id}`);
+    assert.equal((await make(api, 5)).status, 201);
+  } finally {
     await s.stop();
   }
 });

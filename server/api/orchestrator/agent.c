@@ -117,7 +117,7 @@ static const struct route routes[] = {
     {POST, "/agents/register", agent_register, NULL, "registerAgent",
      "Register an agent with a one-time registration token in the header X-Agent-Token.", ROUTE_PUBLIC | ROUTE_SECRET,
      .status = 201, .body = register_fields, .data = registered_fields, .headers = register_headers, .action = "agent.registered",
-     .codes = {AUTH_TOKEN_MISSING, AUTH_TOKEN_INVALID, AUTH_TOKEN_EXPIRED, AGT_TOKEN_USED, RES_ALREADY_EXISTS}},
+     .codes = {AUTH_TOKEN_MISSING, AUTH_TOKEN_INVALID, AUTH_TOKEN_EXPIRED, AGT_TOKEN_USED, RES_ALREADY_EXISTS, RES_QUOTA_EXCEEDED}},
     {POST, "/agents/token", agent_token_renew, NULL, "renewAgentToken",
      "Exchange a refresh token for a fresh access token and the next refresh token. The old one is good until the next one was used.",
      ROUTE_PUBLIC | ROUTE_SECRET, .body = renew_fields, .data = registered_fields,

@@ -78,7 +78,7 @@ static const struct route routes[] = {
      .status = 201, .codes = {REL_EMPTY, REL_TAG_UNRESOLVED, REL_COMPONENT_UNKNOWN}},
     {POST, "/releases/from-latest", release_from_latest, "release:create", "createReleaseFromLatest",
      "Make a release of the newest version of each component.", .status = 201, .body = release_latest_fields,
-     .action = "release.created", .codes = {REL_EMPTY, REL_TAG_UNRESOLVED, REL_COMPONENT_UNKNOWN, RES_ALREADY_EXISTS}},
+     .action = "release.created", .codes = {REL_EMPTY, REL_TAG_UNRESOLVED, REL_COMPONENT_UNKNOWN, RES_ALREADY_EXISTS, RES_QUOTA_EXCEEDED}},
     {GET, "/releases", release_list, "release:read", "listReleases", "List releases.", ROUTE_LIST, .query = release_list_query},
     {GET, "/releases/{id}", crud_get, "release:read", "getRelease", "Read a release."},
     {GET, "/releases/{id}/state", release_state, "release:read", "getReleaseState", "Tell where a release is: its state in each environment.",

@@ -96,7 +96,7 @@ static const struct route routes[] = {
     {POST, "/rollbacks", rollback_create, "deployment:rollback", "createRollback",
      "Take a deployment back: at once, without approvals or pauses. With dryRun, or the strategy manual, only say what would be done.",
      .status = 201, .action = "deployment.rollback_started", .other_status = 200, .other_data = dry_fields,
-     .codes = {RES_INVALID_STATE, DEPLOY_NO_PREVIOUS_RELEASE, DEPLOY_ROLLBACK_NOT_POSSIBLE, DEPLOY_ARTIFACT_MISSING,
+     .codes = {RES_INVALID_STATE, RES_QUOTA_EXCEEDED, DEPLOY_NO_PREVIOUS_RELEASE, DEPLOY_ROLLBACK_NOT_POSSIBLE, DEPLOY_ARTIFACT_MISSING,
                DEPLOY_NO_TARGET, DEPLOY_TOO_MANY_TARGETS, REL_DEPRECATED, REL_NOT_READY, ENV_FREEZE_ACTIVE,
                RES_REFERENCE_UNKNOWN}},
     {GET, "/rollbacks", crud_list, "deployment:read", "listRollbacks", "List rollbacks.", ROUTE_LIST},

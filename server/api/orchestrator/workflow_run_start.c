@@ -67,6 +67,7 @@ static enum flow commit_run(struct start *s)
 
     commit_begin(&s->commit, &r->arena, s->space, COMMIT_GROWS);
     expect_references(s);
+    change_expect_room(r, &s->commit, s->space, workflow_run_resource.kind);
     run_start_write(&s->commit, &r->arena, &s->start, &s->made);
     audit_add(&s->commit, r, &entry);
     idempotency_commit(r, &s->commit,
