@@ -174,7 +174,10 @@ static void committed(void *arg, const struct commit_result *result)
 
 static struct draft draft_of(const struct change *c)
 {
-    return c->verb == CHANGE_DELETE ? (struct draft){.whole = c->old} : (struct draft){c->whole, c->old, &c->set};
+    struct draft draft = {.whole = c->old};
+    if (c->verb != CHANGE_DELETE)
+        draft = (struct draft){c->whole, c->old, &c->set};
+    return draft;
 }
 
 /* The id a document names of an environment, release or promotion, or its own when it is one. */

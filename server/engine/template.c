@@ -204,7 +204,7 @@ static int choice(const char *const *choices, struct str name, int otherwise)
 
 static const struct expression *parse_condition(struct build *b, const struct json *j, struct str path, int node)
 {
-    struct expression_fault fault;
+    struct expression_fault fault = {0};
     const struct expression *e;
 
     if (!json_is(j, JSON_STRING))
@@ -477,7 +477,9 @@ static const struct template *parse(struct arena *a, const struct json *definiti
 
 const struct template *template_parse(struct arena *a, const struct json *definition, struct template_report *report)
 {
-    return parse(a, definition, report, report == NULL ? LOOK_BUILD : LOOK_ALL);
+    const struct template *t = parse(a, definition, report, report == NULL ? LOOK_BUILD : LOOK_ALL);
+
+    return t;
 }
 
 bool template_is_sound(struct arena *a, const struct json *definition)
@@ -487,5 +489,7 @@ bool template_is_sound(struct arena *a, const struct json *definition)
 
 const struct template *template_of(struct arena *a, const struct json *definition)
 {
-    return parse(a, definition, NULL, LOOK_BUILD);
+    const struct template *t = parse(a, definition, NULL, LOOK_BUILD);
+
+    return t;
 }

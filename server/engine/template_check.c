@@ -69,7 +69,7 @@ static void visit_path(void *arg, const struct expression_path *path)
 
 static void check_texts(struct visit *v, const struct json *j)
 {
-    struct expression_fault fault;
+    struct expression_fault fault = {0};
     struct str path = v->path;
     size_t i = 0;
 
@@ -157,7 +157,7 @@ static void check_inputs(struct build *b)
 
 static void check_outputs(struct visit *v)
 {
-    struct expression_fault fault;
+    struct expression_fault fault = {0};
 
     v->place = PLACE_OUTPUT;
     v->node = -1;
