@@ -189,10 +189,17 @@ static void go_event(struct said *m)
         answer_code(m, c);
 }
 
+static void go_lines(struct said *m);
+
+/* A task may have been given to another agent since it was known to be this one's. */
 static void appended(void *arg, enum code c, const struct appended *a)
 {
     struct said *m = arg;
-    if (c == OK && a->gap)
+    if (c == OK && a->stray) {
+        forget(m->station, m->task);
+        m->is_open = false;
+        go_lines(m);
+    } else if (c == OK && a->gap)
         answer(m, false, a->next);
     else if (c == OK && m->event.type == EVENT_TASK_COMPLETED)
         go_event(m);
@@ -400,7 +407,8 @@ static bool said_place(struct said *m, enum run_event_type type)
                                .run = m->place.run,
                                .node = m->place.node,
                                .attempt = (unsigned)m->place.attempt,
-                               .task = m->task};
+                               .task = m->task,
+                               .agent = feed_id(f)};
     return true;
 }
 

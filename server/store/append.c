@@ -17,6 +17,7 @@ static void decode(enum code c, const struct redis_value *v, void (*then)(void),
         a.log_first = redis_int(redis_at(v, 7), 0);
         a.log_last = redis_int(redis_at(v, 8), 0);
         a.seq = redis_int(redis_at(v, 9), 0);
+        a.stray = redis_int(redis_at(v, 10), 0) == 1;
     }
     ((append_then *)then)(arg, c, c == OK ? &a : NULL);
 }
@@ -32,7 +33,7 @@ enum code store_append(struct store *s, struct arena *scratch, const struct appe
     if (store_full(s))
         return SYS_STORAGE;
     buf_init_arena(&b, scratch, 4096);
-    pack_array(&b, 12);
+    pack_array(&b, 13);
     pack_str(&b, in->space.tenant);
     pack_str(&b, in->run);
     pack_str(&b, in->node);
@@ -47,5 +48,6 @@ enum code store_append(struct store *s, struct arena *scratch, const struct appe
     pack_str(&b, in->marker.p ? in->marker : S("\"line\":\"(log cut)\"}"));
     pack_int(&b, in->cap > 0 ? in->cap : APPEND_LOG_MAX);
     pack_z(&b, in->kind);
+    pack_str(&b, in->agent.p ? in->agent : S(""));
     return store_send(s, "append_1", in->space.partition, &b, asker, decode, STORE_THEN(then), arg);
 }

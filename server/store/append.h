@@ -18,6 +18,7 @@ struct append {
     struct str run, node;
     unsigned attempt;
     struct str task;         /* who numbers; STR_NONE: nobody, everything is taken */
+    struct str agent;        /* only while the task is an open one of this agent; STR_NONE: that is not asked */
     int64_t first;           /* number of lines[0] */
     const struct str *lines; /* what follows "logSeq":N, in the frame: starts with a member, ends with the brace */
     size_t count;            /* 1 to APPEND_LINES */
@@ -31,6 +32,7 @@ struct appended {
     int64_t now_ms;
     int64_t next; /* first line of the task that is not stored: acknowledge everything below */
     bool gap;     /* refused: send again from `next` */
+    bool stray;   /* refused: the task is no open one of that agent */
     bool truncated;
     int64_t log_first, log_last; /* logSeq of what was stored now; 0: nothing */
     int64_t seq;                 /* the channel's last */

@@ -1,7 +1,7 @@
 -- append: log lines of a step, at most 100 at once, as one entry of the run's channel.
 --
--- Plan: {tenant, run, node, attempt, task or '', first, lines, skip, last, marker, cap, kind}. Answers {1, now, epoch, commits, next, gap,
--- truncated, first logSeq, last logSeq, seq}, or a refusal as commit does.
+-- Plan: {tenant, run, node, attempt, task or '', first, lines, skip, last, marker, cap, kind, agent or ''}. Answers {1, now, epoch, commits,
+-- next, gap, truncated, first logSeq, last logSeq, seq, stray}, or a refusal as commit does.
 
 -- Queues the lines as far as the cap allows; answers the bytes of the log then.
 local function add_lines(part, ch, log, lines, drop, marker, cap)
@@ -29,13 +29,20 @@ local function append(keys, args)
   local name = (plan[12] or 'run') .. ':' .. run
   local index_key = part.p .. 'l:' .. tenant .. ':' .. name .. ':' .. plan[3] .. ':' .. int(plan[4])
   local meta_key = index_key .. ':m'
+  local agent = plan[13] or ''
+  local tasks_key = part.p .. 'gt:' .. tenant .. ':' .. agent
   local ch, refusal = open_channel(part, tenant, name)
   refusal = refusal or typed(part, 'zset', index_key) or typed(part, 'hash', meta_key)
+  refusal = refusal or agent ~= '' and typed(part, 'hash', tasks_key)
   if not refusal and call('EXISTS', part.p .. 'd:' .. tenant .. ':' .. name) == 0 then
     refusal = { ABSENT, 'run', false }
   end
   if refusal then
     return { 0, part.now, part.epoch, part.commits, refusal[1], refusal[2], refusal[3] }
+  end
+
+  if agent ~= '' and call('HEXISTS', tasks_key, task) == 0 then -- another has it now, or nobody
+    return { 1, part.now, part.epoch, part.commits, 0, 0, 0, 0, 0, ch.last, 1 }
   end
 
   local h = call('HMGET', meta_key, 'next', 'bytes', 'truncated', 'complete', 't:' .. task)

@@ -70,6 +70,31 @@ static void lines_become_frames_of_the_channel(void **state)
     assert_int_equal(redis_number("ZSCORE " LOG " 6-0"), 4);
 }
 
+static void only_the_agent_that_has_the_task_adds_lines(void **state)
+{
+    struct commit c;
+    struct append in;
+    struct str before;
+
+    (void)state;
+    make_run();
+    begin(&c, 0);
+    commit_task(&c, S("A"), S("T"), S("{}"));
+    commit_ok(&c);
+    in = batch(1, 2);
+    in.agent = S("A");
+    assert_int_equal(append(&in, OK)->next, 3);
+    before = digest();
+    in = batch(1, 5);
+    in.agent = S("B"); /* which had it before, and has not heard yet */
+    in.last = true;
+    assert_true(append(&in, OK)->stray);
+    assert_string_equal(digest().p, before.p);
+    in = batch(3, 2);
+    in.agent = S("A");
+    assert_int_equal(append(&in, OK)->log_last, 4);
+}
+
 static void what_comes_again_is_dropped(void **state)
 {
     struct append in;
@@ -265,11 +290,17 @@ static void a_job_has_its_logs_in_its_own_channel(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(lines_become_frames_of_the_channel),      TEST(what_comes_again_is_dropped),
-        TEST(a_gap_is_refused_unless_it_is_for_good),  TEST(each_attempt_has_its_own_log),
-        TEST(a_log_is_cut_at_its_cap_with_one_marker), TEST(a_log_ends),
-        TEST(lines_without_a_task_are_all_taken),      TEST(a_run_that_is_gone_takes_no_lines),
-        TEST(a_job_has_its_logs_in_its_own_channel),   TEST(random_repeats_lose_and_double_nothing),
+        TEST(lines_become_frames_of_the_channel),
+        TEST(what_comes_again_is_dropped),
+        TEST(only_the_agent_that_has_the_task_adds_lines),
+        TEST(a_gap_is_refused_unless_it_is_for_good),
+        TEST(each_attempt_has_its_own_log),
+        TEST(a_log_is_cut_at_its_cap_with_one_marker),
+        TEST(a_log_ends),
+        TEST(lines_without_a_task_are_all_taken),
+        TEST(a_run_that_is_gone_takes_no_lines),
+        TEST(a_job_has_its_logs_in_its_own_channel),
+        TEST(random_repeats_lose_and_double_nothing),
     };
 
     return cmocka_run_group_tests(tests, fixture_open, fixture_close);

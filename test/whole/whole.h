@@ -11,8 +11,8 @@
  *   - a watcher is handed every event once and in order, or is told to start over;
  *   - each attempt that an agent had comes to one end, every step succeeds or fails as its tasks did, the run ends;
  *   - no agent begins a task twice;
- *   - the lines of a task are in the log once, in order, and all of them when its result counted (but for one that was
- *     given to another agent meanwhile: its lines are dropped, its success counts);
+ *   - the lines of a task are in the log once, in order, and all of them when its result counted (but for one that had
+ *     been told to leave the task to another agent: its lines may be dropped, its success counts);
  *   - agents and store are left with no open task, and an agent forgets a task only when its run knows the result. */
 #ifndef TEST_WHOLE_WHOLE_H
 #define TEST_WHOLE_WHOLE_H

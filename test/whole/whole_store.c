@@ -128,6 +128,10 @@ static void do_lines(struct whole_op *o)
     struct whole_frames f;
 
     o->appended = (struct appended){.now_ms = world->now, .next = log->expected};
+    if (!whole_is_open(whole_agent_index(in->agent), in->task)) {
+        o->appended.stray = true;
+        return;
+    }
     if (in->first > log->expected && !in->skip) {
         o->appended.gap = true;
         return;

@@ -114,6 +114,7 @@ static enum code fake_lines(struct store *s, struct arena *scratch, const struct
     (void)scratch;
     o->lines = *in;
     o->lines.task = arena_str(&o->arena, in->task);
+    o->lines.agent = arena_str(&o->arena, in->agent);
     for (size_t i = 0; i < in->count; i++)
         lines[i] = arena_str(&o->arena, in->lines[i]);
     o->lines.lines = lines;
