@@ -368,14 +368,18 @@ static void on_text(void *arg, struct str text)
         {"error",          on_error},
     };
     // clang-format on
+    struct agent *a = arg;
     struct arena arena;
     arena_init(&arena, 0);
     const struct json *m = json_parse(&arena, text, NULL, NULL);
     struct str type = json_str(json_get(m, "type"));
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (str_eqz(type, rows[i].type))
-            rows[i].take(arg, m);
+            rows[i].take(a, m);
+    bool lost = arena.failed;
     arena_fini(&arena);
+    if (lost && a->ws != NULL) /* on the next connection it is said again */
+        client_ws_close(a->ws, GOING_AWAY, "memory ran out");
 }
 
 /* --- the connection --- */

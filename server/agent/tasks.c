@@ -333,6 +333,9 @@ void tasks_link(struct tasks *t, tasks_send *send, void *arg)
 {
     t->send = send;
     t->arg = arg;
+    for (size_t i = 0; send != NULL && i < t->unsaid_count; i++)
+        report_refusal(t, str_z(t->unsaid[i].id), t->unsaid[i].why);
+    t->unsaid_count = 0;
     if (send == NULL)
         return;
     list_for (it, &t->list) {
@@ -413,6 +416,17 @@ static bool take(struct tasks *t, const struct task *task)
     return true;
 }
 
+static void refuse(struct tasks *t, struct str id, enum protocol_refusal why)
+{
+    if (t->send != NULL) {
+        report_refusal(t, id, why);
+    } else if (t->unsaid_count < ARRAY_LEN(t->unsaid) && id.n < PROTOCOL_ID) {
+        struct unsaid *u = &t->unsaid[t->unsaid_count++];
+        snprintf(u->id, sizeof u->id, STR_FMT, STR_ARG(id));
+        u->why = why;
+    }
+}
+
 void tasks_assign(struct tasks *t, const struct json *json, int64_t now_ms)
 {
     struct task task;
@@ -421,8 +435,7 @@ void tasks_assign(struct tasks *t, const struct json *json, int64_t now_ms)
     prune(t);
     if (!task_read(json, &task, &fault)) {
         log_warn("task.invalid", "fault=%s", fault);
-        if (t->send != NULL)
-            report_refusal(t, json_str(json_get(json, "id")), why);
+        refuse(t, json_str(json_get(json, "id")), why);
         return;
     }
     struct held *h = held_find(t, task.id);
@@ -430,8 +443,7 @@ void tasks_assign(struct tasks *t, const struct json *json, int64_t now_ms)
         assigned_again(t, h);
     else if (!may_take(t, &task, now_ms, &why) || (why = PROTOCOL_BUSY, !take(t, &task))) {
         log_info("task.refused", "task=" STR_FMT " reason=%s", STR_ARG(task.id), protocol_refusals[why]);
-        if (t->send != NULL)
-            report_refusal(t, task.id, why);
+        refuse(t, task.id, why);
         return;
     }
     tasks_tick(t);

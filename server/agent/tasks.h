@@ -16,6 +16,7 @@
 #include "lib/json.h"
 #include "lib/list.h"
 #include "server/agent/journal.h"
+#include "server/agent/protocol.h"
 
 struct tasks_settings { /* borrowed for the life of the tasks */
     const char *path;   /* of the data folder */
@@ -38,6 +39,11 @@ struct tasks {
     void *arg;
     struct buf message;
     uint64_t refusals; /* numbers their messages */
+    struct unsaid {
+        char id[PROTOCOL_ID];
+        enum protocol_refusal why;
+    } unsaid[8]; /* refusals of what was told before tasks_link; the server asks again for what is beyond, in a while */
+    size_t unsaid_count;
 };
 
 /* Reads the journal and goes on with what it says. 0, or an errno. `data`: the data folder. */

@@ -3,7 +3,8 @@
  * asks point_fails() and goes on to the real one, AddressSanitizer's where that is linked.
  *
  * Left alone, because libuv calls abort() when they fail and no caller of it can do anything about that: epoll_ctl, what
- * it does on its own pipes and eventfds, the pipe of its signal handler, the threads of its pool. */
+ * it does on its own pipes and eventfds, the pipe of its signal handler, the threads of its pool, its table of
+ * descriptors (the one thing that it reallocates). */
 #include "test/torture/point.h"
 
 #include <dirent.h>
@@ -23,6 +24,12 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+static bool from_libuv(const void *caller)
+{
+    Dl_info info;
+    return dladdr(caller, &info) != 0 && info.dli_fname != NULL && strstr(info.dli_fname, "libuv") != NULL;
+}
 
 /* --- allocations --- */
 
@@ -66,7 +73,7 @@ void *calloc(size_t count, size_t n)
 
 void *realloc(void *p, size_t n)
 {
-    if (n > 0 && point_fails(POINT_ALLOC, "realloc"))
+    if (n > 0 && !from_libuv(__builtin_return_address(0)) && point_fails(POINT_ALLOC, "realloc"))
         return no_memory();
     return __interceptor_realloc != NULL ? __interceptor_realloc(p, n) : __libc_realloc(p, n);
 }
@@ -111,12 +118,6 @@ char *(strndup)(const char *s, size_t n)
 }
 
 /* --- operations --- */
-
-static bool from_libuv(const void *caller)
-{
-    Dl_info info;
-    return dladdr(caller, &info) != 0 && info.dli_fname != NULL && strstr(info.dli_fname, "libuv") != NULL;
-}
 
 /* The first of libuv is the process's own. */
 int pipe2(int fds[2], int flags)

@@ -62,7 +62,8 @@ class Start {
 
   /** It did not succeed: it has to say why, and leave nothing behind. */
   async refused(process) {
-    if (![1, 2].includes(process.exited.code)) throw new Wrong(`it does not succeed, and ends with ${JSON.stringify(process.exited)}`);
+    if (![1, 2, 3].includes(process.exited.code)) // of no success, of wrong usage, of an agent that is refused
+      throw new Wrong(`it does not succeed, and ends with ${JSON.stringify(process.exited)}`);
     if (!/\S/.test(process.text())) throw new Wrong('it does not succeed, and does not say why');
     const mine = new Set(this.s.nest.processes.map((p) => p.pid));
     await eventually(() => carriers(this.s.nest.dir).every((pid) => mine.has(pid)), 'what it started to end', { patience: END_MS });
