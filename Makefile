@@ -160,7 +160,7 @@ torture: ## Fail each allocation and operation of each scenario in turn (an hour
 	$(Q)BUILD=build/asan node test/torture/torture.mjs $(ARGS)
 
 torture-smoke: torture-build ## A sample of it, seconds
-	$(Q)scripts/suite $@ test/torture/smoke.test.mjs
+	$(Q)LIMIT=600 scripts/suite $@ test/torture/smoke.test.mjs
 
 # The program with a way to fail each call that may fail (test/torture/point.h). Its hooks are older than the sanitizers'
 # start, so they are built without.
