@@ -16,6 +16,7 @@
 enum {
     BACKOFF_FIRST_MS = 500,
     BACKOFF_MOST_MS = 30000,
+    BACKOFF_BUSY_MS = 1500,  /* at most, while there are tasks: somebody waits for what they print */
     IDLE_MS = 75000,         /* the server pings every 30 s */
     BUSY_MS = 5000,          /* the same while there are tasks: what they print must not wait for a link that is dead */
     QUEUE_MOST = 512 * 1024, /* bytes under way to the server before tasks have to wait */
@@ -175,7 +176,8 @@ static void again(struct agent *a, int64_t at_least_ms)
         return;
     int64_t half = a->backoff_ms / 2;
     timer_start(&a->again, &a->loop, at_least_ms + half + random_below((uint32_t)half + 1), connect_again, a);
-    a->backoff_ms = a->backoff_ms * 2 < BACKOFF_MOST_MS ? a->backoff_ms * 2 : BACKOFF_MOST_MS;
+    int64_t most = a->tasks.running > 0 ? BACKOFF_BUSY_MS : BACKOFF_MOST_MS;
+    a->backoff_ms = a->backoff_ms * 2 < most ? a->backoff_ms * 2 : most;
 }
 
 static void renew(void *arg);
