@@ -157,17 +157,6 @@ static bool stop_blobs(struct worker *w)
     return false;
 }
 
-static bool start_callers(struct worker *w)
-{
-    w->principals = principals_new();
-    w->providers = providers_new(w->settings);
-    w->limit = limit_new(w->settings);
-    w->credits = credits_new(w);
-    w->sessions = sessions_new(w);
-    return w->principals != NULL && w->providers != NULL && w->limit != NULL && w->credits != NULL &&
-           w->sessions != NULL;
-}
-
 static bool stop_callers(struct worker *w)
 {
     sessions_free(w->sessions);
@@ -176,6 +165,19 @@ static bool stop_callers(struct worker *w)
     principals_free(w->principals);
     providers_free(w->providers);
     return true;
+}
+
+/* All of them or none. */
+static bool start_callers(struct worker *w)
+{
+    w->principals = principals_new();
+    w->providers = providers_new(w->settings);
+    w->limit = limit_new(w->settings);
+    w->credits = credits_new(w);
+    w->sessions = sessions_new(w);
+    bool all =
+        w->principals != NULL && w->providers != NULL && w->limit != NULL && w->credits != NULL && w->sessions != NULL;
+    return all || !stop_callers(w);
 }
 
 static bool start_audit(struct worker *w)
@@ -229,19 +231,29 @@ static bool stop_feeds(struct worker *w)
 static bool start_engine(struct worker *w)
 {
     w->drains = drains_open(w);
-    w->settles = settles_open(w);
     if (w->drains != NULL)
         drains_on_stale(w->drains, agents_silent);
-    return w->drains != NULL && w->settles != NULL;
+    return w->drains != NULL;
 }
 
 static bool stop_engine(struct worker *w)
 {
-    settles_close(w->settles);
-    w->settles = NULL;
     drains_close(w->drains, stopped, w);
     w->drains = NULL;
     return false;
+}
+
+static bool start_settles(struct worker *w)
+{
+    w->settles = settles_open(w);
+    return w->settles != NULL;
+}
+
+static bool stop_settles(struct worker *w)
+{
+    settles_close(w->settles);
+    w->settles = NULL;
+    return true;
 }
 
 static bool start_connections(struct worker *w)
@@ -334,6 +346,7 @@ static const struct part {
     {"deflate", start_deflate, stop_deflate},
     {"feeds", start_feeds, stop_feeds},
     {"engine", start_engine, stop_engine},
+    {"settles", start_settles, stop_settles},
     {"connections", start_connections, stop_connections},
     {"listener", start_listener, stop_listener},
     {"TLS listener", start_tls_listener, stop_tls_listener},
