@@ -94,6 +94,7 @@ describe('with data from a backup', () => {
 
   test('every stream is told so, and starts over from the state that is there', async () => {
     const r = await holding(s.api);
+    await eventually(async () => (await s.api.want(200, 'GET', `/workflow-runs/${r.id}`)).status !== 'pending', 'the run to be taken up');
     const act = (action) => s.api.want(200, 'POST', `/workflow-runs/${r.id}/${action}`, {});
     // A 503 may or may not have been done, so the state decides.
     const resume = () =>
