@@ -525,7 +525,8 @@ bool works_start(struct drains *ds)
             log_warn("outbound.allow", "ignored=%s", allow->items[i]);
     ds->fetcher = fetcher_open(&ds->worker->loop, &settings);
     free(blocks);
-    timer_start(&ds->renewer, &ds->worker->loop, WORK_RENEW_MS, renew, ds);
+    if (ds->fetcher != NULL)
+        timer_start(&ds->renewer, &ds->worker->loop, WORK_RENEW_MS, renew, ds);
     return ds->fetcher != NULL;
 }
 
