@@ -10,7 +10,7 @@
  *  agent     ◄─ server/task_stream
  *
  * lib/     strings, arenas, JSON, fields, configuration, keys, timers, streams. Knows no HTTP, no Redis, no resource.
- * proto/   bytes in, events out: HTTP, WebSocket, SSE, Redis' wire, JWT. Knows no resource.
+ * proto/   bytes in, events out: TLS, HTTP, WebSocket, SSE, Redis' wire, JWT. Knows no resource.
  * server/  what this service is. A resource is rows (server/resource.h): fields and routes in one file; the rest of the
  *          server reads them. A request walks fixed steps (server/request.h), and who may is asked once, environments
  *          included (server/scope.h). A change is one atomic commit (server/store/). Large bytes are blobs beside the
@@ -22,6 +22,7 @@
  *          (environment_settle.h: promotions; rollback_settle.h; target_settle.h: what is on a target).
  *
  * server/oauth/   the authorization server, in OAuth's own manner (dialect.c): clients, their tokens and scopes.
+ * server/backup/  everything that is kept, to a folder (folder.h) and back.
  *
  * One binary, several programs: each entry of `commands` is a main of its own, in its own file. */
 // clang-format on

@@ -220,9 +220,17 @@ export class ReleaseStory {
     }
   }
 
+  /** With what its steps say when it is not. */
+  async deployed(promotion, job) {
+    if (promotion.status === 'deployed') return;
+    const steps = await this.api.want(200, 'GET', `/workflow-runs/${promotion.workflowRunId}/steps`);
+    const failures = job.events.filter((e) => e.type === 'task_log' || e.error || e.status === 'failed').slice(-40);
+    expect('the promotion', JSON.stringify([promotion.status, promotion.error, steps, failures], null, 1), 'deployed');
+  }
+
   async promoteDev(version) {
     const { promotion, workflow, job, killedAt } = await this.promote(this.dev, version);
-    expect('the promotion', promotion.status, 'deployed');
+    await this.deployed(promotion, job);
     expect('the workflow', workflow.events.at(-1).status, 'succeeded');
     expect('the job', job.events.at(-1).status, 'succeeded');
     await this.serves(this.dev, version);
@@ -231,7 +239,7 @@ export class ReleaseStory {
 
   async promoteProd(version) {
     const { promotion, job, killedAt } = await this.promote(this.prod, version);
-    expect('the promotion', promotion.status, 'deployed');
+    await this.deployed(promotion, job);
     const done = job.events.filter((e) => e.type === 'batch_completed').map((e) => e.batch);
     expect('batches, one after another', done.length, 3);
     const agents = new Set(job.events.filter((e) => e.type === 'task_assigned').map((e) => e.agentId));
