@@ -100,7 +100,7 @@ static struct credit *place_for(struct credits *all, const struct caller *c)
 static struct credit *find_or_make(struct credits *all, const struct caller *c)
 {
     struct credit *k = find(all, c);
-    if (k != NULL || c->id.n >= ID_ROOM || c->tenant.n >= ID_UUID || (k = place_for(all, c)) == NULL)
+    if (k != NULL || c->id.n == 0 || c->id.n >= ID_ROOM || c->tenant.n >= ID_UUID || (k = place_for(all, c)) == NULL)
         return k;
     *k = (struct credit){.type = c->type, .partition = c->partition, .tier = c->tier};
     list_init(&k->owing);
