@@ -26,6 +26,7 @@ function tell({ base, row, read, lost }) {
   } else if (row) {
     line(row.name, row.answers, ms(row.slowest), ms(row.back), ms(row.p99), row.read, row.lost, row.gaps);
     if (row.note) console.log(`      ${row.note}`);
+    if (row.slack > 1) console.log(`      the machine was busy: judged by ${row.slack.toFixed(1)} times what is promised in time`);
     for (const text of row.broken.slice(0, 8)) console.log(`    ! ${text}`);
   } else {
     console.log(`\nread back in the end: ${read} acknowledged changes, ${lost} lost`);

@@ -71,7 +71,7 @@ export function judge(world, name, fault, { begin, end, settled, read, note }, s
   const count = (promise) => breaches.filter((b) => b.promise === promise).length;
   const row = {
     name, answers: ops.length, slowest: slowest.ms, back: came.ms, p99: spared.length ? percentile(spared.map((op) => op.ms), 0.99) : undefined,
-    read, lost: count('lost') + count('doubled'), gaps: count('gap'), note,
+    read, lost: count('lost') + count('doubled'), gaps: count('gap'), note, slack,
   };
   const broken = breaches.map((b) => `${b.promise}: ${b.who}: ${b.text}`);
   const dead = direct.filter((op) => op.what === 'livez' && !op.ok);
