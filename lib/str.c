@@ -217,6 +217,16 @@ static void sip_round(uint64_t v[4])
     v[2] += v[1], v[1] = rotate(v[1], 17) ^ v[2], v[2] = rotate(v[2], 32);
 }
 
+bool str_copy(char *to, size_t room, struct str s)
+{
+    bool fits = s.n < room;
+    if (fits && s.n > 0)
+        memcpy(to, s.p, s.n);
+    if (room > 0)
+        to[fits ? s.n : 0] = '\0';
+    return fits;
+}
+
 uint64_t str_hash(struct str s)
 {
     uint64_t v[4] = {sip_key[0] ^ 0x736f6d6570736575, sip_key[1] ^ 0x646f72616e646f6d, sip_key[0] ^ 0x6c7967656e657261,

@@ -40,10 +40,11 @@ struct str str_cut(struct str *rest, char sep);
 /* The whole of `s` as a decimal number; false on an empty string, any other byte, or overflow. */
 bool str_i64(struct str s, int64_t *out);
 bool str_u64(struct str s, uint64_t *out);
-bool str_utf8(struct str s);          /* well-formed UTF-8 (RFC 3629) */
-size_t str_utf8_valid(struct str s);  /* length of the longest well-formed beginning */
-size_t str_utf8_length(struct str s); /* code points of well-formed UTF-8 */
-uint64_t str_hash(struct str s);      /* SipHash-2-4 under a key made at start; for tables, not for storage */
+bool str_utf8(struct str s);                        /* well-formed UTF-8 (RFC 3629) */
+size_t str_utf8_valid(struct str s);                /* length of the longest well-formed beginning */
+size_t str_utf8_length(struct str s);               /* code points of well-formed UTF-8 */
+bool str_copy(char *to, size_t room, struct str s); /* with a NUL; false, and "", when there is no room */
+uint64_t str_hash(struct str s); /* SipHash-2-4 under a key made at start; for tables, not for storage */
 
 struct buf {
     char *p;

@@ -115,9 +115,9 @@ static bool read_claims(struct arena *a, const struct json *body, struct jwt *ou
            text_claim(body, "jti", true, &out->id) && text_claim(body, "sub", true, &out->subject) &&
            text_claim(body, "user_id", false, &out->user_id) && text_claim(body, "agent_id", false, &out->agent_id) &&
            text_claim(body, "tenant_id", true, &out->tenant_id) && text_claim(body, "name", false, &out->name) &&
-           text_claim(body, "client_id", false, &out->client_id) && text_claim(body, "scope", false, &out->scope) &&
-           time_claim(body, "iat", true, &out->issued_s) && time_claim(body, "exp", true, &out->expires_s) &&
-           time_claim(body, "nbf", false, &out->not_before_s) &&
+           text_claim(body, "client_id", false, &out->client_id) && text_claim(body, "sid", false, &out->session_id) &&
+           text_claim(body, "scope", false, &out->scope) && time_claim(body, "iat", true, &out->issued_s) &&
+           time_claim(body, "exp", true, &out->expires_s) && time_claim(body, "nbf", false, &out->not_before_s) &&
            list_claim(a, body, "roles", JWT_ROLES, &out->roles, &out->role_count) &&
            list_claim(a, body, "permissions", JWT_PERMISSIONS, &out->permissions, &out->permission_count) &&
            is_subject(out) && out->expires_s > out->issued_s && out->expires_s - out->issued_s < LIFE_YEARS_S;
@@ -192,6 +192,7 @@ static void write_claims(struct buf *b, const struct jwt *t)
     put_text(&o, S("user_id"), t->user_id);
     put_text(&o, S("agent_id"), t->agent_id);
     put_text(&o, S("client_id"), t->client_id);
+    put_text(&o, S("sid"), t->session_id);
     put_text(&o, S("tenant_id"), t->tenant_id);
     put_text(&o, S("name"), t->name);
     put_list(&o, S("roles"), t->roles, t->role_count);

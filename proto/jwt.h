@@ -17,6 +17,7 @@ struct jwt { /* claims; texts live in the arena */
     struct str subject;                            /* sub: user or agent id */
     struct str user_id, agent_id, tenant_id, name; /* at most one of user_id and agent_id */
     struct str client_id;                          /* whose token it is; the subject, with neither of them */
+    struct str session_id;                         /* sid: the grant that it came from, a UUID; STR_NONE: none */
     const struct str *roles, *permissions;
     size_t role_count, permission_count;
     struct str scope;

@@ -11,6 +11,7 @@
 #include "proto/http.h"
 #include "proto/jwt.h"
 #include "proto/query.h"
+#include "server/caller.h"
 #include "server/conn.h"
 #include "server/credit.h"
 #include "server/dialect.h"
@@ -68,6 +69,7 @@ void auth_subject(const struct settings *settings, const char *what, struct str 
 /* One authentication, from a token to a caller. Lives in the asker's arena. */
 struct login {
     struct worker *worker;
+    struct str address;
     struct arena *arena;
     struct ops *asker;
     uint8_t token[CRYPTO_HASH];
@@ -90,38 +92,31 @@ static const char *const kind_names[] = {[CALLER_KEY] = "key",
                                          [CALLER_SYSTEM] = "system",
                                          [CALLER_CLIENT] = "client"};
 
-/* One permission of a caller; what is none grants nothing. */
-static void add_permission(struct caller *c, struct buf *narrowed, struct str name)
+/* What a claim lists. What has a comma names no role and no permission. */
+static struct str joined(struct arena *a, const struct str *names, size_t n)
 {
-    struct str what, where;
-    if (!permission_narrowed(name, &what, &where)) {
-        permission_add(&c->permissions, name);
-        return;
-    }
-    if (narrowed->n > 0)
-        buf_char(narrowed, ',');
-    buf_str(narrowed, name);
+    struct buf b;
+    buf_init_arena(&b, a, 256);
+    for (size_t i = 0; i < n; i++)
+        if (str_index(names[i], ',') < 0) {
+            buf_z(&b, b.n == 0 ? "" : ",");
+            buf_str(&b, names[i]);
+        }
+    return b.n == 0 || b.failed ? STR_NONE : buf_view(&b);
 }
 
-static bool end_permissions(struct caller *c, const struct buf *narrowed)
+/* A token that names a grant lives as long as that, which knows its client and its user; one of a client alone as long as
+ * the client. */
+static bool read_chain(struct login *l, const struct jwt *jwt)
 {
-    c->narrowed = narrowed->n == 0 ? STR_NONE : buf_view(narrowed);
-    return !narrowed->failed;
-}
-
-static void add_roles(struct caller *c, struct str list)
-{
-    while (list.p != NULL)
-        role_find(str_trim(str_cut(&list, ',')), &c->permissions);
-}
-
-static bool add_permissions(struct arena *a, struct caller *c, struct str list)
-{
-    struct buf narrowed;
-    buf_init_arena(&narrowed, a, 0);
-    while (list.p != NULL)
-        add_permission(c, &narrowed, str_trim(str_cut(&list, ',')));
-    return end_permissions(c, &narrowed);
+    unsigned partition;
+    struct caller *c = &l->caller;
+    const struct settings *s = l->worker->settings;
+    if (jwt->session_id.n > 0)
+        auth_subject(s, "grant", jwt->session_id, c->of);
+    else if (c->type == CALLER_CLIENT)
+        return client_credential(s, c->id, &partition, c->of) && partition == c->partition;
+    return true;
 }
 
 static enum code read_jwt(struct login *l, struct str token, bool in_query)
@@ -144,7 +139,6 @@ static enum code read_jwt(struct login *l, struct str token, bool in_query)
         !id_is_uuid(jwt.tenant_id, NULL) || !id_is_uuid(jwt.id, NULL))
         return AUTH_TOKEN_INVALID;
     bool agent = jwt.agent_id.n > 0, client = !agent && jwt.user_id.n == 0;
-    unsigned partition;
     *c = (struct caller){
         .type = agent    ? CALLER_AGENT
                 : client ? CALLER_CLIENT
@@ -157,20 +151,12 @@ static enum code read_jwt(struct login *l, struct str token, bool in_query)
         .partition = partition_of(jwt.tenant_id),
         .expires_ms = jwt.expires_s * 1000,
     };
-    if (client && (!client_credential(s, c->id, &partition, c->client) || partition != c->partition))
+    if (!read_chain(l, &jwt))
         return AUTH_TOKEN_INVALID;
-    if (agent) {
-        role_find(S("agent"), &c->permissions);
-    } else {
-        for (size_t i = 0; i < jwt.role_count; i++)
-            role_find(jwt.roles[i], &c->permissions);
-        struct buf narrowed;
-        buf_init_arena(&narrowed, l->arena, 0);
-        for (size_t i = 0; i < jwt.permission_count; i++)
-            add_permission(c, &narrowed, jwt.permissions[i]);
-        if (!end_permissions(c, &narrowed))
-            return SYS_OVERLOADED;
-    }
+    struct str roles = agent ? S("agent") : joined(l->arena, jwt.roles, jwt.role_count);
+    struct str permissions = agent ? STR_NONE : joined(l->arena, jwt.permissions, jwt.permission_count);
+    if (!caller_grant(l->arena, c, roles, permissions))
+        return SYS_OVERLOADED;
     auth_subject(s, agent ? "agent" : "jwt", agent ? jwt.agent_id : jwt.id, c->credential);
     memcpy(l->credential, c->credential, sizeof l->credential);
     l->partition = c->partition;
@@ -218,8 +204,8 @@ static enum code read_record(struct login *l, const struct redis_value *record)
         .expires_ms = redis_int(redis_field(record, S("expires")), 0),
     };
     memcpy(c->credential, l->credential, sizeof c->credential);
-    add_roles(c, redis_text(redis_field(record, S("roles"))));
-    if (!add_permissions(l->arena, c, redis_text(redis_field(record, S("permissions")))))
+    if (!caller_grant(l->arena, c, redis_text(redis_field(record, S("roles"))),
+                      redis_text(redis_field(record, S("permissions")))))
         return SYS_OVERLOADED;
     return c->id.p != NULL && c->tenant.p != NULL && c->name.p != NULL ? OK : SYS_OVERLOADED;
 }
@@ -258,8 +244,16 @@ static enum code verdict_code(const struct login *l, enum admit_verdict v)
         return AUTH_TOKEN_EXPIRED;
     case ADMIT_LIMITED:
         return RATE_LIMIT_EXCEEDED;
+    case ADMIT_SUSPENDED:
+        return PERM_TENANT_SUSPENDED;
     }
     return SYS_INTERNAL;
+}
+
+/* Whether the caller may call from where it does. */
+static bool is_near(const struct login *l)
+{
+    return l->caller.networks.n == 0 || networks_hold(l->caller.networks, l->address);
 }
 
 static void keep(struct login *l)
@@ -268,24 +262,19 @@ static void keep(struct login *l)
         principals_add(l->worker->principals, l->token, &l->caller);
 }
 
-static void client_read_back(void *arg, enum code c, const struct redis_value *v)
+/* What the chain leaves of it: no more than its user has now, and from where key and tenant say. */
+static enum code bound(struct login *l, const struct admitted *a)
 {
-    struct login *l = arg;
-    if (c == OK && redis_is_nil(redis_at(v, 0)))
-        c = AUTH_TOKEN_INVALID;
-    if (c == OK && !redis_is_nil(redis_at(v, 1)))
-        c = AUTH_TOKEN_REVOKED;
-    if (c == OK)
-        keep(l);
-    l->then(l, c);
-}
-
-/* Behind the token's own record, and after the counter was read: a client that is taken back meanwhile moves it. */
-static enum code look_at_client(struct login *l)
-{
-    struct str key = key_credential(l->arena, l->caller.partition, str_z(l->caller.client));
-    const struct store_command read = STORE_COMMAND(S("HMGET"), key, S("kind"), S("revoked"));
-    return store_read(l->worker->store, &read, 1, l->asker, client_read_back, l);
+    struct caller *c = &l->caller;
+    struct str own = redis_text(redis_field(a->credential, S("networks")));
+    struct str tenant = redis_text(redis_at(a->tenant, ADMIT_TENANT_NETWORKS));
+    if (!redis_is_nil(a->user) && !caller_bound(l->arena, c, redis_text(redis_at(a->user, ADMIT_USER_ROLES)),
+                                                redis_text(redis_at(a->user, ADMIT_USER_PERMISSIONS))))
+        return SYS_OVERLOADED;
+    if (own.n == 0 && tenant.n == 0)
+        return OK;
+    c->networks = arena_printf(l->arena, STR_FMT ";" STR_FMT, STR_ARG(own), STR_ARG(tenant));
+    return c->networks.p == NULL ? SYS_OVERLOADED : OK;
 }
 
 static void admitted(void *arg, enum code c, const struct admitted *a)
@@ -323,14 +312,14 @@ static void admitted(void *arg, enum code c, const struct admitted *a)
         return;
     }
     if (looked_up && (c == OK || c == RATE_LIMIT_EXCEEDED)) {
-        bool of_client = l->caller.client[0] != '\0';
         l->caller.revocations = a->revoked;
-        if (of_client && c == OK && (c = look_at_client(l)) == OK)
-            return;
-        if (!of_client)
+        enum code b = bound(l, a);
+        if (b == OK)
             keep(l);
+        else
+            c = b;
     }
-    l->then(l, c);
+    l->then(l, c == OK && !is_near(l) ? PERM_NETWORK : c);
 }
 
 /* One trip: record when it is not known, charge, revocation counter. */
@@ -342,6 +331,7 @@ static enum code look_up(struct login *l)
         .partition = l->partition,
         .credential = l->cached ? STR_NONE : str_z(l->credential),
         .optional = l->is_jwt,
+        .of = l->cached || l->caller.of[0] == '\0' ? STR_NONE : str_z(l->caller.of),
         .space = {l->partition, known ? l->caller.tenant : STR_NONE},
         .tier = l->caller.tier,
         .rates = rates,
@@ -373,8 +363,6 @@ static void ticket_read(void *arg, enum code c, const struct redis_value *v)
         c = AUTH_TOKEN_INVALID;
     if (c == OK && caller->expires_ms != 0 && caller->expires_ms <= clock_wall_ms())
         c = AUTH_TOKEN_EXPIRED;
-    if (c == OK && caller->type == CALLER_CLIENT)
-        client_credential(l->worker->settings, caller->id, &caller->partition, caller->client);
     if (c == OK) {
         l->is_jwt = caller->type != CALLER_KEY;
         memcpy(l->credential, caller->credential, sizeof l->credential);
@@ -429,16 +417,18 @@ static enum code start_login(struct login *l, struct str token, bool in_query, b
         return take_ticket(l);
     if (c == OK && in_query) /* as a query's token it had to be looked at */
         l->cached = is_cached(l);
+    if (c == OK && l->cached && !is_near(l))
+        return PERM_NETWORK;
     if (at_once != NULL && (*at_once = on_credit(l)))
         return OK;
     return c == OK ? look_up(l) : c;
 }
 
-static struct login *login_new(struct worker *w, struct arena *arena, struct ops *asker)
+static struct login *login_new(struct worker *w, struct str address, struct arena *arena, struct ops *asker)
 {
     struct login *l = arena_new(arena, struct login);
     if (l != NULL)
-        *l = (struct login){.worker = w, .arena = arena, .asker = asker, .cost = 1};
+        *l = (struct login){.worker = w, .address = address, .arena = arena, .asker = asker, .cost = 1};
     return l;
 }
 
@@ -527,7 +517,7 @@ enum flow auth_admit(struct request *r)
     if (c == AUTH_TOKEN_MISSING && r->route != NULL && (r->route->flags & ROUTE_STREAM) != 0 &&
         http_has_token(r->head, S("upgrade"), S("websocket")))
         return go_unknown(r); /* the first message will say who it is */
-    struct login *l = login_new(r->worker, &r->arena, &r->ops);
+    struct login *l = login_new(r->worker, r->address, &r->arena, &r->ops);
     if (c == OK && l == NULL)
         c = SYS_OVERLOADED;
     if (c == OK) {
@@ -555,10 +545,10 @@ static void token_admitted(struct login *l, enum code c)
     l->told(l->arg, c, c == OK ? &l->caller : NULL);
 }
 
-enum code auth_token(struct worker *w, struct str token, bool in_query, struct arena *arena, struct ops *asker,
-                     auth_then *then, void *arg)
+enum code auth_token(struct worker *w, struct str token, bool in_query, struct str address, struct arena *arena,
+                     struct ops *asker, auth_then *then, void *arg)
 {
-    struct login *l = login_new(w, arena, asker);
+    struct login *l = login_new(w, address, arena, asker);
     if (l == NULL)
         return SYS_OVERLOADED;
     l->then = token_admitted;

@@ -25,15 +25,24 @@ enum code auth_bearer(const struct request *r, struct str *token, bool *in_query
  * its caller for one operation. The contract is lib/op.h's: OK, and `then` runs once, later, with OK and the caller,
  * whose texts live in `arena`, or with the code of the refusal; or another code, and it never runs. */
 typedef void auth_then(void *arg, enum code c, const struct caller *caller);
-enum code auth_token(struct worker *w, struct str token, bool in_query, struct arena *arena, struct ops *asker,
-                     auth_then *then, void *arg);
+enum code auth_token(struct worker *w, struct str token, bool in_query, struct str address, struct arena *arena,
+                     struct ops *asker, auth_then *then, void *arg);
 
 /* How a credential is found in the store (key_credential): 64 hex digits of the secret's hash under the pepper. Its
- * record has the fields tenant, kind ("key", "agent"), id, name, tier (its number), roles and permissions (between
- * commas), expires (ms, 0: never), and revoked (ms) once it is. */
+ * record has the fields tenant, kind ("key", "agent", "client", "user", "grant", …), id, name, tier (its number), roles and
+ * permissions (between commas), networks (from where it may be used, server/caller.h), expires (ms, 0: never), and
+ * revoked (ms) once it is.
+ *
+ * Credentials form chains: `of` names, by such digits and between spaces, those that one depends on, in the same
+ * partition and at most three deep: a grant is of a user and of a client, a person's key of the person. One is good only
+ * while all of its chain is good: nothing missing, revoked or over, and the tenant (key_tenant) not suspended; and it
+ * never gives more than the user of its chain has at this moment. So whoever takes a user, a client or a grant back writes
+ * `revoked` there, counts the revocation (commit_revoked), and everything below ends with it, everywhere. The chain is
+ * followed by the store, in the trip of the look-up (admit.lua). */
 void auth_credential(const struct settings *settings, struct str secret, char hex[65]);
-/* The same for access tokens, which have no record until something is revoked: `what` is "jwt" with the token's jti, or
- * "agent" with the agent's id, for all tokens of that agent. */
+/* The same for what has an id and no secret: "user", "client", "grant" (the claim `sid` of its tokens), and access tokens,
+ * which have no record until something is revoked: "jwt" with the token's jti, or "agent" with the agent's id, for all
+ * tokens of that agent. */
 void auth_subject(const struct settings *settings, const char *what, struct str id, char hex[65]);
 
 /* Signs an access token of an agent: role agent, bound to `agent_id`, `ttl_ms` long. Appends to `out`. */

@@ -25,6 +25,8 @@
     X(OAUTH_INVALID_SCOPE, 400, "a scope is unknown, malformed, or more than the client may ask for")                      \
     X(OAUTH_INVALID_TARGET, 400, "the resource is not this service")                                                       \
     X(PERM_DENIED, 403, "the caller lacks the permission named in details.required")                                        \
+    X(PERM_NETWORK, 403, "the credential or the tenant may not be used from this address")                                  \
+    X(PERM_TENANT_SUSPENDED, 403, "the tenant is suspended")                                                                \
     X(PERM_ENVIRONMENT_SCOPE, 403, "the caller has the permission in other environments only")                              \
     X(RES_NOT_FOUND, 404, "no such resource for this tenant")                                                               \
     X(RES_ROUTE_NOT_FOUND, 404, "no such path")                                                                             \

@@ -205,7 +205,8 @@ static void on_auth(struct feed *f, const struct json *message)
     }
     arena_init(&f->login->arena, 0);
     ops_init(&f->login->ops);
-    enum code code = auth_token(f->feeds->worker, token, false, &f->login->arena, &f->login->ops, checked, f);
+    struct str address = f->opening != NULL ? str_z(f->opening->address) : conn_address(f->conn);
+    enum code code = auth_token(f->feeds->worker, token, false, address, &f->login->arena, &f->login->ops, checked, f);
     if (code != OK)
         checked(f, code, NULL);
 }

@@ -253,6 +253,7 @@ static struct feed *feed_new(struct request *r, const struct feed_spec *spec, bo
     f->spec = spec;
     f->opening->request = r;
     f->opening->since = -1;
+    str_copy(f->opening->address, sizeof f->opening->address, r->address);
     f->opening->stamp = (uint64_t)clock_wall_ms() * 1000 + random_below(1000);
     f->caller = &feed_nobody;
     f->sse = sse;

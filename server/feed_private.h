@@ -3,6 +3,7 @@
 #ifndef SERVER_FEED_PRIVATE_H
 #define SERVER_FEED_PRIVATE_H
 
+#include "lib/cidr.h"
 #include "lib/id.h"
 #include "lib/slab.h"
 #include "lib/timer.h"
@@ -43,6 +44,7 @@ struct feed_opening {
     uint64_t stamp;             /* when it was opened, for spec->one */
     char *scope;                /* see feed_scope; NULL: everything */
     bool again;                 /* after a reset */
+    char address[CIDR_TEXT];    /* of the client; later only the peer's is known */
 };
 
 struct feed {

@@ -12,10 +12,10 @@ struct principal {
     uint8_t token[CRYPTO_HASH];
     uint64_t used; /* 0: free */
     enum caller_type type;
-    char tenant[ID_UUID], id[ID_ROOM], name[NAME_ROOM], credential[65], client[65];
+    char tenant[ID_UUID], id[ID_ROOM], name[NAME_ROOM], credential[65], of[65];
     unsigned partition, tier;
     struct permission_set permissions;
-    char *narrowed; /* NULL: none */
+    char *narrowed, *networks; /* NULL: none */
     int64_t expires_ms, revocations;
 };
 
@@ -32,11 +32,18 @@ struct principals *principals_new(void)
     return calloc(1, sizeof(struct principals));
 }
 
+static void forget(struct principal *p)
+{
+    free(p->narrowed);
+    free(p->networks);
+    *p = (struct principal){0};
+}
+
 void principals_free(struct principals *p)
 {
     for (size_t i = 0; p != NULL && i < SETS; i++) {
         for (size_t j = 0; p->sets[i] != NULL && j < WAYS; j++)
-            free(p->sets[i][j].narrowed);
+            forget(&p->sets[i][j]);
         free(p->sets[i]);
     }
     free(p);
@@ -59,6 +66,11 @@ static struct principal *find(struct principals *p, const uint8_t token[CRYPTO_H
     return NULL;
 }
 
+static struct str text(struct arena *a, const char *kept)
+{
+    return kept == NULL ? STR_NONE : arena_str(a, str_z(kept));
+}
+
 bool principals_find(struct principals *p, const uint8_t token[CRYPTO_HASH], int64_t now_ms, struct arena *a,
                      struct caller *out)
 {
@@ -73,26 +85,22 @@ bool principals_find(struct principals *p, const uint8_t token[CRYPTO_HASH], int
         .tenant = arena_str(a, str_z(found->tenant)),
         .partition = found->partition,
         .permissions = found->permissions,
-        .narrowed = found->narrowed == NULL ? STR_NONE : arena_str(a, str_z(found->narrowed)),
+        .narrowed = text(a, found->narrowed),
+        .networks = text(a, found->networks),
         .tier = found->tier,
         .expires_ms = found->expires_ms,
         .revocations = found->revocations,
     };
     memcpy(c.credential, found->credential, sizeof c.credential);
-    memcpy(c.client, found->client, sizeof c.client);
+    memcpy(c.of, found->of, sizeof c.of);
     *out = c;
     return c.id.p != NULL && c.name.p != NULL && c.tenant.p != NULL &&
-           (found->narrowed == NULL || c.narrowed.p != NULL);
+           (found->narrowed == NULL || c.narrowed.p != NULL) && (found->networks == NULL || c.networks.p != NULL);
 }
 
-static bool keep(char *to, size_t room, struct str from)
+static bool keep_list(char **to, struct str from)
 {
-    if (from.n >= room)
-        return false;
-    if (from.n > 0)
-        memcpy(to, from.p, from.n);
-    to[from.n] = '\0';
-    return true;
+    return from.n == 0 || (*to = strndup(from.p, from.n)) != NULL;
 }
 
 void principals_add(struct principals *p, const uint8_t token[CRYPTO_HASH], const struct caller *c)
@@ -107,14 +115,16 @@ void principals_add(struct principals *p, const uint8_t token[CRYPTO_HASH], cons
         .expires_ms = c->expires_ms,
         .revocations = c->revocations,
     };
-    if (set == NULL || !keep(fresh.tenant, sizeof fresh.tenant, c->tenant) || !keep(fresh.id, sizeof fresh.id, c->id) ||
-        !keep(fresh.name, sizeof fresh.name, c->name))
+    if (set == NULL || !str_copy(fresh.tenant, sizeof fresh.tenant, c->tenant) ||
+        !str_copy(fresh.id, sizeof fresh.id, c->id) || !str_copy(fresh.name, sizeof fresh.name, c->name))
         return;
-    if (c->narrowed.n > 0 && (fresh.narrowed = strndup(c->narrowed.p, c->narrowed.n)) == NULL)
+    if (!keep_list(&fresh.narrowed, c->narrowed) || !keep_list(&fresh.networks, c->networks)) {
+        forget(&fresh);
         return;
+    }
     memcpy(fresh.token, token, CRYPTO_HASH);
     memcpy(fresh.credential, c->credential, sizeof fresh.credential);
-    memcpy(fresh.client, c->client, sizeof fresh.client);
+    memcpy(fresh.of, c->of, sizeof fresh.of);
     for (size_t i = 0; place == NULL && i < WAYS; i++)
         if (set[i].used == 0)
             place = &set[i];
@@ -124,17 +134,15 @@ void principals_add(struct principals *p, const uint8_t token[CRYPTO_HASH], cons
             if (set[i].used < place->used)
                 place = &set[i];
     }
-    free(place->narrowed);
+    forget(place);
     *place = fresh;
 }
 
 void principals_drop(struct principals *p, const uint8_t token[CRYPTO_HASH])
 {
     struct principal *found = find(p, token);
-    if (found == NULL)
-        return;
-    free(found->narrowed);
-    *found = (struct principal){0};
+    if (found != NULL)
+        forget(found);
 }
 
 void principals_note(struct principals *p, unsigned partition, int64_t revocations, int64_t asked_ms)

@@ -1,9 +1,8 @@
 #include "server/session.h"
 
-#include "lib/id.h"
 #include "lib/timer.h"
 #include "server/settings.h"
-#include "server/store/store.h"
+#include "server/store/admit.h"
 #include "server/worker.h"
 
 #include <stdlib.h>
@@ -51,7 +50,7 @@ static void tell_revoked(struct sessions *all, const char *credential)
     }
 }
 
-static void looked_up(void *arg, enum code c, const struct redis_value *v)
+static void looked_up(void *arg, enum code c, const struct admitted *a)
 {
     struct lookup lookup = *(struct lookup *)arg;
     struct sessions *all = lookup.sessions;
@@ -59,10 +58,7 @@ static void looked_up(void *arg, enum code c, const struct redis_value *v)
     free(arg);
     if (c != OK)
         return; /* the next tick asks again */
-    const struct redis_value *token = redis_at(v, 0), *client = redis_at(v, 1);
-    int64_t expires_ms = redis_int(redis_at(token, 1), 0);
-    if (!redis_is_nil(redis_at(token, 0)) || !redis_is_nil(redis_at(client, 0)) ||
-        (expires_ms != 0 && expires_ms <= store_now_ms(all->worker->store))) {
+    if (a->verdict != ADMIT_OK) {
         tell_revoked(all, lookup.credential);
         return;
     }
@@ -80,12 +76,14 @@ static void look_up(struct sessions *all, const struct session *s, int64_t revoc
     *lookup = (struct lookup){.sessions = all, .revocations = revocations};
     memcpy(lookup->credential, s->credential, sizeof lookup->credential);
     arena_init(&scratch, 0);
-    const char *client = s->client[0] != '\0' ? s->client : s->credential;
-    const struct store_command reads[] = {
-        STORE_COMMAND(S("HMGET"), key_credential(&scratch, s->partition, str_z(s->credential)), S("revoked"),
-                      S("expires")),
-        STORE_COMMAND(S("HMGET"), key_credential(&scratch, s->partition, str_z(client)), S("revoked"))};
-    if (store_read(all->worker->store, reads, ARRAY_LEN(reads), &all->ops, looked_up, lookup) == OK)
+    const struct admission in = {
+        .partition = s->partition,
+        .credential = str_z(s->credential),
+        .optional = true,
+        .of = s->of[0] == '\0' ? STR_NONE : str_z(s->of),
+        .space = {s->partition, str_z(s->tenant)},
+    };
+    if (store_admit(all->worker->store, &scratch, &in, &all->ops, looked_up, lookup) == OK)
         list_append(&all->lookups, &lookup->link);
     else
         free(lookup);
@@ -143,7 +141,8 @@ void session_watch(struct sessions *all, struct session *s, const struct caller 
     *s = (struct session){
         .partition = caller->partition, .revocations = caller->revocations, .revoked = revoked, .arg = arg};
     memcpy(s->credential, caller->credential, sizeof s->credential);
-    memcpy(s->client, caller->client, sizeof s->client);
+    memcpy(s->of, caller->of, sizeof s->of);
+    str_copy(s->tenant, sizeof s->tenant, caller->tenant);
     list_append(&all->watched, &s->link);
     if (!timer_running(&all->timer))
         timer_start(&all->timer, &all->worker->loop, all->worker->settings->auth_trust, tick, all);

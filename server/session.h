@@ -4,14 +4,16 @@
 #ifndef SERVER_SESSION_H
 #define SERVER_SESSION_H
 
+#include "lib/id.h"
 #include "lib/list.h"
 #include "server/request.h"
 
 struct sessions; /* of one worker */
 
-struct session {                     /* embedded; zeroed memory is one that is not watched */
-    struct list link;                /* private */
-    char credential[65], client[65]; /* either's end ends it */
+struct session {                 /* embedded; zeroed memory is one that is not watched */
+    struct list link;            /* private */
+    char credential[65], of[65]; /* the end of either, or of what they depend on, ends it */
+    char tenant[ID_UUID];
     unsigned partition;
     int64_t revocations;
     void (*revoked)(void *arg);

@@ -34,6 +34,8 @@ void ticket_add(struct commit *c, const struct request *r, char secret[ID_KEY_MA
     put(c, key, "id", from->id);
     put(c, key, "name", from->name);
     put(c, key, "credential", str_z(from->credential));
+    put(c, key, "parent", str_z(from->of));
+    put(c, key, "networks", from->networks);
     put(c, key, "permissions", names.failed ? STR_NONE : buf_view(&names));
     put(c, key, "narrowed", from->narrowed);
     put_number(c, a, key, "type", from->type);
@@ -71,18 +73,22 @@ bool ticket_taken(struct arena *a, unsigned partition, const struct redis_value 
     if (redis_int(redis_at(v, 1), 0) != 1 || !str_eq(redis_text(redis_field(record, S("kind"))), S("ticket")))
         return false;
     struct str credential = redis_text(redis_field(record, S("credential")));
+    struct str of = redis_text(redis_field(record, S("parent")));
     *out = (struct caller){
         .type = (enum caller_type)redis_int(redis_field(record, S("type")), CALLER_NONE),
         .id = text(a, record, S("id")),
         .name = text(a, record, S("name")),
         .tenant = text(a, record, S("tenant")),
         .narrowed = text(a, record, S("narrowed")),
+        .networks = text(a, record, S("networks")),
         .partition = partition,
         .tier = (unsigned)redis_int(redis_field(record, S("tier")), TIER_STANDARD),
         .expires_ms = redis_int(redis_field(record, S("expires")), 0),
     };
     if (credential.n < sizeof out->credential)
         memcpy(out->credential, credential.p, credential.n);
+    if (of.n > 0 && of.n < sizeof out->of)
+        memcpy(out->of, of.p, of.n);
     for (struct str rest = redis_text(redis_field(record, S("permissions"))); rest.n > 0;)
         permission_add(&out->permissions, str_cut(&rest, ','));
     return out->id.n > 0 && out->tenant.n > 0 && out->tier < TIERS && credential.n == 64;

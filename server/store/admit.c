@@ -20,6 +20,8 @@ static void decode(enum code c, const struct redis_value *v, void (*then)(void),
         a.replay = (enum admit_replay)redis_int(redis_at(v, 12), ADMIT_NO_KEY);
         a.record = redis_at(v, 13);
         a.granted = redis_int(redis_at(v, 14), 0);
+        a.user = redis_at(v, 15);
+        a.tenant = redis_at(v, 16);
     }
     ((admit_then *)then)(arg, c, c == OK ? &a : NULL);
 }
@@ -54,6 +56,7 @@ enum code store_admit(struct store *s, struct arena *scratch, const struct admis
     buf_init_arena(&b, scratch, 512);
     map = pack_open_map(&b);
     pack_text(&b, &map, "c", in->credential);
+    pack_text(&b, &map, "a", in->of);
     pack_text(&b, &map, "t", in->space.tenant);
     pack_text(&b, &map, "u", in->caller);
     pack_z(&b, "o"), pack_bool(&b, in->optional);

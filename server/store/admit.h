@@ -17,9 +17,10 @@ struct admit_rate {
 struct admission {
     unsigned partition;
     /* 64 hex digits of a credential to look up (key_credential); STR_NONE: known already. Fields the function reads:
-     * tenant, kind, id, tier, expires (ms), revoked. */
+     * tenant, kind, id, tier, expires (ms), revoked, of (the hashes of the credentials it depends on, between spaces). */
     struct str credential;
     bool optional; /* no record is fine (a JWT); a revoked or expired one is not */
+    struct str of; /* what it depends on beside what its record says; STR_NONE: nothing */
     /* Known caller: "<kind>:<id>". STR_NONE with a credential: taken from its record. */
     struct space space; /* partition as above; tenant STR_NONE: from the record */
     struct str caller;
@@ -44,7 +45,12 @@ struct admission {
     } idempotency;
 };
 
-enum admit_verdict { ADMIT_OK, ADMIT_UNKNOWN, ADMIT_REVOKED, ADMIT_EXPIRED, ADMIT_LIMITED };
+/* Of the first of the chain that is not good. ADMIT_SUSPENDED: the tenant. */
+enum admit_verdict { ADMIT_OK, ADMIT_UNKNOWN, ADMIT_REVOKED, ADMIT_EXPIRED, ADMIT_LIMITED, ADMIT_SUSPENDED };
+/* Of admitted.user and .tenant, which are arrays. */
+enum { ADMIT_USER_ID, ADMIT_USER_ROLES, ADMIT_USER_PERMISSIONS };
+enum { ADMIT_TENANT_SUSPENDED, ADMIT_TENANT_NETWORKS };
+
 enum admit_replay {
     ADMIT_NO_KEY,
     ADMIT_CLAIMED,    /* the first with this key: finish with commit_idempotency or give back with commit_remove */
@@ -57,6 +63,8 @@ struct admitted { /* borrowed for the call */
     enum admit_verdict verdict;
     int64_t now_ms, epoch, revoked;       /* partition's revocation counter */
     const struct redis_value *credential; /* its hash: names and values; nil when none was looked up or found */
+    const struct redis_value *user;       /* whom it depends on, a credential of kind "user"; nil: nobody */
+    const struct redis_value *tenant;     /* what key_tenant says; nil when nothing was looked up */
     int64_t limit, remaining,
         reset_ms; /* window; reset: when it starts anew, 0 when nothing was charged or looked at */
     int64_t burst, burst_remaining;

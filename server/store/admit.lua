@@ -1,10 +1,13 @@
 -- admit: a credential, a charge to a rate, an idempotency key.
 --
--- Plan, a map: c credential hash, o optional, t tenant, u caller, i tier, r rates {{limit, burst}, ...}, n cost;
+-- Plan, a map: c credential hash, o optional, a what it depends on beside its record's `of`, t tenant, u caller, i tier, r rates {{limit, burst}, ...}, n cost;
 -- h holder of credit, s what it used, g what it wants, f beside what it has; k {route, key hash, fingerprint, owner, lock ms}.
--- Answers {verdict, now, epoch, commits, revoked, credential, limit, remaining, reset, burst, burst remaining, retry after, replay, record, granted}.
+-- Answers {verdict, now, epoch, commits, revoked, credential, limit, remaining, reset, burst, burst remaining, retry after, replay, record, granted,
+-- user {id, roles, permissions}, tenant {suspended, networks}}.
 
-local OK, UNKNOWN, REVOKED, EXPIRED, LIMITED = 0, 1, 2, 3, 4
+local OK, UNKNOWN, REVOKED, EXPIRED, LIMITED, SUSPENDED = 0, 1, 2, 3, 4, 5
+-- How far a credential may be from the last of what it depends on.
+local DEPTH = 3
 local NO_KEY, CLAIMED, REPLAY, OTHER, IN_PROGRESS = 0, 1, 2, 3, 4
 local WINDOW = 60000
 -- Credit of a caller at any time: requests, and the parts of its limit and of its burst that they are at most. A grant is over after so
@@ -19,29 +22,64 @@ local function map_of(flat)
   return m
 end
 
--- Looks the credential up and fills in who calls.
-local function look_up(part, plan, answer)
-  local flat = call('HGETALL', part.p .. 'k:' .. plan.c)
-  if #flat == 0 then
-    return plan.o and OK or UNKNOWN
-  end
-  local c = map_of(flat)
-  answer[6] = flat
-  if c.revoked and c.revoked ~= '' and c.revoked ~= '0' then
+local function state(part, revoked, expires)
+  if revoked and revoked ~= '' and revoked ~= '0' then
     return REVOKED
   end
-  local expires = tonumber(c.expires or 0) or 0
-  if expires > 0 and expires <= part.now then
-    return EXPIRED
+  expires = tonumber(expires or 0) or 0
+  return expires > 0 and expires <= part.now and EXPIRED or OK
+end
+
+-- Everything that is named in `of`, and what that depends on: nothing may be missing, revoked or over.
+local function follow(part, of, depth, answer)
+  for hash in string.gmatch(of, '%S+') do
+    local r = call('HMGET', part.p .. 'k:' .. hash, 'kind', 'revoked', 'expires', 'of', 'id', 'roles', 'permissions')
+    if not r[1] or depth > DEPTH then
+      return r[2] and REVOKED or UNKNOWN
+    end
+    local verdict = state(part, r[2], r[3])
+    if r[1] == 'user' then
+      answer[16] = { r[5], r[6], r[7] }
+    end
+    if verdict == OK then
+      verdict = follow(part, r[4] or '', depth + 1, answer)
+    end
+    if verdict ~= OK then
+      return verdict
+    end
   end
+  return OK
+end
+
+local function look_at_tenant(part, plan, answer)
   if not plan.t then
-    plan.t = c.tenant
+    return OK
   end
+  answer[17] = call('HMGET', part.p .. 'kt:' .. plan.t, 'suspended', 'networks')
+  local suspended = answer[17][1]
+  return suspended and suspended ~= '' and SUSPENDED or OK
+end
+
+-- Looks the credential up, and all it depends on, and fills in who calls.
+local function look_up(part, plan, answer)
+  local flat = call('HGETALL', part.p .. 'k:' .. plan.c)
+  if #flat == 0 and not plan.o then
+    return UNKNOWN
+  end
+  local c = map_of(flat)
+  if #flat > 0 then
+    answer[6] = flat
+  end
+  local verdict = state(part, c.revoked, c.expires)
+  if verdict == OK then
+    verdict = follow(part, (plan.a or '') .. ' ' .. (c.of or ''), 1, answer)
+  end
+  plan.t = plan.t or c.tenant
   if not plan.u and c.kind and c.id then
     plan.u = c.kind .. ':' .. c.id
     plan.i = tonumber(c.tier or 0) or 0
   end
-  return OK
+  return verdict == OK and look_at_tenant(part, plan, answer) or verdict
 end
 
 -- The rate as it stands: window start and count, bucket level in 1/60,000 of a request and when it was so.
@@ -134,7 +172,7 @@ end
 local function admit(keys, args)
   local part = enter(keys)
   local plan = cmsgpack.unpack(args[1])
-  local answer = { OK, part.now, part.epoch, part.commits, part.revoked, false, 0, 0, 0, 0, 0, 0, NO_KEY, false, 0 }
+  local answer = { OK, part.now, part.epoch, part.commits, part.revoked, false, 0, 0, 0, 0, 0, 0, NO_KEY, false, 0, false, false }
   if plan.c then
     answer[1] = look_up(part, plan, answer)
   end

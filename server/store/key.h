@@ -20,6 +20,7 @@
  *     {p07}:ad                                       ZSET    tenants with entries that are not sealed, by time
  *     {p07}:i:<tenant>:<caller>:<route>:<hash>       HASH    idempotency record
  *     {p07}:k:<hash>                                 HASH    credential
+ *     {p07}:kt:<tenant>                              HASH    what holds for all its credentials: suspended (ms), networks
  *     {p07}:ja:<hash>                                STRING  a client's assertion that was used, until it is over
  *     {p07}:b:<tenant>:<caller>                      HASH    rate window and bucket: w n l s
  *     {p07}:in:<tenant>:<run>                        LIST    inbox; {p07}:ids:<tenant>:<run> ZSET entry ids seen
@@ -71,6 +72,7 @@ struct str key_audit_checkpoints(struct arena *a, struct space s);
 struct str key_audit_unsealed(struct arena *a, unsigned partition);
 struct str key_idempotency(struct arena *a, struct space s, struct str caller, const char *route, struct str hash);
 struct str key_credential(struct arena *a, unsigned partition, struct str hash);
+struct str key_tenant(struct arena *a, struct space s);
 struct str key_assertion(struct arena *a, unsigned partition, struct str hash);
 struct str key_rate(struct arena *a, struct space s, struct str caller);
 struct str key_inbox(struct arena *a, struct space s, struct str run);

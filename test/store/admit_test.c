@@ -53,6 +53,65 @@ static void an_optional_record_only_ever_refuses(void **state)
     assert_int_equal(admit(&in)->verdict, ADMIT_REVOKED);
 }
 
+static void a_credential_is_good_while_all_of_its_chain_is(void **state)
+{
+    struct admission in = credential("c1");
+    const struct admitted *a;
+
+    (void)state;
+    in.of = S("a1");
+    redis_do("HSET " P "k:c1 kind key id K tenant " TENANT " of g1");
+    assert_int_equal(admit(&in)->verdict, ADMIT_UNKNOWN);
+    redis_do("HSET " P "k:g1 kind grant of u1");
+    redis_do("HSET " P "k:u1 kind user id U roles viewer permissions release:create");
+    assert_int_equal(admit(&in)->verdict, ADMIT_UNKNOWN);
+    redis_do("HSET " P "k:a1 kind client");
+    a = admit(&in);
+    assert_int_equal(a->verdict, ADMIT_OK);
+    assert_string_equal(redis_text(redis_at(a->user, ADMIT_USER_ID)).p, "U");
+    assert_string_equal(redis_text(redis_at(a->user, ADMIT_USER_ROLES)).p, "viewer");
+    assert_string_equal(redis_text(redis_at(a->user, ADMIT_USER_PERMISSIONS)).p, "release:create");
+    redis_do("HSET " P "k:a1 revoked 5");
+    assert_int_equal(admit(&in)->verdict, ADMIT_REVOKED);
+    redis_do("HDEL " P "k:a1 revoked");
+    set_clock(t0);
+    redis_do("HSET " P "k:g1 expires %lld", (long long)t0);
+    assert_int_equal(admit(&in)->verdict, ADMIT_EXPIRED);
+    redis_do("HSET " P "k:g1 expires 0");
+    redis_do("HSET " P "k:u1 of c1"); /* a ring */
+    assert_int_equal(admit(&in)->verdict, ADMIT_UNKNOWN);
+}
+
+static void what_a_token_depends_on_may_be_given(void **state)
+{
+    struct admission in = known(1);
+
+    (void)state;
+    in.credential = S("jwt");
+    in.optional = true;
+    in.of = S("g1");
+    assert_int_equal(admit(&in)->verdict, ADMIT_UNKNOWN);
+    redis_do("HSET " P "k:g1 kind grant");
+    assert_int_equal(admit(&in)->verdict, ADMIT_OK);
+    redis_do("HSET " P "k:g1 revoked 5");
+    assert_int_equal(admit(&in)->verdict, ADMIT_REVOKED);
+}
+
+static void nothing_of_a_suspended_tenant_is_good(void **state)
+{
+    struct admission in = credential("h1");
+    const struct admitted *a;
+
+    (void)state;
+    redis_do("HSET " P "k:h1 kind key id K tenant " TENANT);
+    redis_do("HSET " P "kt:" TENANT " networks 10.0.0.0/8");
+    a = admit(&in);
+    assert_int_equal(a->verdict, ADMIT_OK);
+    assert_string_equal(redis_text(redis_at(a->tenant, ADMIT_TENANT_NETWORKS)).p, "10.0.0.0/8");
+    redis_do("HSET " P "kt:" TENANT " suspended 5");
+    assert_int_equal(admit(&in)->verdict, ADMIT_SUSPENDED);
+}
+
 static void nothing_is_charged_for_nothing(void **state)
 {
     struct admission in = known(0);
@@ -441,6 +500,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_credential_is_looked_up),
         TEST(an_optional_record_only_ever_refuses),
+        TEST(a_credential_is_good_while_all_of_its_chain_is),
+        TEST(what_a_token_depends_on_may_be_given),
+        TEST(nothing_of_a_suspended_tenant_is_good),
         TEST(nothing_is_charged_for_nothing),
         TEST(the_burst_is_exact),
         TEST(the_window_is_exact),

@@ -1,6 +1,7 @@
 /* The feed with everything around it faked: what a client is told, in which order, and how it ends. */
 #define auth_token        fake_auth_token
 #define caller_may        fake_caller_may
+#define conn_address      fake_conn_address
 #define conn_abort        fake_conn_abort
 #define conn_end          fake_conn_end
 #define conn_flush        fake_conn_flush
@@ -91,15 +92,20 @@ static struct {
 
 /* --- fakes --- */
 
-enum code fake_auth_token(struct worker *w, struct str token, bool in_query, struct arena *arena, struct ops *asker,
-                          auth_then *then, void *arg)
+enum code fake_auth_token(struct worker *w, struct str token, bool in_query, struct str address, struct arena *arena,
+                          struct ops *asker, auth_then *then, void *arg)
 {
-    (void)w, (void)in_query, (void)arena, (void)asker;
+    (void)w, (void)in_query, (void)address, (void)arena, (void)asker;
     if (str_eq(token, S("bad")))
         return AUTH_TOKEN_INVALID;
     t.login = then;
     t.login_arg = arg;
     return OK;
+}
+struct str fake_conn_address(const struct conn *c)
+{
+    (void)c;
+    return S("192.0.2.1");
 }
 bool fake_caller_may(const struct caller *c, const char *permission)
 {
