@@ -77,6 +77,22 @@ void cidr_text(const struct cidr *c, char out[CIDR_TEXT])
     inet_ntop(v4 ? AF_INET : AF_INET6, c->address + (v4 ? 12 : 0), out, CIDR_TEXT);
 }
 
+void cidr_site(struct str address, char out[CIDR_SITE])
+{
+    struct cidr c;
+    size_t n = address.n < CIDR_SITE ? address.n : CIDR_SITE - 1;
+
+    memcpy(out, address.p, n);
+    out[n] = '\0';
+    if (!cidr_parse(address, &c) || c.bits != 128)
+        return;
+    if (memcmp(c.address, mapped, sizeof(mapped)) != 0)
+        memset(c.address + 8, 0, 8);
+    cidr_text(&c, out);
+    if (memcmp(c.address, mapped, sizeof(mapped)) != 0)
+        strcat(out, "/64");
+}
+
 /* IANA's special-purpose registries (RFC 6890 and its updates), as one would write them. */
 static const char *const special[] = {
     "0.0.0.0/8",      "10.0.0.0/8",   "100.64.0.0/10",  "127.0.0.0/8",    "169.254.0.0/16", "172.16.0.0/12",

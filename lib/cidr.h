@@ -23,6 +23,10 @@ bool cidr_covers(const struct cidr *block, const struct cidr *inner);
 /* The address in its short form, without the bits; IPv4 as such. */
 enum { CIDR_TEXT = 46 };
 void cidr_text(const struct cidr *c, char out[CIDR_TEXT]);
+/* Whom limits count an address as: an IPv4 address is its own, an IPv6 address its /64, which one customer has whole
+ * ("2001:db8::/64"). What is no address ("unix") stays as it is, cut where `out` ends. */
+enum { CIDR_SITE = CIDR_TEXT + 3 };
+void cidr_site(struct str address, char out[CIDR_SITE]);
 /* False for loopback, private, link-local, shared (RFC 6598), unique local, multicast, documentation, benchmark,
  * reserved and unspecified addresses, for IPv6 forms that embed such an IPv4 address (mapped, 6to4, NAT64, Teredo), and
  * for other families. */

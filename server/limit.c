@@ -1,5 +1,6 @@
 #include "server/limit.h"
 
+#include "lib/cidr.h"
 #include "lib/clock.h"
 #include "proto/http.h"
 #include "server/store/admit.h"
@@ -51,7 +52,9 @@ static struct bucket *bucket_of(struct limit *l, uint64_t hash, int64_t now_ms)
 
 bool limit_address(struct limit *l, struct str address, int64_t mono_ms, struct rate *rate)
 {
-    struct bucket *b = bucket_of(l, str_hash(address) | 1, mono_ms);
+    char site[CIDR_SITE];
+    cidr_site(address, site);
+    struct bucket *b = bucket_of(l, str_hash(str_z(site)) | 1, mono_ms);
     int64_t refill =
         (mono_ms - b->stamp_ms) * l->limit / 60; /* limit/60 a second is limit/60 thousandths a millisecond */
     b->milli = b->milli + refill > l->burst * 1000 ? l->burst * 1000 : b->milli + refill;

@@ -23,7 +23,7 @@ struct rate {
 
 struct limit *limit_new(const struct settings *s); /* NULL when memory ran out */
 void limit_free(struct limit *l);
-/* Charges the address's bucket; false when it is empty. `rate` gets what the headers show while nobody is authenticated:
+/* Charges the bucket of the address, or of its /64 (cidr_site); false when it is empty. `rate` gets what the headers show while nobody is authenticated:
  * the bucket as limit and remaining, and when it will be full as the reset. */
 bool limit_address(struct limit *l, struct str address, int64_t mono_ms, struct rate *rate);
 

@@ -138,8 +138,8 @@ const struct config_row settings_rows[] = {
     {"rate-premium-burst", CONFIG_INT, AT(tiers[TIER_PREMIUM].burst), "500", 1, 100000000, .code = "RATE_LIMIT_EXCEEDED",
      .doc = "Requests at once of a caller in the premium tier."},
     {"rate-address", CONFIG_INT, AT(address_rate.limit), "600000", 1, 100000000, .code = "RATE_LIMIT_EXCEEDED",
-     .doc = "Requests a minute of one address to the API, counted by each worker before anybody is authenticated. Give it room where a "
-            "balancer hides the clients' addresses."},
+     .doc = "Requests a minute of one address, or of one /64 of IPv6, to the API, counted by each worker before anybody is authenticated. "
+            "Give it room where a balancer hides the clients' addresses."},
     {"rate-address-burst", CONFIG_INT, AT(address_rate.burst), "10000", 1, 100000000, .code = "RATE_LIMIT_EXCEEDED",
      .doc = "Requests at once of one address."},
     {"agent.heartbeat", CONFIG_DURATION, AT(agent_heartbeat), "30s", 1000, 3600000,

@@ -1,5 +1,6 @@
 #include "server/oauth/authenticate.h"
 
+#include "lib/cidr.h"
 #include "lib/crypto.h"
 #include "proto/form.h"
 #include "proto/http.h"
@@ -184,12 +185,14 @@ static enum code look_up(struct attempt *t)
 {
     struct request *r = t->r;
     struct admit_rate rates[TIERS];
+    char site[CIDR_SITE];
+    cidr_site(r->address, site);
     limit_rates(r->worker->settings, rates);
     const struct admission in = {
         .partition = t->partition,
         .credential = str_z(t->hex),
         .space = {t->partition, STR_NONE},
-        .caller = arena_printf(&r->arena, "client-login:" STR_FMT "@" STR_FMT, STR_ARG(t->id), STR_ARG(r->address)),
+        .caller = arena_printf(&r->arena, "client-login:" STR_FMT "@%s", STR_ARG(t->id), site),
         .tier = TIER_STANDARD,
         .rates = rates,
         .rate_count = TIERS,

@@ -53,6 +53,30 @@ static void malformed_blocks_are_refused(void **state)
             fail_msg("'%s' was taken", bad[i]);
 }
 
+static void a_site_is_an_ipv4_address_or_a_64_of_ipv6(void **state)
+{
+    static const char *const sites[][2] = {
+        {"192.0.2.1", "192.0.2.1"},
+        {"::ffff:192.0.2.1", "192.0.2.1"},
+        {"2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"},
+        {"2001:db8:1:2::9", "2001:db8:1:2::/64"},
+        {"2001:db8:1:3::9", "2001:db8:1:3::/64"},
+        {"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffff:ffff:ffff:ffff::/64"},
+        {"::1", "::/64"},
+        {"unix", "unix"},
+        {"", ""},
+        {"a text that is no address at all, and longer than any is",
+         "a text that is no address at all, and longer tha"},
+    };
+    char out[CIDR_SITE];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(sites); i++) {
+        cidr_site(str_z(sites[i][0]), out);
+        assert_string_equal(out, sites[i][1]);
+    }
+}
+
 static void only_public_addresses_are_public(void **state)
 {
     static const char *const ours[] = {"0.0.0.0",
@@ -100,6 +124,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_block_holds_its_addresses_and_no_others),
         cmocka_unit_test(malformed_blocks_are_refused),
+        cmocka_unit_test(a_site_is_an_ipv4_address_or_a_64_of_ipv6),
         cmocka_unit_test(only_public_addresses_are_public),
     };
 

@@ -66,6 +66,18 @@ static void many_addresses_take_bounded_memory_and_never_lock_anybody_out(void *
     }
 }
 
+static void an_ipv6_network_is_one_address(void **state)
+{
+    struct limit *l = *state;
+    struct rate rate;
+    char address[48];
+    for (int i = 0; i < 6; i++) {
+        int n = snprintf(address, sizeof address, "2001:db8:1:2::%x", i);
+        assert_int_equal(limit_address(l, (struct str){address, (size_t)n}, 1000, &rate), i < 5);
+    }
+    assert_true(limit_address(l, S("2001:db8:1:3::1"), 1000, &rate));
+}
+
 static void headers_show_both_limiters(void **state)
 {
     (void)state;
@@ -199,6 +211,7 @@ int main(void)
         T(a_burst_is_let_through_and_no_more),
         T(the_bucket_fills_again_at_its_rate),
         T(many_addresses_take_bounded_memory_and_never_lock_anybody_out),
+        T(an_ipv6_network_is_one_address),
         T(headers_show_both_limiters),
         T(tiers_have_names),
         T(a_principal_is_found_as_a_copy),
