@@ -164,6 +164,15 @@ struct str arena_str(struct arena *a, struct str s)
     return p == NULL ? STR_NONE : (struct str){p, s.n};
 }
 
+struct str arena_lower(struct arena *a, struct str s)
+{
+    char *copy = arena_z(a, s);
+    for (size_t i = 0; copy != NULL && i < s.n; i++)
+        if (copy[i] >= 'A' && copy[i] <= 'Z')
+            copy[i] = (char)(copy[i] - 'A' + 'a');
+    return copy == NULL ? STR_NONE : (struct str){copy, s.n};
+}
+
 char *arena_z(struct arena *a, struct str s)
 {
     char *p = s.n == SIZE_MAX ? refuse(a) : arena_room(a, s.n + 1);

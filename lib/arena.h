@@ -27,8 +27,9 @@ void arena_reset(struct arena *a);
 void *arena_alloc(struct arena *a, size_t n);                  /* aligned to 16, zeroed */
 void *arena_room(struct arena *a, size_t n);                   /* the same, holding whatever was there */
 void *arena_array(struct arena *a, size_t count, size_t size); /* checks the product */
-struct str arena_str(struct arena *a, struct str s); /* a copy, NUL-terminated behind its end; STR_NONE on failure */
-char *arena_z(struct arena *a, struct str s);        /* the same as a C string, or NULL */
+struct str arena_str(struct arena *a, struct str s);   /* a copy, NUL-terminated behind its end; STR_NONE on failure */
+struct str arena_lower(struct arena *a, struct str s); /* the same, ASCII letters in lower case */
+char *arena_z(struct arena *a, struct str s);          /* the same as a C string, or NULL */
 struct str arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool arena_defer(struct arena *a, void (*fn)(void *), void *p); /* false: fn was run at once */
 

@@ -69,6 +69,18 @@ bool crypto_signature_check(const uint8_t public_key[CRYPTO_PUBLIC], struct str 
     return crypto_sign_verify_detached(signature, bytes(message), message.n, public_key) == 0;
 }
 
+_Static_assert(CRYPTO_PASSWORD == crypto_pwhash_STRBYTES, "room for libsodium's text");
+
+bool crypto_password_hash(struct str password, char hashed[CRYPTO_PASSWORD])
+{
+    return crypto_pwhash_str(hashed, password.p, password.n, 2, 19456UL * 1024) == 0;
+}
+
+bool crypto_password_check(struct str password, const char hashed[CRYPTO_PASSWORD])
+{
+    return crypto_pwhash_str_verify(hashed, password.p, password.n) == 0;
+}
+
 void crypto_seal(const uint8_t key[CRYPTO_KEY], struct str context, struct str plain, struct buf *out)
 {
     if (!buf_reserve(out, plain.n + CRYPTO_SEAL_EXTRA))

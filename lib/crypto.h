@@ -40,6 +40,13 @@ void crypto_signature_make(const uint8_t secret[CRYPTO_SECRET], struct str messa
 bool crypto_signature_check(const uint8_t public_key[CRYPTO_PUBLIC], struct str message,
                             const uint8_t signature[CRYPTO_SIGNATURE]);
 
+/* Argon2id (RFC 9106): 19 MiB, two passes, one lane. Takes tens of milliseconds: for the thread pool (lib/work.h). The text
+ * carries salt and figures. False when there was no memory. */
+enum { CRYPTO_PASSWORD = 128 };
+bool crypto_password_hash(struct str password, char hashed[CRYPTO_PASSWORD]);
+/* False as well when memory ran out, or when `hashed` is none. */
+bool crypto_password_check(struct str password, const char hashed[CRYPTO_PASSWORD]);
+
 /* XChaCha20-Poly1305: appends nonce, ciphertext and tag to `out`. `context` is authenticated, not stored: opening needs
  * the same one, so that a sealed text is of no use anywhere else. A failed append shows in out->failed. */
 void crypto_seal(const uint8_t key[CRYPTO_KEY], struct str context, struct str plain, struct buf *out);

@@ -71,6 +71,14 @@ bool caller_bound(struct arena *a, struct caller *c, struct str roles, struct st
     return end(c, &narrowed);
 }
 
+const char *caller_lacks(const struct caller *c, const struct permission_set *wanted)
+{
+    for (size_t bit = 0; bit < permission_count(); bit++)
+        if (permission_has(wanted, bit) && !permission_has(&c->permissions, bit))
+            return permission_name(bit);
+    return NULL;
+}
+
 bool networks_known(struct str list, struct str *wrong)
 {
     struct cidr block;

@@ -9,6 +9,9 @@ bool caller_grant(struct arena *a, struct caller *c, struct str roles, struct st
 /* Takes away what these do not grant. A permission that only one side narrows to an environment stays narrowed. */
 bool caller_bound(struct arena *a, struct caller *c, struct str roles, struct str permissions);
 
+/* The first permission of `wanted` that the caller has nowhere or in some environments only; NULL: none. */
+const char *caller_lacks(const struct caller *c, const struct permission_set *wanted);
+
 /* Allow-lists: networks (lib/cidr.h) between commas, lists between semicolons. The caller needs to be in each of them; an
  * empty one holds everything. What has no address, a Unix socket, is in no network. */
 enum { NETWORKS_MAX = 32 };                               /* of one list */

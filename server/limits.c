@@ -15,6 +15,7 @@
 #include "server/audit.h"
 #include "server/audit_tail.h"
 #include "server/audit_verify.h"
+#include "server/caller.h"
 #include "server/conn_private.h"
 #include "server/dialect.h"
 #include "server/engine/drain.h"
@@ -25,6 +26,7 @@
 #include "server/event.h"
 #include "server/forwarded.h"
 #include "server/idempotency.h"
+#include "server/identity/password.h"
 #include "server/list.h"
 #include "server/oauth/assertion.h"
 #include "server/oauth/client.h"
@@ -47,6 +49,10 @@ static const struct {
     const char *code;
     const char *doc;
 } constants[] = {
+    {"password.length-min", PASSWORD_LENGTH_MIN, COUNT, "VAL_FAILED", "Characters of a new password, at least."},
+    {"password.length-max", PASSWORD_LENGTH_MAX, BYTES, "VAL_FAILED", "Bytes of a password."},
+    {"password.under-way", PASSWORDS_MAX, COUNT, "SYS_OVERLOADED", "Passwords that a worker hashes or checks at the same time."},
+    {"credential.networks", NETWORKS_MAX, COUNT, "VAL_FAILED", "Networks of an allow-list."},
     {"http.header-lines", HTTP_FIELDS_MAX, COUNT, "RES_HEADERS_TOO_LARGE",
      "Header lines of a request, whatever head-fields-max says."},
     {"http.chunk-line", HTTP_CHUNK_LINE_MAX, BYTES, "VAL_MALFORMED_HTTP",

@@ -70,7 +70,8 @@ struct worker {
     struct tls_context *tls_next; /* atomic: a new certificate, not yet seen by the worker */
     struct conns conns;
     struct metrics metrics;
-    unsigned tails; /* server/audit_tail.h */
+    unsigned tails;     /* server/audit_tail.h */
+    unsigned passwords; /* under way (server/identity/password.h) */
     struct ops ops; /* operations nobody in particular waits for */
 
     enum worker_state state; /* atomic; private to worker.c from here */

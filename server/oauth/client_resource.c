@@ -1,6 +1,7 @@
 #include "server/oauth/resources.h"
 
 #include "server/audit.h"
+#include "server/caller.h"
 #include "server/crud.h"
 #include "server/idempotency.h"
 #include "server/oauth/client.h"
@@ -73,10 +74,7 @@ static const char *beyond(const struct request *r, struct str scopes)
         permission_narrowed(one, &what, &where);
         scopes_add(&wanted, what);
     }
-    for (size_t bit = 0; bit < permission_count(); bit++)
-        if (permission_has(&wanted, bit) && !permission_has(&r->caller.permissions, bit))
-            return permission_name(bit);
-    return NULL;
+    return caller_lacks(&r->caller, &wanted);
 }
 
 static enum flow refuse_faults(struct request *r)

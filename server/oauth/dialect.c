@@ -2,6 +2,7 @@
  * stored on the way (§5.1), and a client that does not authenticate is asked for Basic. */
 #include "server/dialect.h"
 
+#include "server/identity/resources.h"
 #include "server/oauth/resources.h"
 #include "server/openapi_part.h"
 
@@ -152,7 +153,7 @@ static void error_schema(struct json_out *o, const struct code_set *codes, int s
     json_close(o, '}');
 }
 
-static const struct resource *const oauth_resources[] = {&token_resource, &client_resource, NULL};
+static const struct resource *const oauth_resources[] = {&token_resource, &client_resource, &user_resource, NULL};
 
 const struct dialect dialect_oauth = {
     .name = "oauth",

@@ -1,0 +1,98 @@
+#include "server/identity/user.h"
+
+#include "server/auth.h"
+#include "server/worker.h"
+
+struct str user_key(struct arena *a, const struct settings *s, struct space space, struct str id)
+{
+    char hex[65];
+    auth_subject(s, USER_KIND, id, hex);
+    return key_credential(a, space.partition, str_z(hex));
+}
+
+bool user_read(struct user *out, struct arena *a, unsigned partition, const struct redis_value *record)
+{
+    struct {
+        struct str name, *to;
+    } fields[] = {{S("id"), &out->id},     {S("tenant"), &out->tenant},    {S("email"), &out->email},
+                  {S("name"), &out->name}, {S("roles"), &out->roles},      {S("permissions"), &out->permissions},
+                  {S("totp"), &out->totp}, {S("password"), &out->password}};
+    *out = (struct user){.partition = partition, .suspended = redis_text(redis_field(record, S("revoked"))).n > 0};
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        struct str text = redis_text(redis_field(record, fields[i].name));
+        if (text.n > 0 && (*fields[i].to = arena_str(a, text)).p == NULL)
+            return false;
+    }
+    return str_eqz(redis_text(redis_field(record, S("kind"))), USER_KIND) && out->id.n > 0;
+}
+
+struct search {
+    struct worker *worker;
+    struct arena *arena;
+    struct ops *asker;
+    struct space space;
+    struct user user;
+    user_then *then;
+    void *arg;
+};
+
+static void read_record(void *arg, enum code c, const struct redis_value *v)
+{
+    struct search *s = arg;
+    bool found = c == OK && user_read(&s->user, s->arena, s->space.partition, v);
+    s->then(s->arg, c, found ? &s->user : NULL);
+}
+
+static enum code read_user(struct search *s, struct str id)
+{
+    struct str key = user_key(s->arena, s->worker->settings, s->space, id);
+    const struct store_command read = STORE_COMMAND(S("HGETALL"), key);
+    return store_read(s->worker->store, &read, 1, s->asker, read_record, s);
+}
+
+static void read_id(void *arg, enum code c, const struct redis_value *v)
+{
+    struct search *s = arg;
+    struct str id = redis_text(v);
+    if (c == OK && id.n > 0 && (c = read_user(s, id)) == OK)
+        return;
+    s->then(s->arg, c, NULL);
+}
+
+static struct search *search_new(struct worker *w, struct arena *a, struct space space, struct ops *asker,
+                                 user_then *then, void *arg)
+{
+    struct search *s = arena_new(a, struct search);
+    if (s != NULL)
+        *s = (struct search){.worker = w, .arena = a, .asker = asker, .space = space, .then = then, .arg = arg};
+    return s;
+}
+
+enum code user_by_id(struct worker *w, struct arena *a, struct space space, struct str id, struct ops *asker,
+                     user_then *then, void *arg)
+{
+    struct search *s = search_new(w, a, space, asker, then, arg);
+    return s == NULL ? SYS_OVERLOADED : read_user(s, id);
+}
+
+enum code user_by_email(struct worker *w, struct arena *a, struct space space, struct str email, struct ops *asker,
+                        user_then *then, void *arg)
+{
+    struct search *s = search_new(w, a, space, asker, then, arg);
+    struct str lower = arena_lower(a, email);
+    if (s == NULL || lower.p == NULL)
+        return SYS_OVERLOADED;
+    const struct store_command read =
+        STORE_COMMAND(S("HGET"), key_unique(a, space, USER_KIND, STR_NONE, "email"), lower);
+    return store_read(w->store, &read, 1, asker, read_id, s);
+}
+
+void user_set(struct commit *c, const struct settings *s, struct str id, const char *field, struct str value)
+{
+    commit_hset(c, user_key(c->arena, s, c->space, id), str_z(field), value);
+}
+
+void user_touch(struct commit *c, const struct settings *s, struct str id, int64_t now_ms)
+{
+    user_set(c, s, id, "last_login", arena_printf(c->arena, "%lld", (long long)now_ms));
+}
