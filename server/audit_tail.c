@@ -19,9 +19,10 @@ struct tail {
     struct conn *conn;
     struct worker *worker;
     struct session session;
+    struct caller caller; /* what the session needs of it; its texts are in `kept` */
     struct timer timer;
     struct ops ops;
-    struct arena scratch;
+    struct arena kept, scratch;
     struct space space;
     char tenant[ID_UUID];
     int64_t next;       /* the first sequence that was not sent */
@@ -203,6 +204,7 @@ static void on_close(void *state)
     session_unwatch(&t->session);
     ops_detach(&t->ops);
     arena_fini(&t->scratch);
+    arena_fini(&t->kept);
     t->worker->tails--;
     free(t);
 }
@@ -210,6 +212,20 @@ static void on_close(void *state)
 static void on_revoked(void *arg)
 {
     end(arg);
+}
+
+static bool keep(struct arena *a, struct str *text)
+{
+    *text = text->n == 0 ? STR_NONE : arena_str(a, *text);
+    return text->n == 0 || text->p != NULL;
+}
+
+static bool keep_caller(struct tail *t, const struct caller *c)
+{
+    t->caller = *c;
+    t->caller.tenant = str_z(t->tenant);
+    t->caller.id = t->caller.name = t->caller.networks = STR_NONE;
+    return keep(&t->kept, &t->caller.narrowed) && keep(&t->kept, &t->caller.granted);
 }
 
 enum flow audit_tail(struct request *r)
@@ -231,8 +247,14 @@ enum flow audit_tail(struct request *r)
     t->space = (struct space){r->caller.partition, str_z(t->tenant)};
     ops_init(&t->ops);
     arena_init(&t->scratch, SCRATCH);
+    arena_init(&t->kept, 0);
+    if (!keep_caller(t, &r->caller)) {
+        arena_fini(&t->kept);
+        free(t);
+        return reply_error(r, SYS_OVERLOADED);
+    }
     w->tails++;
-    session_watch(w->sessions, &t->session, &r->caller, on_revoked, t);
+    session_watch(w->sessions, &t->session, &t->caller, on_revoked, t);
     conn_upgrade(r->conn, 200, reply_upgraded(r, 200, S("Content-Type: application/x-ndjson\r\n")), &protocol, t);
     timer_start(&t->timer, &w->loop, 0, look, t);
     return DONE;

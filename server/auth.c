@@ -106,7 +106,7 @@ static struct str joined(struct arena *a, const struct str *names, size_t n)
 }
 
 /* A token that names a grant lives as long as that, which knows its client and its user; one of a client alone as long as
- * the client. */
+ * the client. What an operator signed for a user depends on him if he is known here at all. */
 static bool read_chain(struct login *l, const struct jwt *jwt)
 {
     unsigned partition;
@@ -116,6 +116,10 @@ static bool read_chain(struct login *l, const struct jwt *jwt)
         auth_subject(s, "grant", jwt->session_id, c->of);
     else if (c->type == CALLER_CLIENT)
         return client_credential(s, c->id, &partition, c->of) && partition == c->partition;
+    else if (c->type == CALLER_USER) {
+        c->of[0] = '?';
+        auth_subject(s, "user", c->id, c->of + 1);
+    }
     return true;
 }
 
@@ -262,18 +266,17 @@ static void keep(struct login *l)
         principals_add(l->worker->principals, l->token, &l->caller);
 }
 
-/* What the chain leaves of it: no more than its user has now, and from where key and tenant say. */
-static enum code bound(struct login *l, const struct admitted *a)
+enum code auth_bound(struct arena *a, struct caller *c, const struct admitted *in)
 {
-    struct caller *c = &l->caller;
-    struct str own = redis_text(redis_field(a->credential, S("networks")));
-    struct str tenant = redis_text(redis_at(a->tenant, ADMIT_TENANT_NETWORKS));
-    if (!redis_is_nil(a->user) && !caller_bound(l->arena, c, redis_text(redis_at(a->user, ADMIT_USER_ROLES)),
-                                                redis_text(redis_at(a->user, ADMIT_USER_PERMISSIONS))))
+    struct str own = redis_text(redis_field(in->credential, S("networks")));
+    struct str tenant = redis_text(redis_at(in->tenant, ADMIT_TENANT_NETWORKS));
+    if (!redis_is_nil(in->user) && !caller_of_user(a, c, redis_text(redis_at(in->user, ADMIT_USER_ROLES)),
+                                                   redis_text(redis_at(in->user, ADMIT_USER_PERMISSIONS))))
         return SYS_OVERLOADED;
+    c->networks = STR_NONE;
     if (own.n == 0 && tenant.n == 0)
         return OK;
-    c->networks = arena_printf(l->arena, STR_FMT ";" STR_FMT, STR_ARG(own), STR_ARG(tenant));
+    c->networks = arena_printf(a, STR_FMT ";" STR_FMT, STR_ARG(own), STR_ARG(tenant));
     return c->networks.p == NULL ? SYS_OVERLOADED : OK;
 }
 
@@ -313,7 +316,7 @@ static void admitted(void *arg, enum code c, const struct admitted *a)
     }
     if (looked_up && (c == OK || c == RATE_LIMIT_EXCEEDED)) {
         l->caller.revocations = a->revoked;
-        enum code b = bound(l, a);
+        enum code b = auth_bound(l->arena, &l->caller, a);
         if (b == OK)
             keep(l);
         else
@@ -384,7 +387,7 @@ static enum code take_ticket(struct login *l)
 static bool on_credit(struct login *l)
 {
     struct worker *w = l->worker;
-    bool yes = l->cached &&
+    bool yes = l->cached && is_near(l) && /* else it is asked whether that still holds */
                principals_trusted(w->principals, &l->caller, loop_now_ms(&w->loop), w->settings->auth_trust) &&
                (l->cost == 0 || credit_take(w->credits, &l->caller, &l->rate));
     metrics_add(&w->metrics, METRIC_ADMITTED_CREDIT, yes);
@@ -417,8 +420,6 @@ static enum code start_login(struct login *l, struct str token, bool in_query, b
         return take_ticket(l);
     if (c == OK && in_query) /* as a query's token it had to be looked at */
         l->cached = is_cached(l);
-    if (c == OK && l->cached && !is_near(l))
-        return PERM_NETWORK;
     if (at_once != NULL && (*at_once = on_credit(l)))
         return OK;
     return c == OK ? look_up(l) : c;

@@ -33,8 +33,8 @@ enum code auth_token(struct worker *w, struct str token, bool in_query, struct s
  * permissions (between commas), networks (from where it may be used, server/caller.h), expires (ms, 0: never), and
  * revoked (ms) once it is.
  *
- * Credentials form chains: `of` names, by such digits and between spaces, those that one depends on, in the same
- * partition and at most three deep: a grant is of a user and of a client, a person's key of the person. One is good only
+ * Credentials form chains: `of` names, by such digits and between spaces, those that one depends on ("?" before one that may be
+ * missing), in the same partition and at most three deep: a grant is of a user and of a client, a person's key of the person. One is good only
  * while all of its chain is good: nothing missing, revoked or over, and the tenant (key_tenant) not suspended; and it
  * never gives more than the user of its chain has at this moment. So whoever takes a user, a client or a grant back writes
  * `revoked` there, counts the revocation (commit_revoked), and everything below ends with it, everywhere. The chain is
@@ -50,6 +50,8 @@ void auth_agent_token(const struct settings *settings, struct buf *out, struct s
                       struct str name, int64_t now_ms, int64_t ttl_ms);
 
 struct admitted; /* server/store/admit.h */
+/* What the chain that was looked up leaves of a caller: no more than its user has now, and from where it may call. */
+enum code auth_bound(struct arena *a, struct caller *c, const struct admitted *in);
 /* What the headers show of a charge. */
 struct rate auth_rate(const struct admitted *a, unsigned tier);
 /* "<kind>:<id>": how rates and idempotency records name a caller. */

@@ -40,6 +40,14 @@ static bool is_among(struct str list, struct str one)
     return false;
 }
 
+static bool is_within(const struct permission_set *part, const struct permission_set *whole)
+{
+    uint64_t beyond = 0;
+    for (size_t i = 0; i < PERMISSION_WORDS; i++)
+        beyond |= part->word[i] & ~whole->word[i];
+    return beyond == 0;
+}
+
 /* Those of `list` whose permission is wholly in `set`, or that stand in `same` as well. */
 static void keep_narrowed(struct caller *c, struct buf *out, struct str list, const struct permission_set *set,
                           struct str same)
@@ -49,10 +57,7 @@ static void keep_narrowed(struct caller *c, struct buf *out, struct str list, co
         struct permission_set wanted = {{0}};
         if (!permission_narrowed(one, &what, &where) || !permission_add(&wanted, what))
             continue;
-        bool all = true;
-        for (size_t i = 0; i < PERMISSION_WORDS; i++)
-            all = all && (wanted.word[i] & ~set->word[i]) == 0;
-        if (all || is_among(same, one))
+        if (is_within(&wanted, set) || is_among(same, one))
             add(c, out, one);
     }
 }
@@ -69,6 +74,42 @@ bool caller_bound(struct arena *a, struct caller *c, struct str roles, struct st
     for (size_t i = 0; i < PERMISSION_WORDS; i++)
         c->permissions.word[i] &= most.permissions.word[i];
     return end(c, &narrowed);
+}
+
+bool caller_lost(const struct caller *before, const struct caller *now)
+{
+    struct str list = before->narrowed, what, where;
+    bool lost = !is_within(&before->permissions, &now->permissions);
+    while (!lost && list.n > 0) {
+        struct str one = str_cut(&list, ',');
+        struct permission_set wanted = {{0}};
+        if (permission_narrowed(one, &what, &where) && permission_add(&wanted, what))
+            lost = !is_within(&wanted, &now->permissions) && !is_among(now->narrowed, one);
+    }
+    return lost;
+}
+
+bool caller_of_user(struct arena *a, struct caller *c, struct str roles, struct str permissions)
+{
+    struct buf all;
+    if (c->granted.p != NULL) {
+        c->permissions = (struct permission_set){{0}};
+        c->narrowed = STR_NONE;
+        if (!caller_grant(a, c, STR_NONE, c->granted))
+            return false;
+    }
+    const struct caller granted = *c;
+    if (!caller_bound(a, c, roles, permissions))
+        return false;
+    c->granted = STR_NONE;
+    if (!caller_lost(&granted, c))
+        return true;
+    buf_init_arena(&all, a, 256);
+    permission_list(&all, &granted.permissions);
+    buf_z(&all, all.n > 0 && granted.narrowed.n > 0 ? "," : "");
+    buf_str(&all, granted.narrowed.n > 0 ? granted.narrowed : S(""));
+    c->granted = buf_view(&all);
+    return !all.failed;
 }
 
 const char *caller_lacks(const struct caller *c, const struct permission_set *wanted)

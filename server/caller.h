@@ -9,6 +9,12 @@ bool caller_grant(struct arena *a, struct caller *c, struct str roles, struct st
 /* Takes away what these do not grant. A permission that only one side narrows to an environment stays narrowed. */
 bool caller_bound(struct arena *a, struct caller *c, struct str roles, struct str permissions);
 
+/* What a caller was granted, bounded by what the user of its chain has at this moment: caller.granted keeps the former
+ * where that is more, so that it can be done again when the user has changed. False: memory ran out. */
+bool caller_of_user(struct arena *a, struct caller *c, struct str roles, struct str permissions);
+/* Whether `now` lacks a permission that it had before. */
+bool caller_lost(const struct caller *before, const struct caller *now);
+
 /* The first permission of `wanted` that the caller has nowhere or in some environments only; NULL: none. */
 const char *caller_lacks(const struct caller *c, const struct permission_set *wanted);
 

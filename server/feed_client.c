@@ -61,7 +61,7 @@ static struct feed_caller *caller_find(struct feeds *feeds, const struct caller 
 
 static struct feed_caller *caller_new(struct feeds *feeds, const struct caller *caller)
 {
-    size_t n = caller->id.n + caller->name.n + caller->tenant.n + caller->narrowed.n;
+    size_t n = caller->id.n + caller->name.n + caller->tenant.n + caller->narrowed.n + caller->granted.n;
     struct feed_caller *c = calloc(1, sizeof(*c) + n);
     if (c == NULL)
         return NULL;
@@ -72,6 +72,8 @@ static struct feed_caller *caller_new(struct feeds *feeds, const struct caller *
     c->caller.name = put_text(&at, caller->name);
     c->caller.tenant = put_text(&at, caller->tenant);
     c->caller.narrowed = put_text(&at, caller->narrowed);
+    c->caller.granted = caller->granted.n == 0 ? STR_NONE : put_text(&at, caller->granted);
+    c->caller.networks = STR_NONE;
     list_append(bucket_of(feeds, caller), &c->link);
     return c;
 }

@@ -12,10 +12,10 @@ struct principal {
     uint8_t token[CRYPTO_HASH];
     uint64_t used; /* 0: free */
     enum caller_type type;
-    char tenant[ID_UUID], id[ID_ROOM], name[NAME_ROOM], credential[65], of[65];
+    char tenant[ID_UUID], id[ID_ROOM], name[NAME_ROOM], credential[65], of[67];
     unsigned partition, tier;
     struct permission_set permissions;
-    char *narrowed, *networks; /* NULL: none */
+    char *narrowed, *networks, *granted; /* NULL: none */
     int64_t expires_ms, revocations;
 };
 
@@ -36,6 +36,7 @@ static void forget(struct principal *p)
 {
     free(p->narrowed);
     free(p->networks);
+    free(p->granted);
     *p = (struct principal){0};
 }
 
@@ -87,6 +88,7 @@ bool principals_find(struct principals *p, const uint8_t token[CRYPTO_HASH], int
         .permissions = found->permissions,
         .narrowed = text(a, found->narrowed),
         .networks = text(a, found->networks),
+        .granted = text(a, found->granted),
         .tier = found->tier,
         .expires_ms = found->expires_ms,
         .revocations = found->revocations,
@@ -95,7 +97,8 @@ bool principals_find(struct principals *p, const uint8_t token[CRYPTO_HASH], int
     memcpy(c.of, found->of, sizeof c.of);
     *out = c;
     return c.id.p != NULL && c.name.p != NULL && c.tenant.p != NULL &&
-           (found->narrowed == NULL || c.narrowed.p != NULL) && (found->networks == NULL || c.networks.p != NULL);
+           (found->narrowed == NULL || c.narrowed.p != NULL) && (found->networks == NULL || c.networks.p != NULL) &&
+           (found->granted == NULL || c.granted.p != NULL);
 }
 
 static bool keep_list(char **to, struct str from)
@@ -118,7 +121,8 @@ void principals_add(struct principals *p, const uint8_t token[CRYPTO_HASH], cons
     if (set == NULL || !str_copy(fresh.tenant, sizeof fresh.tenant, c->tenant) ||
         !str_copy(fresh.id, sizeof fresh.id, c->id) || !str_copy(fresh.name, sizeof fresh.name, c->name))
         return;
-    if (!keep_list(&fresh.narrowed, c->narrowed) || !keep_list(&fresh.networks, c->networks)) {
+    if (!keep_list(&fresh.narrowed, c->narrowed) || !keep_list(&fresh.networks, c->networks) ||
+        !keep_list(&fresh.granted, c->granted)) {
         forget(&fresh);
         return;
     }

@@ -42,8 +42,9 @@ struct caller { /* who asks; every text lives in the request's arena */
     unsigned tier;       /* index into the rate tiers */
     int64_t expires_ms;  /* 0: never */
     char credential[65]; /* how the store finds the credential; "" without one */
-    char of
-        [65]; /* the same of what a token without a record of its own depends on: its grant, its client; "" without one */
+    /* The same of what a token without a record of its own depends on: its grant, its client, its user; "" without one. */
+    char of[67];
+    struct str granted;  /* what the credential grants, where its user has less (server/caller.h); else STR_NONE */
     struct str networks; /* from where it may call (server/caller.h); STR_NONE: from anywhere */
     int64_t revocations; /* the partition's counter when the credential was looked up */
 };

@@ -1,6 +1,9 @@
 #include "server/session.h"
 
+#include "lib/id.h"
 #include "lib/timer.h"
+#include "server/auth.h"
+#include "server/caller.h"
 #include "server/settings.h"
 #include "server/store/admit.h"
 #include "server/worker.h"
@@ -32,13 +35,29 @@ static struct session *session_of(struct list *link)
     return list_entry(link, struct session, link);
 }
 
+/* Whether it may still do all that it could when it began. */
+static bool is_good(const struct session *s, const struct admitted *a)
+{
+    struct arena scratch;
+    struct caller now = *s->caller;
+    arena_init(&scratch, 0);
+    bool good = a->verdict == ADMIT_OK && auth_bound(&scratch, &now, a) == OK && !caller_lost(s->caller, &now);
+    arena_fini(&scratch);
+    return good;
+}
+
 /* Callbacks may unwatch any session, so those to be told stand in a list of their own first. */
-static void tell_revoked(struct sessions *all, const char *credential)
+static void judge(struct sessions *all, const struct lookup *lookup, const struct admitted *a)
 {
     struct list gone;
     list_init(&gone);
     list_for (it, &all->watched) {
-        if (strcmp(session_of(it)->credential, credential) != 0)
+        struct session *s = session_of(it);
+        if (strcmp(s->caller->credential, lookup->credential) != 0)
+            continue;
+        s->revocations = lookup->revocations;
+        s->expires_ms = redis_int(redis_field(a->credential, S("expires")), 0);
+        if (is_good(s, a))
             continue;
         list_remove(it);
         list_append(&gone, it);
@@ -56,15 +75,8 @@ static void looked_up(void *arg, enum code c, const struct admitted *a)
     struct sessions *all = lookup.sessions;
     list_remove(&((struct lookup *)arg)->link);
     free(arg);
-    if (c != OK)
-        return; /* the next tick asks again */
-    if (a->verdict != ADMIT_OK) {
-        tell_revoked(all, lookup.credential);
-        return;
-    }
-    list_for (it, &all->watched)
-        if (strcmp(session_of(it)->credential, lookup.credential) == 0)
-            session_of(it)->revocations = lookup.revocations;
+    if (c == OK) /* else the next tick asks again */
+        judge(all, &lookup, a);
 }
 
 static void look_up(struct sessions *all, const struct session *s, int64_t revocations)
@@ -74,14 +86,15 @@ static void look_up(struct sessions *all, const struct session *s, int64_t revoc
     if (lookup == NULL)
         return;
     *lookup = (struct lookup){.sessions = all, .revocations = revocations};
-    memcpy(lookup->credential, s->credential, sizeof lookup->credential);
+    memcpy(lookup->credential, s->caller->credential, sizeof lookup->credential);
     arena_init(&scratch, 0);
+    const struct caller *c = s->caller;
     const struct admission in = {
-        .partition = s->partition,
-        .credential = str_z(s->credential),
-        .optional = true,
-        .of = s->of[0] == '\0' ? STR_NONE : str_z(s->of),
-        .space = {s->partition, str_z(s->tenant)},
+        .partition = c->partition,
+        .credential = str_z(c->credential),
+        .optional = c->type != CALLER_KEY,
+        .of = c->of[0] == '\0' ? STR_NONE : str_z(c->of),
+        .space = {c->partition, c->tenant},
     };
     if (store_admit(all->worker->store, &scratch, &in, &all->ops, looked_up, lookup) == OK)
         list_append(&all->lookups, &lookup->link);
@@ -94,7 +107,7 @@ static bool is_looked_up(const struct sessions *all, const struct session *s, in
 {
     list_for (it, &all->lookups) {
         const struct lookup *l = list_entry(it, struct lookup, link);
-        if (l->revocations == revocations && strcmp(l->credential, s->credential) == 0)
+        if (l->revocations == revocations && strcmp(l->credential, s->caller->credential) == 0)
             return true;
     }
     return false;
@@ -106,11 +119,12 @@ static void counter_read(void *arg, enum code c, const struct redis_value *v)
     struct sessions *all = counter->sessions;
     if (c != OK)
         return;
-    int64_t now = redis_int(v, 0);
+    int64_t now = redis_int(v, 0), now_ms = store_now_ms(all->worker->store);
     list_for (it, &all->watched) {
         const struct session *s = session_of(it);
-        if (s->partition == counter->partition && s->revocations != now && s->credential[0] != '\0' &&
-            !is_looked_up(all, s, now))
+        bool over = s->expires_ms != 0 && s->expires_ms <= now_ms;
+        if (s->caller->partition == counter->partition && (s->revocations != now || over) &&
+            s->caller->credential[0] != '\0' && !is_looked_up(all, s, now))
             look_up(all, s, now);
     }
 }
@@ -121,7 +135,7 @@ static void tick(void *arg)
     struct arena scratch;
     uint64_t partitions = 0;
     list_for (it, &all->watched)
-        partitions |= UINT64_C(1) << session_of(it)->partition;
+        partitions |= UINT64_C(1) << session_of(it)->caller->partition;
     arena_init(&scratch, 0);
     for (unsigned p = 0; p < ID_PARTITIONS; p++) {
         if ((partitions >> p & 1) == 0)
@@ -138,11 +152,7 @@ static void tick(void *arg)
 void session_watch(struct sessions *all, struct session *s, const struct caller *caller, void (*revoked)(void *arg),
                    void *arg)
 {
-    *s = (struct session){
-        .partition = caller->partition, .revocations = caller->revocations, .revoked = revoked, .arg = arg};
-    memcpy(s->credential, caller->credential, sizeof s->credential);
-    memcpy(s->of, caller->of, sizeof s->of);
-    str_copy(s->tenant, sizeof s->tenant, caller->tenant);
+    *s = (struct session){.caller = caller, .revocations = caller->revocations, .revoked = revoked, .arg = arg};
     list_append(&all->watched, &s->link);
     if (!timer_running(&all->timer))
         timer_start(&all->timer, &all->worker->loop, all->worker->settings->auth_trust, tick, all);

@@ -30,14 +30,14 @@ local function state(part, revoked, expires)
   return expires > 0 and expires <= part.now and EXPIRED or OK
 end
 
--- Everything that is named in `of`, and what that depends on: nothing may be missing, revoked or over.
+-- Everything that is named in `of`, and what that depends on: nothing may be revoked or over, and nothing missing but what has "?" before it.
 local function follow(part, of, depth, answer)
-  for hash in string.gmatch(of, '%S+') do
+  for mark, hash in string.gmatch(of, '(%??)(%S+)') do
     local r = call('HMGET', part.p .. 'k:' .. hash, 'kind', 'revoked', 'expires', 'of', 'id', 'roles', 'permissions')
-    if not r[1] or depth > DEPTH then
-      return r[2] and REVOKED or UNKNOWN
-    end
     local verdict = state(part, r[2], r[3])
+    if depth > DEPTH or verdict == OK and not r[1] and mark == '' then
+      return UNKNOWN
+    end
     if r[1] == 'user' then
       answer[16] = { r[5], r[6], r[7] }
     end

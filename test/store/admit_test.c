@@ -97,6 +97,21 @@ static void what_a_token_depends_on_may_be_given(void **state)
     assert_int_equal(admit(&in)->verdict, ADMIT_REVOKED);
 }
 
+static void what_may_be_missing_is_judged_once_it_is_there(void **state)
+{
+    struct admission in = known(1);
+
+    (void)state;
+    in.credential = S("jwt");
+    in.optional = true;
+    in.of = S("?u1");
+    assert_int_equal(admit(&in)->verdict, ADMIT_OK);
+    redis_do("HSET " P "k:u1 kind user id U roles viewer");
+    assert_string_equal(redis_text(redis_at(admit(&in)->user, ADMIT_USER_ID)).p, "U");
+    redis_do("HSET " P "k:u1 revoked 5");
+    assert_int_equal(admit(&in)->verdict, ADMIT_REVOKED);
+}
+
 static void nothing_of_a_suspended_tenant_is_good(void **state)
 {
     struct admission in = credential("h1");
@@ -502,6 +517,7 @@ int main(void)
         TEST(an_optional_record_only_ever_refuses),
         TEST(a_credential_is_good_while_all_of_its_chain_is),
         TEST(what_a_token_depends_on_may_be_given),
+        TEST(what_may_be_missing_is_judged_once_it_is_there),
         TEST(nothing_of_a_suspended_tenant_is_good),
         TEST(nothing_is_charged_for_nothing),
         TEST(the_burst_is_exact),

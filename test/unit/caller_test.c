@@ -63,6 +63,27 @@ static void the_same_place_on_both_sides_stays(void **state)
     assert_true(str_eqz(c.narrowed, "target:update@prod"));
 }
 
+static void what_a_user_gets_back_his_credential_has_again(void **state)
+{
+    (void)state;
+    struct caller c = caller_with("viewer", "release:create,target:update@prod");
+    const struct caller before = c;
+    assert_true(caller_of_user(&arena, &c, S("viewer"), STR_NONE));
+    assert_true(caller_lost(&before, &c));
+    assert_false(may(&c, "release:create"));
+    assert_int_equal(c.narrowed.n, 0);
+    assert_true(caller_of_user(&arena, &c, S("admin"), STR_NONE));
+    assert_false(caller_lost(&before, &c));
+    assert_true(may(&c, "release:create"));
+    assert_false(may(&c, "release:update"));
+    assert_true(str_eqz(c.narrowed, "target:update@prod"));
+    assert_null(c.granted.p);
+    assert_true(caller_of_user(&arena, &c, STR_NONE, S("target:update@test")));
+    assert_true(caller_lost(&before, &c));
+    assert_true(caller_of_user(&arena, &c, S("viewer"), S("release:create,target:update@prod")));
+    assert_false(caller_lost(&before, &c));
+}
+
 static void every_list_of_networks_must_hold_the_address(void **state)
 {
     (void)state;
@@ -91,6 +112,7 @@ int main(void)
         cmocka_unit_test(a_bound_takes_away_what_it_does_not_grant),
         cmocka_unit_test(what_one_side_narrows_stays_narrowed),
         cmocka_unit_test(the_same_place_on_both_sides_stays),
+        cmocka_unit_test(what_a_user_gets_back_his_credential_has_again),
         cmocka_unit_test(every_list_of_networks_must_hold_the_address),
         cmocka_unit_test(the_first_that_is_no_network_is_named),
     };
