@@ -17,7 +17,7 @@ HARDEN := -fno-omit-frame-pointer -fstack-protector-strong -fPIE $(FORTIFY)
 CPPFLAGS += -D_GNU_SOURCE -I. -isystem /usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1
 CFLAGS += -std=gnu17 $(OPT) $(WARN) $(WERROR) $(HARDEN) $(SANITIZE) -pthread
 LDFLAGS += -pie -Wl,-z,relro,-z,now $(SANITIZE) -pthread
-LDLIBS := -lmbedtls -lmbedx509 -lmbedcrypto -luv -lhiredis -ljansson -lsodium -lcurl -larchive -lz -lm
+LDLIBS := -lmbedtls -lmbedx509 -lmbedcrypto -luv -lhiredis -ljansson -lsodium -lnettle -lcurl -larchive -lz -lm
 Q := $(if $(V),,@)
 ifeq ($(MAKELEVEL)$(findstring -j,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
@@ -156,7 +156,7 @@ asan: ## The quick suites under AddressSanitizer and UndefinedBehaviorSanitizer
 
 torture: ## Fail each allocation and operation of each scenario in turn (an hour): ARGS="--only get --seconds 10"
 	$(Q)scripts/setup build test
-	+$(Q)$(MAKE) --no-print-directory torture-build $(ASAN)
+	+$(Q)$(MAKE) --no-print-directory all torture-build $(ASAN)
 	$(Q)BUILD=build/asan node test/torture/torture.mjs $(ARGS)
 
 torture-smoke: torture-build ## A sample of it, seconds

@@ -5,7 +5,6 @@
 _Static_assert(CRYPTO_SECRET == crypto_sign_SECRETKEYBYTES, "libsodium's secret key holds seed and public key");
 _Static_assert(CRYPTO_NONCE == crypto_aead_xchacha20poly1305_ietf_NPUBBYTES, "nonce");
 _Static_assert(CRYPTO_TAG == crypto_aead_xchacha20poly1305_ietf_ABYTES, "tag");
-_Static_assert(sizeof(struct crypto_sha256) >= sizeof(crypto_hash_sha256_state), "state");
 
 static const unsigned char *bytes(struct str s)
 {
@@ -17,11 +16,6 @@ bool crypto_init(void)
     return sodium_init() >= 0;
 }
 
-void crypto_sha256(struct str in, uint8_t out[CRYPTO_HASH])
-{
-    crypto_hash_sha256(out, bytes(in), in.n);
-}
-
 void crypto_hmac_sha256(const uint8_t key[CRYPTO_KEY], struct str in, uint8_t out[CRYPTO_HASH])
 {
     crypto_auth_hmacsha256(out, bytes(in), in.n, key);
@@ -30,26 +24,6 @@ void crypto_hmac_sha256(const uint8_t key[CRYPTO_KEY], struct str in, uint8_t ou
 void crypto_blake2b(const uint8_t key[CRYPTO_KEY], struct str in, uint8_t out[CRYPTO_HASH])
 {
     crypto_generichash_blake2b(out, CRYPTO_HASH, bytes(in), in.n, key, CRYPTO_KEY);
-}
-
-static crypto_hash_sha256_state *state_of(struct crypto_sha256 *h)
-{
-    return (crypto_hash_sha256_state *)(void *)h->state;
-}
-
-void crypto_sha256_init(struct crypto_sha256 *h)
-{
-    crypto_hash_sha256_init(state_of(h));
-}
-
-void crypto_sha256_add(struct crypto_sha256 *h, const void *p, size_t n)
-{
-    crypto_hash_sha256_update(state_of(h), p, n);
-}
-
-void crypto_sha256_end(struct crypto_sha256 *h, uint8_t out[CRYPTO_HASH])
-{
-    crypto_hash_sha256_final(state_of(h), out);
 }
 
 void crypto_signature_keys(const uint8_t seed[CRYPTO_KEY], uint8_t public_key[CRYPTO_PUBLIC],

@@ -1,4 +1,4 @@
-/* The face of libsodium: hashes, signatures, sealing. Nothing here allocates on the heap; nothing fails but where it
+/* Hashes, signatures, sealing: the face of libsodium, and of nettle for SHA-256 (crypto_sha256.c). Nothing here allocates on the heap; nothing fails but where it
  * answers bool. Random bytes are in lib/id.h. */
 #ifndef LIB_CRYPTO_H
 #define LIB_CRYPTO_H

@@ -10,21 +10,6 @@
 #include <sys/random.h>
 #include <time.h>
 
-struct str str_z(const char *z)
-{
-    return z == NULL ? STR_NONE : (struct str){z, strlen(z)};
-}
-
-bool str_eq(struct str a, struct str b)
-{
-    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
-}
-
-bool str_eqz(struct str a, const char *z)
-{
-    return str_eq(a, str_z(z));
-}
-
 static unsigned char lower(char c)
 {
     return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
@@ -321,22 +306,6 @@ void buf_add(struct buf *b, const void *p, size_t n)
         return;
     memcpy(b->p + b->n, p, n);
     b->n += n;
-}
-
-void buf_str(struct buf *b, struct str s)
-{
-    buf_add(b, s.p, s.n);
-}
-
-void buf_z(struct buf *b, const char *z)
-{
-    buf_str(b, str_z(z));
-}
-
-void buf_char(struct buf *b, char c)
-{
-    if (has_room(b, 1) || buf_reserve(b, 1))
-        b->p[b->n++] = c;
 }
 
 void buf_u64(struct buf *b, uint64_t v)

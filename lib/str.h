@@ -24,9 +24,19 @@ struct str {
 #define STR_ARG(s)   (int)(s).n, (s).p
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
-struct str str_z(const char *z); /* NULL gives STR_NONE */
-bool str_eq(struct str a, struct str b);
-bool str_eqz(struct str a, const char *z);
+/* NULL gives STR_NONE. Inline, so that a literal's length is known when it is compiled. */
+static inline struct str str_z(const char *z)
+{
+    return z == NULL ? STR_NONE : (struct str){z, __builtin_strlen(z)};
+}
+static inline bool str_eq(struct str a, struct str b)
+{
+    return a.n == b.n && (a.n == 0 || __builtin_memcmp(a.p, b.p, a.n) == 0);
+}
+static inline bool str_eqz(struct str a, const char *z)
+{
+    return str_eq(a, str_z(z));
+}
 bool str_ieq(struct str a, struct str b); /* ASCII case folded, for header names and tokens */
 int str_cmp(struct str a, struct str b);
 bool str_starts(struct str s, struct str prefix);
@@ -60,9 +70,19 @@ void buf_free(struct buf *b);  /* fine on a zeroed, failed or arena buffer */
 void buf_clear(struct buf *b); /* keeps the memory, forgets a failure */
 bool buf_reserve(struct buf *b, size_t more);
 void buf_add(struct buf *b, const void *p, size_t n);
-void buf_str(struct buf *b, struct str s);
-void buf_z(struct buf *b, const char *z);
-void buf_char(struct buf *b, char c);
+static inline void buf_str(struct buf *b, struct str s)
+{
+    buf_add(b, s.p, s.n);
+}
+static inline void buf_z(struct buf *b, const char *z)
+{
+    buf_str(b, str_z(z));
+}
+static inline void buf_char(struct buf *b, char c)
+{
+    if ((!b->failed && b->cap > b->n) || buf_reserve(b, 1))
+        b->p[b->n++] = c;
+}
 void buf_i64(struct buf *b, int64_t v);
 void buf_u64(struct buf *b, uint64_t v);
 void buf_hex(struct buf *b, const void *p, size_t n);
