@@ -78,8 +78,9 @@ struct login {
     bool is_jwt, cached; /* cached: the caller came from the cache */
     bool is_ticket;      /* and then, once it was taken, is_jwt or not as what it was made with */
     bool asked_credit;
-    int64_t cost, asked_ms; /* asked_ms: when the store was */
-    struct caller caller;   /* of a JWT or the cache; of a key once its record was read */
+    int64_t cost, builds;
+    int64_t asked_ms;     /* asked_ms: when the store was */
+    struct caller caller; /* of a JWT or the cache; of a key once its record was read */
     struct rate rate;
     void (*then)(struct login *l, enum code c);
     void *arg;
@@ -218,6 +219,7 @@ struct rate auth_rate(const struct admitted *a, unsigned tier)
 {
     if (a->limit <= 0)
         return (struct rate){.known = false};
+    bool limited = a->verdict == ADMIT_LIMITED || a->verdict == ADMIT_BUILDS;
     int64_t reset_ms = a->reset_ms > 0 ? a->reset_ms : a->now_ms;
     struct rate rate = {
         .known = true,
@@ -228,10 +230,16 @@ struct rate auth_rate(const struct admitted *a, unsigned tier)
         .bucket = a->burst_remaining,
         .reset_s = (reset_ms + 999) / 1000,
         .reset_in_s = (reset_ms - a->now_ms + 999) / 1000,
-        .retry_in_s = a->verdict == ADMIT_LIMITED ? (a->retry_after_ms + 999) / 1000 : 0,
+        .retry_in_s = limited ? (a->retry_after_ms + 999) / 1000 : 0,
     };
-    if (a->verdict == ADMIT_LIMITED && rate.retry_in_s < 1)
+    if (limited && rate.retry_in_s < 1)
         rate.retry_in_s = 1;
+    for (size_t i = 0; i < RATE_WINDOWS; i++)
+        rate.more[i] = (struct rate_window){
+            .limit = a->more[i].limit,
+            .left = a->more[i].remaining,
+            .reset_in_s = (a->more[i].reset_ms - a->now_ms + 999) / 1000,
+        };
     return rate;
 }
 
@@ -248,6 +256,8 @@ static enum code verdict_code(const struct login *l, enum admit_verdict v)
         return AUTH_TOKEN_EXPIRED;
     case ADMIT_LIMITED:
         return RATE_LIMIT_EXCEEDED;
+    case ADMIT_BUILDS:
+        return RATE_BUILDS_EXCEEDED;
     case ADMIT_SUSPENDED:
         return PERM_TENANT_SUSPENDED;
     }
@@ -258,6 +268,19 @@ static enum code verdict_code(const struct login *l, enum admit_verdict v)
 static bool is_near(const struct login *l)
 {
     return l->caller.networks.n == 0 || networks_hold(l->caller.networks, l->address);
+}
+
+static bool is_limit(enum code c)
+{
+    return c == RATE_LIMIT_EXCEEDED || c == RATE_BUILDS_EXCEEDED;
+}
+
+/* Whose credential names no tier has its tenant's. */
+static void choose_tier(struct caller *c, const struct redis_value *tenant)
+{
+    int64_t tier = redis_int(redis_at(tenant, ADMIT_TENANT_TIER), TIER_STANDARD);
+    if (c->tier == TIER_STANDARD && tier > 0 && tier < TIERS)
+        c->tier = (unsigned)tier;
 }
 
 static void keep(struct login *l)
@@ -297,6 +320,8 @@ static void admitted(void *arg, enum code c, const struct admitted *a)
         l->then(l, c);
         return;
     }
+    if (looked_up)
+        choose_tier(&l->caller, a->tenant);
     principals_note(principals, l->partition, a->revoked, l->asked_ms);
     if (l->cost > 0)
         l->rate = auth_rate(a, l->caller.tier);
@@ -308,13 +333,13 @@ static void admitted(void *arg, enum code c, const struct admitted *a)
         a->revoked != l->caller.revocations) { /* something was revoked since: look again, charge no more */
         principals_drop(principals, l->token);
         l->cached = false;
-        l->cost = c == RATE_LIMIT_EXCEEDED ? l->cost : 0;
+        l->cost = is_limit(c) ? l->cost : 0;
         c = look_up(l);
         if (c != OK)
             l->then(l, c);
         return;
     }
-    if (looked_up && (c == OK || c == RATE_LIMIT_EXCEEDED)) {
+    if (looked_up && (c == OK || is_limit(c))) {
         l->caller.revocations = a->revoked;
         enum code b = auth_bound(l->arena, &l->caller, a);
         if (b == OK)
@@ -328,7 +353,7 @@ static void admitted(void *arg, enum code c, const struct admitted *a)
 /* One trip: record when it is not known, charge, revocation counter. */
 static enum code look_up(struct login *l)
 {
-    struct admit_rate rates[TIERS];
+    const struct tier *tiers = l->worker->settings->tiers;
     bool known = l->cached || l->is_jwt;
     struct admission in = {
         .partition = l->partition,
@@ -336,12 +361,12 @@ static enum code look_up(struct login *l)
         .optional = l->is_jwt,
         .of = l->cached || l->caller.of[0] == '\0' ? STR_NONE : str_z(l->caller.of),
         .space = {l->partition, known ? l->caller.tenant : STR_NONE},
-        .tier = l->caller.tier,
-        .rates = rates,
-        .rate_count = TIERS,
+        .tier = l->cached ? 0 : l->caller.tier,
+        .rates = l->cached ? &tiers[l->caller.tier] : tiers, /* of who is not known yet it is what the record says */
+        .rate_count = l->cached ? 1 : TIERS,
         .cost = l->cost,
+        .builds = l->cost > 0 ? l->builds : 0,
     };
-    limit_rates(l->worker->settings, rates);
     if (known && (in.caller = auth_caller_name(l->arena, &l->caller)).p == NULL)
         return SYS_OVERLOADED;
     l->asked_ms = loop_now_ms(&l->worker->loop);
@@ -389,7 +414,7 @@ static bool on_credit(struct login *l)
     struct worker *w = l->worker;
     bool yes = l->cached && is_near(l) && /* else it is asked whether that still holds */
                principals_trusted(w->principals, &l->caller, loop_now_ms(&w->loop), w->settings->auth_trust) &&
-               (l->cost == 0 || credit_take(w->credits, &l->caller, &l->rate));
+               (l->cost == 0 || (l->builds == 0 && credit_take(w->credits, &l->caller, &l->rate)));
     metrics_add(&w->metrics, METRIC_ADMITTED_CREDIT, yes);
     return yes;
 }
@@ -467,7 +492,7 @@ static enum flow authorize(struct request *r)
 
 static enum flow refuse(struct request *r, enum code c)
 {
-    if (c == RATE_LIMIT_EXCEEDED)
+    if (is_limit(c))
         r->details = arena_printf(&r->arena, "{\"retryAfterSeconds\":%lld,\"tier\":\"%s\"}",
                                   (long long)r->rate.retry_in_s, limit_tier_name(r->rate.tier));
     return reply_error(r, c);
@@ -480,6 +505,7 @@ static void request_admitted(struct login *l, enum code c)
     r->admitting = false;
     if (c == OK || l->rate.known)
         r->rate = l->rate;
+    r->built = l->builds > 0 && l->rate.known && !is_limit(c);
     if (c != OK) {
         if (beside)
             reply_forget(r);
@@ -524,7 +550,9 @@ enum flow auth_admit(struct request *r)
     if (c == OK) {
         l->then = request_admitted;
         l->arg = r;
-        l->cost = r->route != NULL && (r->route->flags & ROUTE_NO_RATE) != 0 ? 0 : 1;
+        unsigned flags = r->route == NULL ? 0 : r->route->flags;
+        l->cost = (flags & ROUTE_NO_RATE) != 0 ? 0 : 1;
+        l->builds = (flags & ROUTE_BUILD) != 0;
         bool lives_on = r->route != NULL && (r->route->flags & ROUTE_STREAM) != 0;
         c = start_login(l, token, in_query, lives_on ? NULL : &at_once);
     }

@@ -47,6 +47,7 @@
     X(RES_UPGRADE_REQUIRED, 426, "the path speaks WebSocket version 13 only")                                               \
     X(RES_HEADERS_TOO_LARGE, 431, "the header block is larger than the limit")                                              \
     X(RATE_LIMIT_EXCEEDED, 429, "too many requests; see Retry-After")                                                       \
+    X(RATE_BUILDS_EXCEEDED, 429, "the builds of this day are used up; see Retry-After")                                     \
     X(ENV_ORDER_VIOLATION, 422, "the environments' order would not hold")                                                   \
     X(REL_EMPTY, 422, "a release needs at least one component")                                                             \
     X(REL_TAG_UNRESOLVED, 422, "no version of the component has the tag or digest")                                         \

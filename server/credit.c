@@ -116,26 +116,33 @@ static void told(void *arg, enum code c, const struct admitted *a)
     (void)arg, (void)c, (void)a; /* a store that is away admits nothing either */
 }
 
-static bool tell(struct credits *all, struct credit *k)
+/* A charge for something that is done already: `in` has what is charged. */
+static bool charge(struct credits *all, const struct caller *caller, struct admission in)
 {
     struct arena scratch;
-    struct admit_rate rates[TIERS];
-    const struct caller caller = {.type = k->type, .id = str_z(k->id)};
     arena_init(&scratch, 0);
-    limit_rates(all->worker->settings, rates);
-    const struct admission in = {
-        .partition = k->partition,
-        .space = {k->partition, str_z(k->tenant)},
-        .caller = auth_caller_name(&scratch, &caller),
-        .tier = k->tier,
-        .rates = rates,
-        .rate_count = TIERS,
-        .credit = {.holder = str_z(all->holder), .used = k->used},
-    };
+    in.partition = caller->partition;
+    in.space = (struct space){caller->partition, caller->tenant};
+    in.caller = auth_caller_name(&scratch, caller);
+    in.rates = &all->worker->settings->tiers[caller->tier];
+    in.rate_count = 1;
     enum code c =
         in.caller.p == NULL ? SYS_OVERLOADED : store_admit(all->worker->store, &scratch, &in, &all->ops, told, NULL);
     arena_fini(&scratch);
     return c == OK;
+}
+
+static bool tell(struct credits *all, const struct credit *k)
+{
+    const struct caller caller = {
+        .type = k->type, .id = str_z(k->id), .tenant = str_z(k->tenant), .partition = k->partition, .tier = k->tier};
+    return charge(all, &caller, (struct admission){.credit = {.holder = str_z(all->holder), .used = k->used}});
+}
+
+void credit_return_build(struct credits *all, const struct caller *caller)
+{
+    if (all->worker->settings->tiers[caller->tier].more[RATE_BUILDS] > 0)
+        charge(all, caller, (struct admission){.builds = -1});
 }
 
 static void settle(struct credit *k)
@@ -167,6 +174,10 @@ static void show(const struct credit *k, int64_t now_ms, struct rate *rate)
     rate->left -= k->used;
     rate->bucket = (filled < rate->burst ? filled : rate->burst) - k->used;
     rate->reset_in_s -= (now_ms - k->known_ms) / 1000;
+    for (size_t i = 0; i < RATE_WINDOWS; i++) {
+        rate->more[i].left -= i == RATE_BUILDS ? 0 : k->used;
+        rate->more[i].reset_in_s -= (now_ms - k->known_ms) / 1000;
+    }
 }
 
 bool credit_take(struct credits *all, const struct caller *caller, struct rate *rate)
@@ -226,6 +237,9 @@ void credit_got(struct credits *all, const struct caller *caller, const struct r
     k->known_ms = loop_now_ms(&all->worker->loop);
     k->until_ms = asked_ms + LIFE_MS;
     int64_t window_ms = (rate->reset_in_s - 1) * 1000; /* at least; what is used behind its end is of the next */
+    for (size_t i = 0; i < RATE_WINDOWS; i++)
+        if (rate->more[i].limit > 0 && (rate->more[i].reset_in_s - 1) * 1000 < window_ms)
+            window_ms = (rate->more[i].reset_in_s - 1) * 1000;
     if (asked_ms + window_ms < k->until_ms)
         k->until_ms = asked_ms + window_ms;
 }

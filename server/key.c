@@ -22,7 +22,7 @@ struct options {
     bool json;
 };
 
-static const char *const tier_words[] = {"standard", "premium", NULL};
+static const char *const tier_words[] = {"standard", "premium", "free", "pro", "enterprise", NULL};
 
 // clang-format off
 #define AT(member) offsetof(struct options, member)
@@ -38,7 +38,7 @@ static const struct config_row rows[] = {
     {"name", CONFIG_STRING, AT(name), "", .flags = CONFIG_LOCAL, .arg = "TEXT",
      .doc = "create, jwt: what people see in the audit trail."},
     {"tier", CONFIG_CHOICE, AT(tier), "standard", .choices = tier_words, .flags = CONFIG_LOCAL,
-     .doc = "create: the rate tier."},
+     .doc = "create: the rate tier; with `standard` it is that of the tenant."},
     {"expires", CONFIG_DURATION, AT(expires), "0", 0, 3660 * INT64_C(86400000), .flags = CONFIG_LOCAL,
      .doc = "create: how long the key is good for. 0: until it is revoked."},
     {"user", CONFIG_STRING, AT(user), "", .flags = CONFIG_LOCAL, .arg = "ID",

@@ -3,7 +3,6 @@
 #include "lib/cidr.h"
 #include "lib/clock.h"
 #include "proto/http.h"
-#include "server/store/admit.h"
 
 #include <stdlib.h>
 
@@ -20,7 +19,21 @@ struct limit {
     struct bucket buckets[ADDRESSES];
 };
 
-static const char *const tier_names[TIERS] = {[TIER_STANDARD] = "standard", [TIER_PREMIUM] = "premium"};
+static const char *const tier_names[TIERS] = {
+    [TIER_STANDARD] = "standard", [TIER_PREMIUM] = "premium",       [TIER_FREE] = "free",
+    [TIER_PRO] = "pro",           [TIER_ENTERPRISE] = "enterprise",
+};
+
+/* How the headers name a window beside the minute. */
+static const struct {
+    const char *name;
+    int64_t width_s;
+    const char *unit; /* NULL: requests */
+} windows[RATE_WINDOWS] = {
+    [RATE_HOUR] = {"hour", 3600},
+    [RATE_DAY] = {"day", 86400},
+    [RATE_BUILDS] = {"builds", 86400, "builds"},
+};
 
 struct limit *limit_new(const struct settings *s)
 {
@@ -78,12 +91,6 @@ bool limit_address(struct limit *l, struct str address, int64_t mono_ms, struct 
     return let;
 }
 
-void limit_rates(const struct settings *s, struct admit_rate *rates)
-{
-    for (size_t i = 0; i < TIERS; i++)
-        rates[i] = (struct admit_rate){s->tiers[i].limit, s->tiers[i].burst};
-}
-
 const char *limit_tier_name(unsigned tier)
 {
     return tier_names[tier < TIERS ? tier : TIER_STANDARD];
@@ -99,25 +106,63 @@ bool limit_tier_find(struct str name, unsigned *tier)
     return false;
 }
 
-static void add(struct buf *b, struct str text, int64_t number)
+/* `, "hour";q=1000`: a member of a structured list and its first parameter (RFC 9651). */
+static void add_member(struct buf *b, const char *name, const char *parameter, int64_t number)
 {
-    buf_str(b, text);
+    buf_z(b, ", \"");
+    buf_z(b, name);
+    buf_char(b, '"');
+    buf_z(b, parameter);
     buf_i64(b, number);
+}
+
+static void add_parameter(struct buf *b, const char *parameter, int64_t number)
+{
+    buf_z(b, parameter);
+    buf_i64(b, number);
+}
+
+static void write_policy(struct buf *b, const struct rate *rate)
+{
+    buf_z(b, "RateLimit-Policy: \"minute\"");
+    add_parameter(b, ";q=", rate->limit);
+    add_parameter(b, ";w=", 60);
+    add_member(b, "burst", ";q=", rate->burst);
+    add_parameter(b, ";w=", (rate->burst * 60 + rate->limit - 1) / rate->limit);
+    for (size_t i = 0; i < RATE_WINDOWS; i++) {
+        if (rate->more[i].limit == 0)
+            continue;
+        add_member(b, windows[i].name, ";q=", rate->more[i].limit);
+        add_parameter(b, ";w=", windows[i].width_s);
+        if (windows[i].unit != NULL) {
+            buf_z(b, ";qu=\"");
+            buf_z(b, windows[i].unit);
+            buf_char(b, '"');
+        }
+    }
+}
+
+static void write_state(struct buf *b, const struct rate *rate)
+{
+    buf_z(b, "\r\nRateLimit: \"minute\"");
+    add_parameter(b, ";r=", rate->left);
+    add_parameter(b, ";t=", rate->reset_in_s);
+    add_member(b, "burst", ";r=", rate->bucket);
+    add_parameter(b, ";t=", ((rate->burst - rate->bucket) * 60 + rate->limit - 1) / rate->limit);
+    for (size_t i = 0; i < RATE_WINDOWS; i++) {
+        if (rate->more[i].limit == 0)
+            continue;
+        add_member(b, windows[i].name, ";r=", rate->more[i].left);
+        add_parameter(b, ";t=", rate->more[i].reset_in_s);
+    }
+    buf_z(b, "\r\n");
 }
 
 void limit_write(struct buf *b, const struct rate *rate)
 {
-    int64_t width_s = (rate->burst * 60 + rate->limit - 1) / rate->limit;
-    int64_t full_in_s = ((rate->burst - rate->bucket) * 60 + rate->limit - 1) / rate->limit;
     http_write_number(b, S("X-RateLimit-Limit"), (uint64_t)rate->limit);
     http_write_number(b, S("X-RateLimit-Remaining"), (uint64_t)rate->left);
     http_write_number(b, S("X-RateLimit-Reset"), (uint64_t)rate->reset_s);
-    add(b, S("RateLimit-Policy: \"minute\";q="), rate->limit);
-    add(b, S(";w=60, \"burst\";q="), rate->burst);
-    add(b, S(";w="), width_s);
-    add(b, S("\r\nRateLimit: \"minute\";r="), rate->left);
-    add(b, S(";t="), rate->reset_in_s);
-    add(b, S(", \"burst\";r="), rate->bucket);
-    add(b, S(";t="), full_in_s);
-    buf_str(b, S("\r\n"));
+    write_policy(b, rate);
+    write_state(b, rate);
 }

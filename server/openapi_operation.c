@@ -142,6 +142,8 @@ void operation_codes(const struct operation *op, struct code_set *out)
         ADD(out, RES_IN_USE);
     if ((op->route->flags & ROUTE_STREAM) != 0)
         ADD(out, RES_UPGRADE_REQUIRED);
+    if ((op->route->flags & ROUTE_BUILD) != 0)
+        ADD(out, RATE_BUILDS_EXCEEDED);
 }
 
 /* Parameters. */

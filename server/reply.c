@@ -5,6 +5,7 @@
 #include "proto/http.h"
 #include "server/audit.h"
 #include "server/conn.h"
+#include "server/credit.h"
 #include "server/dialect.h"
 #include "server/idempotency.h"
 #include "server/router.h"
@@ -105,6 +106,8 @@ static enum flow finish(struct request *r, int status, const char *type, struct 
     if (idempotency_keep(r, status, type, body) == WAIT)
         return WAIT;
     r->answered = true;
+    if (r->built && (r->replayed || (status >= 400 && status < 500)))
+        credit_return_build(r->worker->credits, &r->caller);
     send_answer(r, status, type, body);
     return DONE;
 }

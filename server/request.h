@@ -103,6 +103,7 @@ struct request {
         struct str id;
     } answer;
     struct rate rate;
+    bool built;                      /* a build was charged */
     struct buf fields;               /* header lines of the answer to come */
     struct idempotency *idempotency; /* NULL without an Idempotency-Key */
     const char *lacks;               /* the permission a refusal misses (request_lacks); else NULL */

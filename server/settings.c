@@ -17,6 +17,22 @@ static const char *const format_words[] = {"logfmt", "json", NULL};
 #define DAY        (24 * INT64_C(3600000))
 #define MIB        (INT64_C(1) << 20)
 
+/* What a tier may: requests a minute and at once, an hour and a day; builds a day. */
+// clang-format off
+#define RATE_ROOM 100000000
+#define RATES(at, word, a_minute, at_once, an_hour, a_day, builds_a_day) \
+    {"rate-" word, CONFIG_INT, AT(tiers[at].limit), a_minute, 1, RATE_ROOM, .code = "RATE_LIMIT_EXCEEDED", \
+     .doc = "Requests a minute of a caller in the " word " tier."}, \
+    {"rate-" word "-burst", CONFIG_INT, AT(tiers[at].burst), at_once, 1, RATE_ROOM, .code = "RATE_LIMIT_EXCEEDED", \
+     .doc = "Requests at once of such a caller; refilled by a sixtieth of the limit each second."}, \
+    {"rate-" word "-hour", CONFIG_INT, AT(tiers[at].more[RATE_HOUR]), an_hour, 0, RATE_ROOM, .code = "RATE_LIMIT_EXCEEDED", \
+     .doc = "Its requests in an hour of the clock; 0: any number."}, \
+    {"rate-" word "-day", CONFIG_INT, AT(tiers[at].more[RATE_DAY]), a_day, 0, RATE_ROOM, .code = "RATE_LIMIT_EXCEEDED", \
+     .doc = "Its requests in a day of UTC; 0: any number."}, \
+    {"rate-" word "-builds", CONFIG_INT, AT(tiers[at].more[RATE_BUILDS]), builds_a_day, 0, RATE_ROOM, .code = "RATE_BUILDS_EXCEEDED", \
+     .doc = "Runs it starts and promotions it asks for in a day of UTC; 0: any number. One that is refused does not count."}
+// clang-format on
+
 /* name, type, at, default, min, max, choices, code, flags, argument, doc */
 // clang-format off
 const struct config_row settings_rows[] = {
@@ -129,14 +145,11 @@ const struct config_row settings_rows[] = {
      .doc = "How many values a JSON body may hold in all."},
     {"request-memory", CONFIG_SIZE, AT(request_memory), "32MiB", MIB, 1024 * MIB, .code = "SYS_OVERLOADED",
      .doc = "Memory that one request may take before it is given up."},
-    {"rate-standard", CONFIG_INT, AT(tiers[TIER_STANDARD].limit), "1000", 1, 100000000, .code = "RATE_LIMIT_EXCEEDED",
-     .doc = "Requests a minute of a caller in the standard tier."},
-    {"rate-standard-burst", CONFIG_INT, AT(tiers[TIER_STANDARD].burst), "100", 1, 100000000, .code = "RATE_LIMIT_EXCEEDED",
-     .doc = "Requests at once of a caller in the standard tier; refilled by a sixtieth of the limit each second."},
-    {"rate-premium", CONFIG_INT, AT(tiers[TIER_PREMIUM].limit), "5000", 1, 100000000, .code = "RATE_LIMIT_EXCEEDED",
-     .doc = "Requests a minute of a caller in the premium tier."},
-    {"rate-premium-burst", CONFIG_INT, AT(tiers[TIER_PREMIUM].burst), "500", 1, 100000000, .code = "RATE_LIMIT_EXCEEDED",
-     .doc = "Requests at once of a caller in the premium tier."},
+    RATES(TIER_STANDARD, "standard", "1000", "100", "0", "0", "0"),
+    RATES(TIER_PREMIUM, "premium", "5000", "500", "0", "0", "0"),
+    RATES(TIER_FREE, "free", "60", "20", "0", "10000", "5"),
+    RATES(TIER_PRO, "pro", "300", "60", "0", "100000", "50"),
+    RATES(TIER_ENTERPRISE, "enterprise", "500", "100", "0", "0", "500"),
     {"rate-address", CONFIG_INT, AT(address_rate.limit), "600000", 1, 100000000, .code = "RATE_LIMIT_EXCEEDED",
      .doc = "Requests a minute of one address, or of one /64 of IPv6, to the API, counted by each worker before anybody is authenticated. "
             "Give it room where a balancer hides the clients' addresses."},

@@ -6,18 +6,12 @@
 
 #include "lib/config.h"
 #include "server/forwarded.h"
+#include "server/rate.h"
 
 #include <limits.h>
 
 struct keyring;
 struct router;
-
-enum { TIER_STANDARD, TIER_PREMIUM, TIERS };
-
-struct tier {
-    int64_t limit; /* requests a minute */
-    int64_t burst; /* size of the bucket that limit/60 a second refills */
-};
 
 struct settings {
     /* where */

@@ -184,17 +184,15 @@ static void looked_up(void *arg, enum code c, const struct admitted *a)
 static enum code look_up(struct attempt *t)
 {
     struct request *r = t->r;
-    struct admit_rate rates[TIERS];
     char site[CIDR_SITE];
     cidr_site(r->address, site);
-    limit_rates(r->worker->settings, rates);
     const struct admission in = {
         .partition = t->partition,
         .credential = str_z(t->hex),
         .space = {t->partition, STR_NONE},
         .caller = arena_printf(&r->arena, "client-login:" STR_FMT "@%s", STR_ARG(t->id), site),
         .tier = TIER_STANDARD,
-        .rates = rates,
+        .rates = r->worker->settings->tiers,
         .rate_count = TIERS,
         .cost = 1,
     };

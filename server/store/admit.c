@@ -2,6 +2,17 @@
 #include "lib/pack.h"
 #include "server/store/internal.h"
 
+/* Numbers, three for each; nil where there are none. */
+static void decode_windows(const struct redis_value *v, struct admit_window *out)
+{
+    for (size_t i = 0; i < RATE_WINDOWS; i++)
+        out[i] = (struct admit_window){
+            .limit = redis_int(redis_at(v, 3 * i), 0),
+            .remaining = redis_int(redis_at(v, 3 * i + 1), 0),
+            .reset_ms = redis_int(redis_at(v, 3 * i + 2), 0),
+        };
+}
+
 static void decode(enum code c, const struct redis_value *v, void (*then)(void), void *arg)
 {
     struct admitted a = {.verdict = (enum admit_verdict)redis_int(redis_at(v, 0), ADMIT_UNKNOWN)};
@@ -23,6 +34,8 @@ static void decode(enum code c, const struct redis_value *v, void (*then)(void),
         a.user = redis_at(v, 15);
         a.tenant = redis_at(v, 16);
     }
+    if (c == OK)
+        decode_windows(redis_at(v, 17), a.more);
     ((admit_then *)then)(arg, c, c == OK ? &a : NULL);
 }
 
@@ -31,9 +44,13 @@ static void pack_rates(struct buf *b, const struct admission *in)
     pack_z(b, "r");
     pack_array(b, (uint32_t)in->rate_count);
     for (size_t i = 0; i < in->rate_count; i++) {
-        pack_array(b, 2);
-        pack_int(b, in->rates[i].limit);
-        pack_int(b, in->rates[i].burst);
+        const struct tier *t = &in->rates[i];
+        bool more = (t->more[RATE_HOUR] | t->more[RATE_DAY] | t->more[RATE_BUILDS]) != 0;
+        pack_array(b, more ? 2 + RATE_WINDOWS : 2);
+        pack_int(b, t->limit);
+        pack_int(b, t->burst);
+        for (size_t k = 0; more && k < RATE_WINDOWS; k++)
+            pack_int(b, t->more[k]);
     }
 }
 
@@ -64,6 +81,10 @@ enum code store_admit(struct store *s, struct arena *scratch, const struct admis
     pack_z(&b, "n"), pack_int(&b, cost);
     pack_rates(&b, in);
     map.n += 4;
+    if (in->builds != 0) {
+        pack_z(&b, "b"), pack_int(&b, in->builds);
+        map.n++;
+    }
     if (in->credit.holder.p) {
         pack_z(&b, "h"), pack_str(&b, in->credit.holder);
         pack_z(&b, "s"), pack_int(&b, in->credit.used);

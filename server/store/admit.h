@@ -2,17 +2,15 @@
  *
  * Each part is optional: a credential to look up, a charge to the caller's rate, an idempotency key to claim. Rates are
  * a window of `limit` per 60 s, from its first request on, together with a bucket of `burst` refilled by limit/60 a
- * second; a request that exceeds either is charged to neither. Exact, in integers, by the partition's clock. */
+ * second, and what else the tier has (server/rate.h); a request that exceeds one of them is charged to none. Exact, in
+ * integers, by the partition's clock. */
 #ifndef SERVER_STORE_ADMIT_H
 #define SERVER_STORE_ADMIT_H
 
+#include "server/rate.h"
 #include "server/store/store.h"
 
 enum { ADMIT_CREDIT_MS = 8000 }; /* as in admit.lua */
-
-struct admit_rate {
-    int64_t limit, burst;
-};
 
 struct admission {
     unsigned partition;
@@ -24,10 +22,11 @@ struct admission {
     /* Known caller: "<kind>:<id>". STR_NONE with a credential: taken from its record. */
     struct space space; /* partition as above; tenant STR_NONE: from the record */
     struct str caller;
-    unsigned tier;                  /* of a known caller */
-    const struct admit_rate *rates; /* by tier */
+    unsigned tier;            /* of a known caller */
+    const struct tier *rates; /* by tier */
     size_t rate_count;
-    int64_t cost; /* 0: not charged */
+    int64_t cost;   /* 0: not charged */
+    int64_t builds; /* of the day, charged with it; -1: one is given back */
     /* Requests let through before they were charged (server/credit.h); holder STR_NONE: none. */
     struct {
         struct str holder; /* who: letters and digits */
@@ -45,11 +44,20 @@ struct admission {
     } idempotency;
 };
 
-/* Of the first of the chain that is not good. ADMIT_SUSPENDED: the tenant. */
-enum admit_verdict { ADMIT_OK, ADMIT_UNKNOWN, ADMIT_REVOKED, ADMIT_EXPIRED, ADMIT_LIMITED, ADMIT_SUSPENDED };
+/* Of the first of the chain that is not good. ADMIT_SUSPENDED: the tenant. ADMIT_BUILDS: nothing but the builds of
+ * the day are used up. */
+enum admit_verdict {
+    ADMIT_OK,
+    ADMIT_UNKNOWN,
+    ADMIT_REVOKED,
+    ADMIT_EXPIRED,
+    ADMIT_LIMITED,
+    ADMIT_SUSPENDED,
+    ADMIT_BUILDS
+};
 /* Of admitted.user and .tenant, which are arrays. */
 enum { ADMIT_USER_ID, ADMIT_USER_ROLES, ADMIT_USER_PERMISSIONS };
-enum { ADMIT_TENANT_SUSPENDED, ADMIT_TENANT_NETWORKS };
+enum { ADMIT_TENANT_SUSPENDED, ADMIT_TENANT_NETWORKS, ADMIT_TENANT_TIER };
 
 enum admit_replay {
     ADMIT_NO_KEY,
@@ -68,6 +76,9 @@ struct admitted { /* borrowed for the call */
     int64_t limit, remaining,
         reset_ms; /* window; reset: when it starts anew, 0 when nothing was charged or looked at */
     int64_t burst, burst_remaining;
+    struct admit_window {
+        int64_t limit, remaining, reset_ms; /* limit 0: there is none */
+    } more[RATE_WINDOWS];
     int64_t granted; /* credit: at most what was wanted */
     int64_t retry_after_ms;
     enum admit_replay replay;

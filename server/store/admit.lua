@@ -1,15 +1,18 @@
 -- admit: a credential, a charge to a rate, an idempotency key.
 --
--- Plan, a map: c credential hash, o optional, a what it depends on beside its record's `of`, t tenant, u caller, i tier, r rates {{limit, burst}, ...}, n cost;
+-- Plan, a map: c credential hash, o optional, a what it depends on beside its record's `of`, t tenant, u caller, i tier, r rates {{limit, burst, hour, day, builds}, ...}, the last three optional
+-- and 0 where there is none, n cost, b builds;
 -- h holder of credit, s what it used, g what it wants, f beside what it has; k {route, key hash, fingerprint, owner, lock ms}.
 -- Answers {verdict, now, epoch, commits, revoked, credential, limit, remaining, reset, burst, burst remaining, retry after, replay, record, granted,
--- user {id, roles, permissions}, tenant {suspended, networks}}.
+-- user {id, roles, permissions}, tenant {suspended, networks, tier}, {limit, remaining, reset of hour, day and builds}}.
 
-local OK, UNKNOWN, REVOKED, EXPIRED, LIMITED, SUSPENDED = 0, 1, 2, 3, 4, 5
+local OK, UNKNOWN, REVOKED, EXPIRED, LIMITED, SUSPENDED, BUILDS = 0, 1, 2, 3, 4, 5, 6
 -- How far a credential may be from the last of what it depends on.
 local DEPTH = 3
 local NO_KEY, CLAIMED, REPLAY, OTHER, IN_PROGRESS = 0, 1, 2, 3, 4
 local WINDOW = 60000
+-- Windows beside the minute: those of the clock, in UTC. A field of the rate holds "<which one> <count>".
+local LONG = { { 'h', 3600000 }, { 'd', 86400000 }, { 'b', 86400000 } }
 -- Credit of a caller at any time: requests, and the parts of its limit and of its burst that they are at most. A grant is over after so
 -- many ms, and nothing is granted any more once a tenth is left.
 local CREDIT, OF_LIMIT, OF_BURST, CREDIT_MS, EXACT = 5, 50, 20, 8000, 10
@@ -55,8 +58,11 @@ local function look_at_tenant(part, plan, answer)
   if not plan.t then
     return OK
   end
-  answer[17] = call('HMGET', part.p .. 'kt:' .. plan.t, 'suspended', 'networks')
-  local suspended = answer[17][1]
+  answer[17] = call('HMGET', part.p .. 'kt:' .. plan.t, 'suspended', 'networks', 'tier')
+  local suspended, tier = answer[17][1], answer[17][3]
+  if tier and (plan.i or 0) == 0 then
+    plan.i = tonumber(tier)
+  end
   return suspended and suspended ~= '' and SUSPENDED or OK
 end
 
@@ -82,30 +88,76 @@ local function look_up(part, plan, answer)
   return verdict == OK and look_at_tenant(part, plan, answer) or verdict
 end
 
+-- The windows that a tier has beside the minute; `cost` in requests, `builds` in what starts one.
+local function read_long(part, rate, h, cost, builds)
+  local long = {}
+  for i, window in ipairs(LONG) do
+    local limit = rate[2 + i]
+    if limit > 0 then
+      local which, count = string.match(h[5 + i] or '', '(%d+) (%d+)')
+      local now = floor(part.now / window[2])
+      long[#long + 1] = {
+        at = 3 * i - 2, field = window[1], limit = limit, which = now, reset = (now + 1) * window[2],
+        count = tonumber(which) == now and tonumber(count) or 0, cost = window[1] == 'b' and builds or cost,
+      }
+    end
+  end
+  return long
+end
+
 -- The rate as it stands: window start and count, bucket level in 1/60,000 of a request and when it was so.
 local function read_rate(part, plan)
   local rate = plan.r[(plan.i or 0) + 1] or plan.r[1]
   local key = part.p .. 'b:' .. plan.t .. ':' .. plan.u
-  local h = call('HMGET', key, 'w', 'n', 'l', 's', 'g')
+  local h = call('HMGET', key, 'w', 'n', 'l', 's', 'g', 'h', 'd', 'b')
   local s = { key = key, limit = rate[1], burst = rate[2], start = tonumber(h[1] or ''), count = tonumber(h[2] or 0), held = h[5] or '' }
   local full = s.burst * WINDOW
   if not s.start or part.now - s.start >= WINDOW then
     s.start, s.count, s.new = part.now, 0, true
   end
   s.level = min(full, (tonumber(h[3] or '') or full) + max(0, part.now - (tonumber(h[4] or '') or part.now)) * s.limit)
+  if rate[3] then
+    s.long = read_long(part, rate, h, plan.n, max(0, plan.b or 0))
+  end
   return s
+end
+
+-- Whether the windows beside the minute have room; when they do, and whether it is builds alone that lack.
+local function check_long(part, s)
+  local fits, retry, builds = true, 0, false
+  for _, w in ipairs(s.long) do
+    if w.count + w.cost > w.limit then
+      builds = fits and w.field == 'b'
+      fits, retry = false, max(retry, w.reset - part.now)
+    end
+  end
+  return fits, retry, builds
+end
+
+local function show_long(s)
+  local shown = { 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+  for _, w in ipairs(s.long) do
+    shown[w.at], shown[w.at + 1], shown[w.at + 2] = w.limit, max(0, w.limit - w.count), w.reset
+  end
+  return shown
 end
 
 local function charge(part, s, cost, answer)
   local price = cost * WINDOW
-  local window_ok, bucket_ok = s.count + cost <= s.limit, s.level >= price
+  local window_ok, bucket_ok, long_ok, builds = s.count + cost <= s.limit, s.level >= price, true, false
   local verdict, retry = OK, 0
-  if window_ok and bucket_ok then
+  if s.long then
+    long_ok, retry, builds = check_long(part, s)
+  end
+  if window_ok and bucket_ok and long_ok then
     s.count, s.level = s.count + cost, s.level - price
+    for _, w in ipairs(s.long or {}) do
+      w.count = w.count + w.cost
+    end
   else
-    verdict = LIMITED
+    verdict = builds and window_ok and bucket_ok and BUILDS or LIMITED
     if not window_ok then
-      retry = s.start + WINDOW - part.now
+      retry = max(retry, s.start + WINDOW - part.now)
     end
     if not bucket_ok then
       retry = max(retry, math.ceil((price - s.level) / s.limit))
@@ -113,23 +165,34 @@ local function charge(part, s, cost, answer)
   end
   answer[7], answer[8], answer[9] = s.limit, max(0, s.limit - s.count), s.start + WINDOW
   answer[10], answer[11], answer[12] = s.burst, floor(s.level / WINDOW), retry
+  answer[18] = s.long and show_long(s) or false
   return verdict
 end
 
--- Charges what a holder let through already, whatever is left: that is how far a limit may be exceeded.
-local function settle(s, used)
+-- Charges what a holder let through already, whatever is left: that is how far a limit may be exceeded; and takes back what
+-- builds were charged that came to nothing.
+local function settle(s, used, back)
   s.count, s.level = s.count + used, s.level - used * WINDOW
+  for _, w in ipairs(s.long or {}) do
+    w.count = w.field == 'b' and max(0, w.count - back) or w.count + used
+  end
 end
 
 -- A new grant in the place of the holder's last one. Grants are "<holder> <requests> <until>", each with a comma behind it.
 local function grant(part, s, plan)
   local room, kept = min(CREDIT, floor(s.limit / OF_LIMIT), floor(s.burst / OF_BURST)), ''
+  local left = min(floor(s.limit - s.count - s.limit / EXACT), floor(s.level / WINDOW - s.burst / EXACT))
+  for _, w in ipairs(s.long or {}) do
+    if w.field ~= 'b' then
+      room, left = min(room, floor(w.limit / OF_LIMIT)), min(left, floor(w.limit - w.count - w.limit / EXACT))
+    end
+  end
   for entry, holder, n, till in string.gmatch(s.held, '((%w+) (%d+) (%d+),)') do
     if (plan.f or holder ~= plan.h) and tonumber(till) > part.now then
       room, kept = room - n, kept .. entry
     end
   end
-  local n = min(plan.g, room, floor(s.limit - s.count - s.limit / EXACT), floor(s.level / WINDOW - s.burst / EXACT))
+  local n = min(plan.g, room, left)
   if n > 0 then
     kept = kept .. plan.h .. ' ' .. int(n) .. ' ' .. int(part.now + CREDIT_MS) .. ','
   end
@@ -142,9 +205,14 @@ local function write_rate(part, s)
   if s.granted then
     call('HSET', s.key, 'g', s.held)
   end
+  local ends = max(2 * WINDOW, math.ceil(s.burst * WINDOW / s.limit) + WINDOW)
+  for _, w in ipairs(s.long or {}) do
+    call('HSET', s.key, w.field, int(w.which) .. ' ' .. int(w.count))
+    ends = max(ends, w.reset - part.now)
+  end
   if s.new then
-    -- By then the window is over and the bucket full: the key says no more than its absence.
-    call('PEXPIRE', s.key, max(2 * WINDOW, math.ceil(s.burst * WINDOW / s.limit) + WINDOW))
+    -- By then the windows are over and the bucket full: the key says no more than its absence.
+    call('PEXPIRE', s.key, ends)
   end
 end
 
@@ -172,24 +240,24 @@ end
 local function admit(keys, args)
   local part = enter(keys)
   local plan = cmsgpack.unpack(args[1])
-  local answer = { OK, part.now, part.epoch, part.commits, part.revoked, false, 0, 0, 0, 0, 0, 0, NO_KEY, false, 0, false, false }
+  local answer = { OK, part.now, part.epoch, part.commits, part.revoked, false, 0, 0, 0, 0, 0, 0, NO_KEY, false, 0, false, false, false }
   if plan.c then
     answer[1] = look_up(part, plan, answer)
   end
   if answer[1] ~= OK or not plan.t or not plan.u then
     return answer
   end
-  local used = plan.s or 0
-  local rate = plan.n + used > 0 and read_rate(part, plan)
+  local used, back = plan.s or 0, max(0, -(plan.b or 0))
+  local rate = plan.n + used + back > 0 and read_rate(part, plan)
   local claimed = plan.k and read_key(part, plan, answer)
   if rate then
-    settle(rate, used)
+    settle(rate, used, back)
     answer[1] = charge(part, rate, plan.n, answer)
     if plan.h then
       answer[15] = grant(part, rate, plan)
     end
   end
-  if rate and (answer[1] == OK or used > 0) then
+  if rate and (answer[1] == OK or used + back > 0) then
     write_rate(part, rate)
   end
   if answer[1] ~= OK then

@@ -98,7 +98,7 @@ test('wrong usage is refused before anything is opened', async () => {
     [['create'], /--role or --permissions/],
     [['create', '--role', 'viewer', '--permissions', 'x:y'], /no permission 'x:y'/],
     [['create', '--role', 'viewer', 'surplus'], /too many arguments/],
-    [['create', '--role', 'viewer', '--tier', 'gold'], /standard or premium/],
+    [['create', '--role', 'viewer', '--tier', 'gold'], /standard, .* or enterprise/],
     [['revoke'], /needs the id/],
     [['revoke', 'not-an-id'], /needs the id/],
     [['jwt', '--role', 'viewer'], /--user/],

@@ -1,6 +1,7 @@
 // Rate limits: exact counts, headers on every authenticated answer, and what a refusal says.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { makeTemplate, wait } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
 
 let s;
@@ -11,6 +12,7 @@ before(async () => {
     env: {
       SLIPWAY_RATE_STANDARD: '12', SLIPWAY_RATE_STANDARD_BURST: '12',
       SLIPWAY_RATE_PREMIUM: '60', SLIPWAY_RATE_PREMIUM_BURST: '4',
+      SLIPWAY_RATE_FREE_DAY: '11', SLIPWAY_RATE_FREE_BUILDS: '2',
     },
   });
 });
@@ -82,6 +84,41 @@ test('callers do not share their limits', async () => {
   assert.equal(number(await two.get('/environments'), 'x-ratelimit-remaining'), 11);
 });
 
+/** Days are those of UTC: then a count would begin anew. */
+const midnightIsNear = () => 86400 - (Date.now() / 1000) % 86400 < 120;
+
+const budget = (answer, name) => Object.fromEntries(
+  [...(new RegExp(`"${name}"((?:;\\w+=\\d+)+)`).exec(answer.headers.ratelimit)?.[1] ?? '').matchAll(/;(\w+)=(\d+)/g)].map(([, key, value]) => [key, Number(value)]));
+
+test('a plan has requests a day and builds a day beside its minute; headers list them all', async (t) => {
+  if (midnightIsNear()) return t.skip('the day ends');
+  const client = s.server.client(await s.makeKey('--role', 'admin', '--name', 'plan', '--tier', 'free'));
+  const template = await makeTemplate(client, [wait('w', 3600)]);
+  const start = (more) => client.post('/workflow-runs', { templateId: template.id, ...more });
+  const first = await start();
+  assert.equal(first.status, 201, first.text);
+  assert.equal(first.headers['ratelimit-policy'],
+    '"minute";q=60;w=60, "burst";q=20;w=20, "day";q=11;w=86400, "builds";q=2;w=86400;qu="builds"');
+  assert.deepEqual([budget(first, 'day').r, budget(first, 'builds').r], [9, 1]);
+  assert.ok(budget(first, 'day').t <= 86400);
+
+  assert.equal((await start({ unknown: 1 })).status, 400, 'what is refused is no build');
+  assert.equal(budget(await client.get('/step-types'), 'builds').r, 1);
+  assert.equal((await start()).status, 201);
+  const over = await start();
+  assert.equal(over.status, 429, over.text);
+  assert.equal(over.code, 'RATE_BUILDS_EXCEEDED');
+  assert.ok(number(over, 'retry-after') > 60 && number(over, 'retry-after') <= 86400);
+  assert.equal((await client.get('/step-types')).status, 200, 'everything else goes on');
+
+  let answer = over;
+  for (let i = 0; i < 12 && answer.code !== 'RATE_LIMIT_EXCEEDED'; i++) answer = await client.get('/step-types');
+  assert.equal(answer.status, 429, answer.text);
+  assert.equal(budget(answer, 'day').r, 0);
+  assert.ok(number(answer, 'retry-after') > 60);
+  assert.equal(answer.error.details.tier, 'free');
+});
+
 /** What became of `count` requests by one key over several connections to each instance, at once. */
 async function hammer(system, key, count, connections = 4) {
   const clients = system.servers.flatMap((server) => Array.from({ length: connections }, () => server.client(key)));
@@ -102,7 +139,10 @@ const onCredit = async (system) => {
 test('what is on credit exceeds a limit by 2 % and a burst by 5 requests at most, over all workers of two instances', async () => {
   const two = await start({
     name: 'credit', workers: 2, instances: 2,
-    env: { SLIPWAY_RATE_STANDARD: '500', SLIPWAY_RATE_STANDARD_BURST: '1000', SLIPWAY_RATE_PREMIUM: '600', SLIPWAY_RATE_PREMIUM_BURST: '100' },
+    env: {
+      SLIPWAY_RATE_STANDARD: '500', SLIPWAY_RATE_STANDARD_BURST: '1000', SLIPWAY_RATE_PREMIUM: '600', SLIPWAY_RATE_PREMIUM_BURST: '100',
+      SLIPWAY_RATE_PRO: '100000', SLIPWAY_RATE_PRO_BURST: '100000', SLIPWAY_RATE_PRO_DAY: '500',
+    },
   });
   try {
     const limited = await two.makeKey('--role', 'viewer', '--name', 'limited');
@@ -116,6 +156,11 @@ test('what is on credit exceeds a limit by 2 % and a burst by 5 requests at most
     const burst = await hammer(two, bursting, 400);
     assert.ok(burst.through >= 100 && burst.through <= 100 + 5 + 10 * burst.seconds,
       `${burst.through} in ${burst.seconds} s with a bucket of 100 and 10 a second`);
+
+    if (midnightIsNear()) return;
+    const daily = await two.makeKey('--role', 'viewer', '--name', 'daily', '--tier', 'pro');
+    const day = await hammer(two, daily, 600);
+    assert.ok(day.through >= 500 && day.through <= 510, `${day.through} of 500 a day`);
   } finally {
     await two.stop();
   }

@@ -2,7 +2,7 @@
 
 static const int64_t t0 = 4102444800000;
 
-static const struct admit_rate rates[] = {{60, 10}, {6000, 500}};
+static const struct tier rates[] = {{60, 10}, {6000, 500}};
 
 static struct admission known(int64_t cost)
 {
@@ -229,8 +229,120 @@ static void a_rate_nobody_uses_goes_away(void **state)
     assert_true(redis_number("PTTL " P "b:" TENANT ":key:K") <= 120000);
 }
 
+/* A tier with all windows: 1000 a minute and at once, 12 an hour, 15 a day, 3 builds a day. t0 is a midnight. */
+static const struct tier many[] = {{1000, 1000, {12, 15, 3}}};
+
+static struct admission of_many(int64_t cost, int64_t builds)
+{
+    struct admission in = known(cost);
+
+    in.rates = many;
+    in.rate_count = 1;
+    in.builds = builds;
+    return in;
+}
+
+static void every_window_of_a_tier_holds(void **state)
+{
+    struct admission in = of_many(1, 0);
+    const struct admitted *a = NULL;
+
+    (void)state;
+    set_clock(t0 + 1000);
+    for (int i = 0; i < 12; i++) {
+        a = admit(&in);
+        assert_int_equal(a->verdict, ADMIT_OK);
+        assert_int_equal(a->more[RATE_HOUR].limit, 12);
+        assert_int_equal(a->more[RATE_HOUR].remaining, 11 - i);
+        assert_int_equal(a->more[RATE_DAY].remaining, 14 - i);
+    }
+    assert_int_equal(a->more[RATE_HOUR].reset_ms, t0 + 3600000);
+    assert_int_equal(a->more[RATE_DAY].reset_ms, t0 + 86400000);
+    assert_int_equal(a->more[RATE_BUILDS].remaining, 3);
+    a = admit(&in);
+    assert_int_equal(a->verdict, ADMIT_LIMITED);
+    assert_int_equal(a->retry_after_ms, 3599000);
+    assert_int_equal(a->remaining, 988); /* charged to none */
+    set_clock(t0 + 3600000);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(admit(&in)->verdict, ADMIT_OK);
+    a = admit(&in);
+    assert_int_equal(a->verdict, ADMIT_LIMITED);
+    assert_int_equal(a->more[RATE_HOUR].remaining, 9);
+    assert_int_equal(a->retry_after_ms, 82800000);
+    assert_true(redis_number("PTTL " P "b:" TENANT ":key:K") > 80000000);
+    set_clock(t0 + 86400000);
+    assert_int_equal(admit(&in)->verdict, ADMIT_OK);
+}
+
+static void builds_of_a_day_are_counted_apart(void **state)
+{
+    struct admission build = of_many(1, 1), read = of_many(1, 0), back = of_many(0, -1);
+    const struct admitted *a = NULL;
+
+    (void)state;
+    set_clock(t0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(admit(&build)->verdict, ADMIT_OK);
+    a = admit(&build);
+    assert_int_equal(a->verdict, ADMIT_BUILDS);
+    assert_int_equal(a->retry_after_ms, 86400000);
+    assert_int_equal(a->more[RATE_HOUR].remaining, 9);
+    assert_int_equal(admit(&read)->verdict, ADMIT_OK);
+    assert_int_equal(admit(&back)->more[RATE_BUILDS].remaining, 1);
+    assert_int_equal(admit(&build)->verdict, ADMIT_OK);
+    assert_int_equal(admit(&build)->verdict, ADMIT_BUILDS);
+    set_clock(t0 + 86400000);
+    assert_int_equal(admit(&back)->more[RATE_BUILDS].remaining, 3); /* there is no more than all */
+    redis_do("HSET " P "b:" TENANT ":key:K n 1000");
+    assert_int_equal(admit(&build)->verdict, ADMIT_LIMITED);
+}
+
+static void nothing_is_on_credit_in_the_last_tenth_of_any_window(void **state)
+{
+    static const struct tier day[] = {{100000, 100000, {0, 1000, 0}}}, small[] = {{100000, 100000, {49, 0, 5}}};
+    struct admission in = known(1), tell = known(0);
+
+    (void)state;
+    in.rates = day;
+    in.rate_count = 1;
+    in.credit.holder = S("one");
+    in.credit.wanted = 5;
+    set_clock(t0);
+    assert_int_equal(admit(&in)->granted, 5);
+    tell.rates = day;
+    tell.rate_count = 1;
+    tell.credit.holder = S("one");
+    tell.credit.used = 895;
+    assert_int_equal(admit(&tell)->more[RATE_DAY].remaining, 104);
+    assert_int_equal(admit(&in)->granted, 3); /* 897 are used: 3 more, and 100 are left */
+    assert_int_equal(admit(&in)->granted, 2);
+    in.rates = small;
+    assert_int_equal(admit(&in)->granted, 0);
+}
+
+static void a_tenant_has_the_tier_of_whose_credential_names_none(void **state)
+{
+    static const struct {
+        const char *own, *tenant;
+        int64_t limit;
+    } cases[] = {
+        {"0", NULL, 60}, {"0", "1", 6000}, {"1", NULL, 6000}, {"1", "0", 6000}, {"0", "7", 60}, {"0", "x", 60},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct admission in = credential("h1");
+        redis_do("FLUSHALL");
+        redis_do("HSET " P "k:h1 kind key id K tenant " TENANT " tier %s", cases[i].own);
+        if (cases[i].tenant != NULL)
+            redis_do("HSET " P "kt:" TENANT " tier %s", cases[i].tenant);
+        assert_int_equal(admit(&in)->limit, cases[i].limit);
+    }
+}
+
 /* Credit. A rate with room for it: 1000 a minute and 100 at once, so 5 on credit. */
-static const struct admit_rate roomy[] = {{1000, 100}};
+static const struct tier roomy[] = {{1000, 100}};
 
 static struct admission with_credit(const char *holder, int64_t cost, int64_t used, int64_t wanted)
 {
@@ -312,7 +424,7 @@ static void nothing_is_on_credit_in_the_last_tenth(void **state)
 
 static void a_small_limit_or_burst_has_no_credit(void **state)
 {
-    static const struct admit_rate small[] = {{49, 100}, {1000, 19}, {150, 100}, {1000, 40}};
+    static const struct tier small[] = {{49, 100}, {1000, 19}, {150, 100}, {1000, 40}};
     static const int64_t expected[] = {0, 0, 3, 2};
 
     (void)state;
@@ -524,6 +636,10 @@ int main(void)
         TEST(the_window_is_exact),
         TEST(a_rate_agrees_with_its_model),
         TEST(a_rate_nobody_uses_goes_away),
+        TEST(every_window_of_a_tier_holds),
+        TEST(builds_of_a_day_are_counted_apart),
+        TEST(nothing_is_on_credit_in_the_last_tenth_of_any_window),
+        TEST(a_tenant_has_the_tier_of_whose_credential_names_none),
         TEST(holders_share_the_credit_of_a_caller),
         TEST(what_was_used_is_charged_whatever_is_left),
         TEST(nothing_is_on_credit_in_the_last_tenth),

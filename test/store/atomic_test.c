@@ -243,7 +243,7 @@ static void on_take(void *arg, enum code c, const struct taken *a)
 /* The other functions, by number. */
 static void start(int which)
 {
-    static const struct admit_rate rate = {60, 10};
+    static const struct tier rate = {60, 10};
     const struct str line = S("\"line\":\"x\"}"), renew = S(TENANT ":R:n:1");
     struct admission admission = {.partition = 7,
                                   .space = space,

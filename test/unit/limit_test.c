@@ -94,6 +94,29 @@ static void headers_show_both_limiters(void **state)
     buf_free(&b);
 }
 
+static void headers_list_every_window(void **state)
+{
+    (void)state;
+    struct buf b = {0};
+    const struct rate rate = {.known = true,
+                              .limit = 60,
+                              .burst = 20,
+                              .left = 59,
+                              .bucket = 19,
+                              .reset_s = 1800000060,
+                              .reset_in_s = 42,
+                              .more = {[RATE_DAY] = {10000, 9000, 3601}, [RATE_BUILDS] = {5, 0, 3601}}};
+    limit_write(&b, &rate);
+    static const char want[] =
+        "X-RateLimit-Limit: 60\r\nX-RateLimit-Remaining: 59\r\nX-RateLimit-Reset: 1800000060\r\n"
+        "RateLimit-Policy: \"minute\";q=60;w=60, \"burst\";q=20;w=20, \"day\";q=10000;w=86400, "
+        "\"builds\";q=5;w=86400;qu=\"builds\"\r\n"
+        "RateLimit: \"minute\";r=59;t=42, \"burst\";r=19;t=1, \"day\";r=9000;t=3601, \"builds\";r=0;t=3601\r\n";
+    assert_int_equal(b.n, sizeof want - 1);
+    assert_memory_equal(b.p, want, b.n);
+    buf_free(&b);
+}
+
 static void tiers_have_names(void **state)
 {
     (void)state;
@@ -213,6 +236,7 @@ int main(void)
         T(many_addresses_take_bounded_memory_and_never_lock_anybody_out),
         T(an_ipv6_network_is_one_address),
         T(headers_show_both_limiters),
+        T(headers_list_every_window),
         T(tiers_have_names),
         T(a_principal_is_found_as_a_copy),
         T(a_full_set_gives_up_what_was_longest_unused),

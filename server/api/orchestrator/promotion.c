@@ -92,7 +92,8 @@ static enum flow promotion_cancel(struct request *r);
 
 static const struct route routes[] = {
     {POST, "/promotions", crud_create, "promotion:request", "createPromotion",
-     "Ask for a release to be promoted into an environment. What it waits for afterwards is in blockers.", .status = 201,
+     "Ask for a release to be promoted into an environment. What it waits for afterwards is in blockers.", ROUTE_BUILD,
+     .status = 201,
      .action = "promotion.requested",
      .codes = {REL_DEPRECATED, REL_NOT_READY, PROMOTION_BLOCKED, PROM_SOURCE_NOT_DEPLOYED, PROM_ALREADY_DEPLOYED,
                PROM_CONFLICTING_ACTIVE}},

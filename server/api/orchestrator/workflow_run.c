@@ -70,7 +70,7 @@ static const struct field reason_fields[] = {
 // clang-format off
 static const struct route routes[] = {
     {POST, "/workflow-runs", workflow_run_start, "workflow:execute", "createWorkflowRun", "Start a run of an active workflow template.",
-     .status = 201, .body = start_fields,
+     ROUTE_BUILD, .status = 201, .body = start_fields,
      .codes = {RES_REFERENCE_UNKNOWN, RES_QUOTA_EXCEEDED, WF_INPUT_MISSING, WF_TEMPLATE_INACTIVE, WF_TEMPLATE_INVALID, PROM_REQUIRED}},
     {GET, "/workflow-runs", crud_list, "workflow:read", "listWorkflowRuns", "List workflow runs.", ROUTE_LIST},
     {GET, "/workflow-runs/{id}", crud_get, "workflow:read", "getWorkflowRun", "Read a workflow run."},
