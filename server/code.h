@@ -24,6 +24,8 @@
     X(OAUTH_UNSUPPORTED_GRANT_TYPE, 400, "the grant type is not one of those in the metadata")                             \
     X(OAUTH_INVALID_SCOPE, 400, "a scope is unknown, malformed, or more than the client may ask for")                      \
     X(OAUTH_INVALID_TARGET, 400, "the resource is not this service")                                                       \
+    X(AUTH_LOGIN_FAILED, 401, "nobody here has this email and this password")                                            \
+    X(PERM_FORM, 403, "the form was not filled in on a page of this server, in this browser")                             \
     X(PERM_DENIED, 403, "the caller lacks the permission named in details.required")                                        \
     X(PERM_NETWORK, 403, "the credential or the tenant may not be used from this address")                                  \
     X(PERM_TENANT_SUSPENDED, 403, "the tenant is suspended")                                                                \

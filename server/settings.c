@@ -70,6 +70,8 @@ const struct config_row settings_rows[] = {
      .doc = "`iss` of access tokens that were made by hand or for agents without a public-url; taken with one as well, so that they go on."},
     {"audience", CONFIG_STRING, AT(audience), "slipway", .flags = CONFIG_REQUIRED,
      .doc = "`aud` of the access tokens made and taken."},
+    {"session-ttl", CONFIG_DURATION, AT(session_ttl), "12h", 60000, 30 * DAY,
+     .doc = "How long somebody stays signed in at a browser."},
     {"token-issuers", CONFIG_LIST, AT(token_issuers), "", .arg = "URL,…",
      .doc = "OpenID providers whose tokens clients may exchange for ours (RFC 8693), as their `iss` says it: "
             "https://token.actions.githubusercontent.com. Their keys are fetched from there; a private address needs outbound.allow."},

@@ -4,6 +4,7 @@
 
 #include "server/resource.h"
 
+extern const struct resource login_resource;
 extern const struct resource user_resource;
 
 #endif

@@ -1,0 +1,204 @@
+#include "server/identity/resources.h"
+
+#include "proto/form.h"
+#include "proto/query.h"
+#include "server/audit.h"
+#include "server/auth.h"
+#include "server/credential.h"
+#include "server/dialect.h"
+#include "server/identity/page.h"
+#include "server/identity/password.h"
+#include "server/identity/signed_in.h"
+#include "server/worker.h"
+
+static enum flow login_page(struct request *r);
+static enum flow login(struct request *r);
+static enum flow logout(struct request *r);
+static enum flow account(struct request *r);
+
+// clang-format off
+static const struct field login_query[] = {
+    {"return_to", FIELD_STRING, .max = 2048, .doc = "A path of this server, to go to afterwards."},
+    {0}};
+static const struct field login_form[] = {
+    {"tenant",     FIELD_STRING, .doc = "Name or id; `default` when it is left out."},
+    {"email",      FIELD_STRING, FIELD_REQUIRED},
+    {"password",   FIELD_STRING, FIELD_REQUIRED},
+    {"return_to",  FIELD_STRING},
+    {"form_token", FIELD_STRING, FIELD_REQUIRED, .doc = "Of the page: forms of other sites are refused."},
+    {0}};
+static const struct field plain_form[] = {
+    {"form_token", FIELD_STRING, FIELD_REQUIRED, .doc = "Of the page: forms of other sites are refused."},
+    {0}};
+
+enum { PAGE = ROUTE_PUBLIC | ROUTE_ENVELOPE_NONE };
+
+static const struct route routes[] = {
+    {GET, "/auth/login", login_page, NULL, "loginPage", "The page to sign in at.", PAGE, .query = login_query, .media = "text/html"},
+    {POST, "/auth/login", login, NULL, "login", "Sign in: sets the session's cookie and leads on.", PAGE | ROUTE_FORM, .status = 303,
+     .body = login_form, .media = "text/html", .codes = {AUTH_LOGIN_FAILED, PERM_FORM}},
+    {POST, "/auth/logout", logout, NULL, "logout", "Sign out: ends the session.", PAGE | ROUTE_FORM, .status = 303,
+     .body = plain_form, .media = "text/html", .codes = {PERM_FORM}},
+    {GET, "/auth/account", account, NULL, "accountPage", "Who is signed in here.", PAGE, .media = "text/html"},
+    ROUTE_END};
+// clang-format on
+
+struct attempt {
+    struct request *r;
+    struct str email, password;
+    char tenant[ID_UUID];
+    const struct user *user;
+    struct commit commit;
+};
+
+static enum flow show(struct request *r, struct str tenant, struct str email, struct str back, const char *wrong)
+{
+    struct html p;
+    page_open(&p, r, "Sign in");
+    if (wrong != NULL)
+        page_alert(&p, str_z(wrong));
+    page_form(&p, "/auth/login");
+    page_hidden(&p, "return_to", back);
+    page_input(&p, "tenant", "Organisation", "text", "organization", tenant.n > 0 ? tenant : S(FIRST_TENANT));
+    page_input(&p, "email", "Email", "email", "username", email);
+    page_input(&p, "password", "Password", "password", "current-password", STR_NONE);
+    page_html(&p, "<button>Sign in</button></form>\n");
+    return page_send(&p, wrong == NULL ? 200 : code_status(AUTH_LOGIN_FAILED));
+}
+
+static enum flow login_page(struct request *r)
+{
+    struct str back = query_count(r->query, S("return_to")) == 1 ? query_get(r->query, S("return_to")) : STR_NONE;
+    return show(r, STR_NONE, STR_NONE, back, NULL);
+}
+
+static void logged_in(void *arg, const struct commit_result *result)
+{
+    struct attempt *t = arg;
+    if (result->code != OK)
+        page_refuse(t->r, result->code);
+    else
+        page_redirect(t->r, return_to(t->r, form_get(t->r->form, S("return_to"))));
+}
+
+static enum code begin(struct attempt *t)
+{
+    struct request *r = t->r;
+    const struct user *u = t->user;
+    int64_t now_ms = store_now_ms(r->worker->store);
+    r->caller = (struct caller){
+        .type = CALLER_USER, .id = u->id, .name = u->name, .tenant = u->tenant, .partition = u->partition};
+    commit_begin(&t->commit, &r->arena, (struct space){u->partition, u->tenant}, 0);
+    session_begin(&t->commit, r, u, now_ms);
+    user_touch(&t->commit, r->worker->settings, u->id, now_ms);
+    audit_add(&t->commit, r,
+              &(struct audit_entry){.action = "user.login", .resource = USER_KIND, .resource_id = u->id});
+    return store_commit(r->worker->store, &t->commit, &r->ops, logged_in, t);
+}
+
+static void checked(void *arg, bool same)
+{
+    struct attempt *t = arg;
+    struct request *r = t->r;
+    if (!same || t->user == NULL || t->user->suspended) {
+        show(r, form_get(r->form, S("tenant")), t->email, form_get(r->form, S("return_to")),
+             "No such person in this organisation, or not with this password.");
+        return;
+    }
+    enum code c = begin(t);
+    if (c != OK)
+        page_refuse(r, c);
+}
+
+static void user_found(void *arg, enum code c, const struct user *u)
+{
+    struct attempt *t = arg;
+    t->user = u;
+    if (c == OK)
+        c = password_check(t->r->worker, t->password, u == NULL ? S("") : u->password, &t->r->ops, checked, t);
+    if (c != OK)
+        page_refuse(t->r, c);
+}
+
+static enum flow refuse_form(struct request *r)
+{
+    const char *fault = form_fault(r);
+    if (fault == NULL)
+        return NEXT;
+    request_refuse(r, PERM_FORM, "%s", fault);
+    return page_refuse(r, PERM_FORM);
+}
+
+static enum flow login(struct request *r)
+{
+    struct attempt *t = arena_new(&r->arena, struct attempt);
+    struct str tenant = form_get(r->form, S("tenant"));
+    enum flow flow = refuse_form(r);
+    if (flow != NEXT)
+        return flow;
+    if (t == NULL)
+        return page_refuse(r, SYS_OVERLOADED);
+    *t = (struct attempt){.r = r, .email = form_get(r->form, S("email")), .password = form_get(r->form, S("password"))};
+    tenant_id(tenant.p == NULL ? S(FIRST_TENANT) : tenant, t->tenant);
+    struct space space = {partition_of(str_z(t->tenant)), str_z(t->tenant)};
+    struct str email = t->email.p == NULL ? S("") : t->email;
+    enum code c = user_by_email(r->worker, &r->arena, space, email, &r->ops, user_found, t);
+    return c == OK ? WAIT : page_refuse(r, c);
+}
+
+static void logged_out(void *arg, const struct commit_result *result)
+{
+    struct attempt *t = arg;
+    if (result->code != OK)
+        page_refuse(t->r, result->code);
+    else
+        page_redirect(t->r, arena_printf(&t->r->arena, "%s/auth/login", t->r->dialect->base));
+}
+
+static enum flow end_session(struct request *r, const struct signed_in *s)
+{
+    struct attempt *t = arena_new(&r->arena, struct attempt);
+    if (t == NULL)
+        return page_refuse(r, SYS_OVERLOADED);
+    *t = (struct attempt){.r = r};
+    commit_begin(&t->commit, &r->arena, (struct space){s->user.partition, s->user.tenant}, COMMIT_ESSENTIAL);
+    session_end(&t->commit, s);
+    session_forget(r);
+    audit_add(&t->commit, r,
+              &(struct audit_entry){.action = "user.logout", .resource = USER_KIND, .resource_id = s->user.id});
+    enum code c = store_commit(r->worker->store, &t->commit, &r->ops, logged_out, t);
+    return c == OK ? WAIT : page_refuse(r, c);
+}
+
+static enum flow logout(struct request *r)
+{
+    enum flow flow = refuse_form(r);
+    return flow == NEXT ? signed_in(r, end_session) : flow;
+}
+
+static enum flow show_account(struct request *r, const struct signed_in *s)
+{
+    struct html p;
+    page_open(&p, r, "Your account");
+    page_html(&p, "<p>Signed in as <strong>");
+    page_text(&p, s->user.name);
+    page_html(&p, "</strong>, ");
+    page_text(&p, s->user.email);
+    page_html(&p, ".</p>\n");
+    page_form(&p, "/auth/logout");
+    page_html(&p, "<button>Sign out</button></form>\n");
+    return page_send(&p, 200);
+}
+
+static enum flow account(struct request *r)
+{
+    return signed_in(r, show_account);
+}
+
+const struct resource login_resource = {
+    .kind = "login",
+    .plural = "logins",
+    .tag = "IDENTITY",
+    .doc = "Pages for people at a browser.",
+    .routes = routes,
+};

@@ -1,0 +1,30 @@
+/* Who sits at the browser. A browser session is a credential (server/auth.h) of kind "session", `of` its user; its secret
+ * is a cookie. It opens pages only: what is under an API authenticates by bearer tokens, never by a cookie. */
+#ifndef SERVER_IDENTITY_SIGNED_IN_H
+#define SERVER_IDENTITY_SIGNED_IN_H
+
+#include "server/identity/user.h"
+#include "server/request.h"
+
+struct signed_in { /* texts live in the request's arena */
+    struct user user;
+    struct str id;              /* of the session */
+    char credential[65];        /* how the store finds it */
+    int64_t since_ms, until_ms; /* when the password was given; when it is over */
+};
+
+/* Calls `then` once, with r->caller set to the user (and what they may now); or answers, with a redirect to the login page
+ * that leads back here. Nobody is signed in whose chain is not good. */
+typedef enum flow signed_in_then(struct request *r, const struct signed_in *s);
+enum flow signed_in(struct request *r, signed_in_then *then);
+
+/* In the commit of a login: makes the session and sets the cookie. */
+void session_begin(struct commit *c, struct request *r, const struct user *u, int64_t now_ms);
+/* In a commit: ends it. */
+void session_end(struct commit *c, const struct signed_in *s);
+void session_forget(struct request *r); /* takes the cookie away */
+
+/* Where to go after a login: the form's or the query's `return_to` if it is a path of ours, else the account. */
+struct str return_to(struct request *r, struct str wanted);
+
+#endif

@@ -1,0 +1,100 @@
+// Signing in at a browser: forms, cookies, and who gets no further. Redirects are looked at, not followed.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { Browser } from '../lib/browser.mjs';
+import { start } from '../lib/slipway.mjs';
+
+const PASSWORD = 'a long enough sentence';
+let s;
+before(async () => {
+  s = await start({ name: 'login', workers: 1 });
+  const made = await s.api.request('POST', '/v1/users', { email: 'ada@example.org', name: 'Ada <3', password: PASSWORD }, { absolute: true });
+  assert.equal(made.status, 201, made.text);
+});
+after(() => s?.stop());
+
+const page = (answer) => {
+  assert.equal(answer.headers['content-type'], 'text/html; charset=utf-8');
+  assert.match(answer.headers['content-security-policy'], /^default-src 'none'; style-src 'sha256-[^']+'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'$/);
+  assert.equal(answer.headers['cache-control'], 'no-store');
+  return answer.text;
+};
+
+test('who is signed in sees the account; who is not is led to the login and back', async () => {
+  const b = new Browser(s.server.url);
+  const away = await b.get('/v1/auth/account');
+  assert.deepEqual([away.status, away.headers.location], [303, '/v1/auth/login?return_to=%2Fv1%2Fauth%2Faccount']);
+  page(await b.get(away.headers.location));
+  const there = await b.submit({ email: 'Ada@example.org', password: PASSWORD });
+  assert.deepEqual([there.status, there.headers.location], [303, '/v1/auth/account']);
+  assert.match(page(await b.get('/v1/auth/account')), /Ada &lt;3<\/strong>, ada@example.org/);
+});
+
+test('the session is a cookie that no script reads, sent to this host only', async () => {
+  const b = await new Browser(s.server.url).login('ada@example.org', PASSWORD);
+  const line = b.lines.find((cookie) => cookie.startsWith('slipway-session='));
+  assert.match(line, /^slipway-session=sls_[0-9A-Za-z]{36}; Path=\/; HttpOnly; SameSite=Lax; Max-Age=43200$/);
+});
+
+test('a wrong password, an unknown person and an unknown organisation are told apart by nothing', async () => {
+  const b = new Browser(s.server.url);
+  const texts = [];
+  for (const fields of [{ email: 'ada@example.org', password: 'x' }, { email: 'eve@example.org', password: 'x' }, { email: 'ada@example.org', password: PASSWORD, tenant: 'nowhere' }]) {
+    await b.get('/v1/auth/login');
+    const answer = await b.submit(fields);
+    assert.equal(answer.status, 401);
+    texts.push(page(answer).replaceAll(/value="[^"]*"/g, ''));
+  }
+  assert.equal(new Set(texts).size, 1);
+  assert.equal(b.cookies.has('slipway-session'), false);
+});
+
+test('signing out ends the session, also for who kept its cookie', async () => {
+  const b = await new Browser(s.server.url).login('ada@example.org', PASSWORD);
+  const kept = new Browser(s.server.url);
+  for (const [name, value] of b.cookies) kept.cookies.set(name, value);
+  await b.get('/v1/auth/account');
+  assert.equal((await b.submit()).headers.location, '/v1/auth/login');
+  assert.equal((await b.get('/v1/auth/account')).status, 303);
+  assert.equal((await kept.get('/v1/auth/account')).status, 303);
+});
+
+test('a suspended person is signed out at once, and does not get in again', async () => {
+  const { body: { id } } = await s.api.request('POST', '/v1/users', { email: 'bob@example.org', name: 'Bob', password: PASSWORD }, { absolute: true });
+  const b = await new Browser(s.server.url).login('bob@example.org', PASSWORD);
+  assert.equal((await b.get('/v1/auth/account')).status, 200);
+  assert.equal((await s.api.request('PATCH', `/v1/users/${id}`, { status: 'suspended' }, { absolute: true })).status, 200);
+  const away = await b.get('/v1/auth/account');
+  assert.equal(away.status, 303);
+  await b.get(away.headers.location);
+  assert.equal((await b.submit({ email: 'bob@example.org', password: PASSWORD })).status, 401);
+});
+
+test('a form that another site sends is refused', async () => {
+  const b = await new Browser(s.server.url).login('ada@example.org', PASSWORD);
+  await b.get('/v1/auth/account');
+  const refused = async (fields, headers) => {
+    const answer = await b.post('/v1/auth/logout', fields, headers);
+    assert.equal(answer.status, 403);
+    assert.match(page(answer), /PERM_FORM/);
+  };
+  await refused({});
+  await refused({ form_token: '0'.repeat(64) });
+  await refused(b.hidden, { origin: 'https://evil.example' });
+  await refused(b.hidden, { 'sec-fetch-site': 'cross-site' });
+  assert.equal((await b.get('/v1/auth/account')).status, 200);
+});
+
+test('a login leads to paths of this server only', async () => {
+  for (const bad of ['https://evil.example/', '//evil.example/', '/\\evil.example', 'javascript:alert(1)']) {
+    const b = new Browser(s.server.url);
+    await b.get(`/v1/auth/login?return_to=${encodeURIComponent(bad)}`);
+    assert.equal((await b.submit({ email: 'ada@example.org', password: PASSWORD })).headers.location, '/v1/auth/account', bad);
+  }
+});
+
+test('a session opens no API', async () => {
+  const b = await new Browser(s.server.url).login('ada@example.org', PASSWORD);
+  assert.equal((await b.get('/api/v1/environments')).status, 401);
+  assert.equal((await b.get('/v1/users')).status, 401);
+});
