@@ -195,14 +195,8 @@ class System {
 }
 
 /**
-<<<<<<< HEAD
- * options: name, workers, args and env of the server, instances (1), redis: 'own' (a private one, the default) or
- * 'embedded', redisDir(nest): where the private one keeps its data, Kind: a class of
- * Server's kind.
-=======
  * options: name, workers, args and env of the server, instances (1), redis: 'own' (a private one, the default),
- * 'embedded' or a URL; redisDir(nest): where the private one keeps its data.
->>>>>>> 15d7211 (Speak TLS to Redis: rediss:// and whom to trust; say at last why a Redis that was never there is not reached)
+ * 'embedded' or a URL; redisDir(nest): where the private one keeps its data; Kind: a class of Server's kind.
  */
 export async function start({ name = 'test', workers = 2, args = [], env = {}, instances = 1, redis = 'own', redisDir, Kind } = {}) {
   const system = new System(name);
