@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import http from 'node:http';
-import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { FakeAgent } from '../lib/agent.mjs';
+import { disguises, everything, files } from '../lib/disguises.mjs';
 import { unique } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
 import { eventually } from '../lib/wait.mjs';
@@ -27,39 +27,9 @@ after(async () => {
   await s?.stop();
 });
 
-/** A secret as it is, in hex, and in base64 at each of the three places it may start at. */
-function disguises(secret) {
-  const bytes = Buffer.from(secret);
-  const base64 = [0, 1, 2].map((shift) => {
-    const text = Buffer.concat([Buffer.alloc(shift), bytes]).toString('base64');
-    return text.slice(Math.ceil((shift * 8) / 6), Math.floor(((shift + bytes.length) * 8) / 6));
-  });
-  return [secret, bytes.toString('hex'), bytes.toString('hex').toUpperCase(), ...base64,
-    ...base64.map((text) => text.replaceAll('+', '-').replaceAll('/', '_'))];
-}
-
-/** The value of every key, as the commands of its type show it. */
-async function everything() {
-  const read = {
-    string: (k) => ['GET', k], hash: (k) => ['HGETALL', k], list: (k) => ['LRANGE', k, 0, -1],
-    zset: (k) => ['ZRANGE', k, 0, -1], set: (k) => ['SMEMBERS', k], stream: (k) => ['XRANGE', k, '-', '+'],
-  };
-  const found = [];
-  for (const key of await s.redis.keys('*')) {
-    const type = await s.redis.command('TYPE', key);
-    if (type !== 'none') found.push([key, key + JSON.stringify(await s.redis.command(...read[type](key)))]);
-  }
-  return found;
-}
-
-function files(folder) {
-  return fs.readdirSync(folder, { recursive: true, withFileTypes: true }).filter((f) => f.isFile())
-    .map((f) => path.join(f.parentPath ?? f.path, f.name));
-}
-
 /** Nothing that is kept, in Redis, its append-only file or the data folder, has any of the secrets in it. */
 async function nowhere(when, run) {
-  const kept = await everything();
+  const kept = await everything(s.redis);
   assert.ok(kept.length > 20, 'the whole store was read');
   for (const file of [...files(s.nest.file('redis-aof')), ...files(s.server.data)]) kept.push([file, fs.readFileSync(file, 'latin1')]);
   assert.ok(kept.filter(([, value]) => value.includes(run.id)).length > 5, 'and what is looked for would be found');

@@ -1,0 +1,163 @@
+// A whole run of everything that has secrets: each is noted where it is made, and then looked for, in every form, in what the
+// processes wrote, in their arguments, in the audit trail, the metrics, the logs of runs, the store and its files.
+//
+// Two files hold secrets by design and are left out: the keyring, and the first admin key beside it.
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import fs from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import { FakeAgent, registrationToken } from '../lib/agent.mjs';
+import { Browser } from '../lib/browser.mjs';
+import { Arguments, disguises, everything, files } from '../lib/disguises.mjs';
+import { makeTemplate, reaches, script, unique } from '../lib/run.mjs';
+import { start } from '../lib/slipway.mjs';
+import { SseStream } from '../lib/stream.mjs';
+
+const FORM = { 'content-type': 'application/x-www-form-urlencoded', authorization: null };
+
+let s, argv;
+/** What was told in confidence: what it is, and the text of it. */
+const secrets = [];
+function keep(what, secret) {
+  assert.ok(typeof secret === 'string' && secret.length >= 12, `${what}: ${secret}`);
+  secrets.push([what, secret]);
+  return secret;
+}
+/** A secret of the user's own making, with characters that encodings change. */
+const invent = (what) => keep(what, `Tide+pool/${randomBytes(9).toString('hex')} &ü"${what.length}`);
+
+const oauth = (path, form, headers = {}, server = s.server) => server.client().request('POST', `/v1/${path}`, undefined, {
+  absolute: true, raw: String(new URLSearchParams(form)), headers: { ...FORM, ...headers },
+});
+const json = async (...args) => {
+  const { code, stdout, stderr } = await s.slipway(...args, '--json');
+  assert.equal(code, 0, stderr);
+  return JSON.parse(stdout);
+};
+
+before(async () => {
+  argv = new Arguments();
+  s = await start({ name: 'secrets-grep', workers: 2, instances: 2, env: { SLIPWAY_LOG_LEVEL: 'debug' } });
+  keep('the first admin key', s.key);
+});
+after(() => s?.stop());
+
+describe('secrets are made, used and mistaken', () => {
+  test('keys and access tokens', async () => {
+    const { key } = await json('key', 'create', '--role', 'admin', '--name', 'grep');
+    keep('an API key', key);
+    const { token } = await json('key', 'jwt', '--user', 'carol', '--role', 'viewer');
+    keep('an access token made by hand', token);
+    for (const bearer of [key, token])
+      for (const server of s.servers) assert.equal((await server.client(bearer).get('/environments')).status, 200);
+    for (const bearer of [`${key.slice(0, -2)}xx`, `${token.slice(0, -4)}AAAA`])
+      assert.equal((await s.api.as(keep('a wrong credential', bearer)).get('/environments')).status, 401);
+  });
+
+  test('clients, and their tokens', async () => {
+    const made = await json('client', 'create', '--name', 'by-command', '--grant', 'client_credentials');
+    keep('the secret of a client made by command', made.client_secret);
+    const headers = { 'idempotency-key': keep('an Idempotency-Key is as good as one', unique('grep-idempotency')) };
+    const one = (await s.api.request('POST', '/v1/oauth/clients', { name: 'ci' }, { absolute: true, headers })).body;
+    const again = (await s.api.request('POST', '/v1/oauth/clients', { name: 'ci' }, { absolute: true, headers })).body;
+    assert.equal(again.client_secret, keep('the secret of a client', one.client_secret), 'replayed');
+    const given = { client_id: one.client_id, client_secret: one.client_secret };
+    const basic = { authorization: `Basic ${Buffer.from(`${one.client_id}:${one.client_secret}`).toString('base64')}` };
+    for (const [form, extra] of [[given, {}], [{}, basic]]) {
+      const { status, text, body } = await oauth('auth/token', { grant_type: 'client_credentials', ...form }, extra);
+      assert.equal(status, 200, text);
+      keep('the token of a client', body.access_token);
+      assert.equal((await oauth('auth/introspect', { token: body.access_token }, basic)).body.active, true);
+      assert.equal((await s.api.as(body.access_token).get('/releases')).status, 200);
+      assert.equal((await oauth('auth/revoke', { token: body.access_token }, basic)).status, 200);
+    }
+    assert.equal((await oauth('auth/token', { grant_type: 'client_credentials', ...given, client_secret: invent('a wrong client secret') })).status, 401);
+  });
+
+  test('agents and tickets', async () => {
+    const token = keep('a registration token', await registrationToken(s.api));
+    assert.equal((await s.server.client().post('/agents/register', { name: 'x' }, { headers: { 'x-agent-token': token } })).status, 400);
+    const fake = await new FakeAgent(s).register();
+    keep('the token of an agent', fake.token);
+    keep('the refresh token of an agent', fake.refresh);
+    const renewed = await s.server.client().post('/agents/token', { refreshToken: fake.refresh });
+    assert.equal(renewed.status, 200, renewed.text);
+    keep('a renewed token of an agent', renewed.data.token);
+    const { ticket } = await s.api.want(201, 'POST', '/stream-tickets');
+    const stream = new SseStream(s.servers[1], '/dashboard/stream', { query: { token: keep('a ticket', ticket) } });
+    await stream.frame('synced');
+    const again = new SseStream(s.servers[0], '/dashboard/stream', { query: { token: ticket } });
+    await again.ended();
+    assert.equal(again.status, 401);
+  });
+
+  test('a run with secret inputs, that prints them', async () => {
+    const agent = await s.addAgent('grep', { labels: { zone: 'grep' } });
+    keep('the registration token of an agent program', agent.token);
+    for (const file of files(agent.data).filter((name) => fs.readFileSync(name, 'latin1').includes('oken')))
+      for (const [, text] of fs.readFileSync(file, 'latin1').matchAll(/"?\w*[tT]oken"?\s*[:= ]\s*"?([\w.~-]{20,})/g)) keep('what an agent program keeps', text);
+    const t = await makeTemplate(s.api, [script('say', 'echo "the password is $PASSWORD"; printf %s "$PASSWORD" | base64; echo $PASSWORD >&2', {
+      labels: { zone: 'grep' }, env: { PASSWORD: '${{ inputs.password }}' },
+    })], [], { inputs: [{ name: 'password', type: 'string' }, { name: 'vault', type: 'secret-ref' }] });
+    const inputs = { password: keep('a secret input', `Quiet-Harbour-${randomBytes(6).toString('hex')}`), vault: invent('a secret reference') };
+    const run = await s.api.want(201, 'POST', '/workflow-runs', { templateId: t.id, inputs });
+    assert.equal((await reaches(s.api, run, 'succeeded', 'failed')).status, 'succeeded');
+    const log = await s.api.get(`/workflow-runs/${run.id}/steps/say/logs`);
+    assert.match(log.text, /the password is \*\*\*/);
+    s.shown = log.text;
+  });
+
+  test('people, their passwords and sessions', async () => {
+    const password = invent('a password');
+    const made = await s.api.request('POST', '/v1/users', { email: 'grep@example.org', name: 'Grep', password }, { absolute: true });
+    assert.equal(made.status, 201, made.text);
+    const browser = await new Browser(s.server.url).login('grep@example.org', password);
+    for (const [name, value] of browser.cookies) keep(`the cookie ${name}`, value);
+    assert.equal((await browser.get('/v1/auth/account')).status, 200);
+    const wrong = new Browser(s.server.url);
+    await wrong.get('/v1/auth/login');
+    assert.equal((await wrong.submit({ tenant: 'default', email: 'grep@example.org', password: invent('a mistaken password') })).status, 401);
+    const next = invent('a second password');
+    assert.equal((await s.api.request('PATCH', `/v1/users/${made.body.id}`, { password: next }, { absolute: true })).status, 200);
+    await new Browser(s.servers[1].url).login('grep@example.org', next);
+  });
+});
+
+/** [where, text] of all that somebody may come to see. */
+async function places() {
+  const found = [['the arguments of processes', argv.stop()], ['the log of a run', s.shown]];
+  for (const running of s.nest.processes) found.push([`the log of ${running.name}`, running.text()]);
+  for (const server of s.servers) {
+    found.push([`metrics of ${server.name}`, await (await fetch(`${server.url}/metrics`)).text()]);
+    found.push([`health of ${server.name}`, await (await fetch(`${server.url}/readyz?verbose`)).text()]);
+  }
+  found.push(['the audit trail', (await s.api.get('/audit-events/export')).text]);
+  found.push(['the newest of the audit trail', (await s.api.get('/audit-events', { query: { pageSize: '100' } })).text]);
+  found.push(...await everything(s.redis));
+  for (const file of [...files(s.nest.file('redis-aof')), ...s.servers.flatMap((server) => files(server.data))])
+    if (!/\/(keyring|admin\.key)$/.test(file)) found.push([file, fs.readFileSync(file, 'latin1')]);
+  return found;
+}
+
+test('what is looked for would be found', async () => {
+  for (const shift of ['', 'a', 'ab'])
+    for (const text of ['Tide+pool &ü"1', 'slp_abc'])
+      for (const told of [shift + text, Buffer.from(shift + text).toString('base64'), Buffer.from(shift + text).toString('hex'), encodeURIComponent(shift + text),
+        String(new URLSearchParams({ x: text })), JSON.stringify({ text })])
+        assert.ok(disguises(text).some((d) => Buffer.from(told).toString('latin1').includes(d)), `${text} in ${told}`);
+});
+
+test('none of them is anywhere, in any form', async () => {
+  const seen = await places();
+  const text = (where) => seen.filter(([name]) => name.includes(where)).map(([, value]) => value).join('\n');
+  assert.ok(secrets.length >= 20, `${secrets.length} secrets`);
+  assert.ok(text('arguments').includes('client_credentials'), 'commands were seen at work');
+  assert.ok(text('log of server1').includes('route=/v1/auth/token'), 'the log has the requests');
+  assert.ok(text('audit').includes('user.created'), 'the trail has what was done');
+  assert.ok(text('redis-aof').includes('grep@example.org'), 'the append-only file has what was stored');
+  const leaks = [];
+  for (const [what, secret] of secrets)
+    for (const form of disguises(secret.slice(-28))) // its end: what holds a part of it is no better
+      for (const [where, value] of seen) if (value.includes(form)) leaks.push(`${what} in ${where} as ${form}`);
+  assert.deepEqual(leaks, []);
+});
