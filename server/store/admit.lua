@@ -12,7 +12,7 @@ local DEPTH = 3
 local NO_KEY, CLAIMED, REPLAY, OTHER, IN_PROGRESS = 0, 1, 2, 3, 4
 local WINDOW = 60000
 -- Windows beside the minute: those of the clock, in UTC. A field of the rate holds "<which one> <count>".
-local LONG = { { 'h', 3600000 }, { 'd', 86400000 }, { 'b', 86400000 } }
+local NONE, LONG = {}, { { 'h', 3600000 }, { 'd', 86400000 }, { 'b', 86400000 } }
 -- Credit of a caller at any time: requests, and the parts of its limit and of its burst that they are at most. A grant is over after so
 -- many ms, and nothing is granted any more once a tenth is left.
 local CREDIT, OF_LIMIT, OF_BURST, CREDIT_MS, EXACT = 5, 50, 20, 8000, 10
@@ -96,9 +96,10 @@ local function read_long(part, rate, h, cost, builds)
     if limit > 0 then
       local which, count = string.match(h[5 + i] or '', '(%d+) (%d+)')
       local now = floor(part.now / window[2])
+      local before = tonumber(which) == now and tonumber(count) or 0
       long[#long + 1] = {
-        at = 3 * i - 2, field = window[1], limit = limit, which = now, reset = (now + 1) * window[2],
-        count = tonumber(which) == now and tonumber(count) or 0, cost = window[1] == 'b' and builds or cost,
+        at = 3 * i - 2, field = window[1], width = window[2], limit = limit, which = now, reset = (now + 1) * window[2],
+        count = before, before = before, cost = window[1] == 'b' and builds or cost,
       }
     end
   end
@@ -151,7 +152,7 @@ local function charge(part, s, cost, answer)
   end
   if window_ok and bucket_ok and long_ok then
     s.count, s.level = s.count + cost, s.level - price
-    for _, w in ipairs(s.long or {}) do
+    for _, w in ipairs(s.long or NONE) do
       w.count = w.count + w.cost
     end
   else
@@ -173,7 +174,7 @@ end
 -- builds were charged that came to nothing.
 local function settle(s, used, back)
   s.count, s.level = s.count + used, s.level - used * WINDOW
-  for _, w in ipairs(s.long or {}) do
+  for _, w in ipairs(s.long or NONE) do
     w.count = w.field == 'b' and max(0, w.count - back) or w.count + used
   end
 end
@@ -182,7 +183,7 @@ end
 local function grant(part, s, plan)
   local room, kept = min(CREDIT, floor(s.limit / OF_LIMIT), floor(s.burst / OF_BURST)), ''
   local left = min(floor(s.limit - s.count - s.limit / EXACT), floor(s.level / WINDOW - s.burst / EXACT))
-  for _, w in ipairs(s.long or {}) do
+  for _, w in ipairs(s.long or NONE) do
     if w.field ~= 'b' then
       room, left = min(room, floor(w.limit / OF_LIMIT)), min(left, floor(w.limit - w.count - w.limit / EXACT))
     end
@@ -200,19 +201,32 @@ local function grant(part, s, plan)
   return max(0, n)
 end
 
+-- Names and values of what else has changed.
+local function changes(s)
+  if not s.granted and not s.long then
+    return NONE
+  end
+  local more = s.granted and { 'g', s.held } or {}
+  for _, w in ipairs(s.long or NONE) do
+    if w.count ~= w.before then
+      more[#more + 1] = w.field
+      more[#more + 1] = int(w.which) .. ' ' .. int(w.count)
+    end
+  end
+  return more
+end
+
 local function write_rate(part, s)
-  call('HSET', s.key, 'w', int(s.start), 'n', int(s.count), 'l', int(s.level), 's', part.now_text)
-  if s.granted then
-    call('HSET', s.key, 'g', s.held)
-  end
-  local ends = max(2 * WINDOW, math.ceil(s.burst * WINDOW / s.limit) + WINDOW)
-  for _, w in ipairs(s.long or {}) do
-    call('HSET', s.key, w.field, int(w.which) .. ' ' .. int(w.count))
-    ends = max(ends, w.reset - part.now)
-  end
+  call('HSET', s.key, 'w', int(s.start), 'n', int(s.count), 'l', int(s.level), 's', part.now_text, unpack(changes(s)))
   if s.new then
-    -- By then the windows are over and the bucket full: the key says no more than its absence.
-    call('PEXPIRE', s.key, ends)
+    -- By then all windows are over, the next one of those that end within this minute too, and the bucket is full: the key says
+    -- no more than its absence.
+    local last = max(2 * WINDOW, math.ceil(s.burst * WINDOW / s.limit) + WINDOW)
+    for _, w in ipairs(s.long or NONE) do
+      local left = w.reset - part.now
+      last = max(last, left <= WINDOW and left + w.width or left)
+    end
+    call('PEXPIRE', s.key, last)
   end
 end
 

@@ -271,8 +271,22 @@ static void every_window_of_a_tier_holds(void **state)
     assert_int_equal(a->more[RATE_HOUR].remaining, 9);
     assert_int_equal(a->retry_after_ms, 82800000);
     assert_true(redis_number("PTTL " P "b:" TENANT ":key:K") > 80000000);
+    set_clock(t0 + 86400000 - 30000);
+    assert_int_equal(admit(&in)->verdict, ADMIT_LIMITED);
     set_clock(t0 + 86400000);
     assert_int_equal(admit(&in)->verdict, ADMIT_OK);
+}
+
+static void a_count_that_begins_within_a_minute_is_kept(void **state)
+{
+    struct admission in = of_many(1, 0);
+
+    (void)state;
+    set_clock(t0 + 86400000 - 30000);
+    assert_int_equal(admit(&in)->verdict, ADMIT_OK);
+    set_clock(t0 + 86400000);
+    assert_int_equal(admit(&in)->verdict, ADMIT_OK);
+    assert_true(redis_number("PTTL " P "b:" TENANT ":key:K") > 80000000);
 }
 
 static void builds_of_a_day_are_counted_apart(void **state)
@@ -637,6 +651,7 @@ int main(void)
         TEST(a_rate_agrees_with_its_model),
         TEST(a_rate_nobody_uses_goes_away),
         TEST(every_window_of_a_tier_holds),
+        TEST(a_count_that_begins_within_a_minute_is_kept),
         TEST(builds_of_a_day_are_counted_apart),
         TEST(nothing_is_on_credit_in_the_last_tenth_of_any_window),
         TEST(a_tenant_has_the_tier_of_whose_credential_names_none),
