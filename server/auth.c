@@ -15,6 +15,7 @@
 #include "server/conn.h"
 #include "server/credit.h"
 #include "server/dialect.h"
+#include "server/identity/key_flavour.h"
 #include "server/limit.h"
 #include "server/oauth/client.h"
 #include "server/oauth/issuer.h"
@@ -28,8 +29,6 @@
 
 #include <stdio.h>
 #include <string.h>
-
-static const char key_prefix[] = "slp";
 
 unsigned partition_of(struct str tenant)
 {
@@ -180,11 +179,11 @@ static enum code read_token(struct login *l, struct str token, bool in_query)
             return OK;
         if (str_eqz(prefix, TICKET_PREFIX))
             return AUTH_TOKEN_INVALID;
-        if (in_query || !str_eqz(prefix, key_prefix))
+        if (in_query || key_flavour(prefix) == NULL)
             return AUTH_API_KEY_INVALID;
         return OK;
     }
-    if (str_starts(token, S("slp_")))
+    if (key_is_meant(token))
         return AUTH_API_KEY_INVALID;
     return jwt_looks(token) ? read_jwt(l, token, in_query) : AUTH_TOKEN_INVALID;
 }
@@ -350,6 +349,12 @@ static void admitted(void *arg, enum code c, const struct admitted *a)
     l->then(l, c == OK && !is_near(l) ? PERM_NETWORK : c);
 }
 
+static bool is_to_be_told(const struct login *l)
+{
+    struct worker *w = l->worker;
+    return l->caller.type == CALLER_KEY && principals_tell(w->principals, l->token, loop_now_ms(&w->loop));
+}
+
 /* One trip: record when it is not known, charge, revocation counter. */
 static enum code look_up(struct login *l)
 {
@@ -367,6 +372,8 @@ static enum code look_up(struct login *l)
         .cost = l->cost,
         .builds = l->cost > 0 ? l->builds : 0,
     };
+    if (!l->cached || is_to_be_told(l))
+        in.used_from = l->address.p == NULL ? S("") : l->address;
     if (known && (in.caller = auth_caller_name(l->arena, &l->caller)).p == NULL)
         return SYS_OVERLOADED;
     l->asked_ms = loop_now_ms(&l->worker->loop);
@@ -438,6 +445,8 @@ static bool recall(struct login *l)
 /* OK: either `*at_once`, or `l->then` runs once, later. */
 static enum code start_login(struct login *l, struct str token, bool in_query, bool *at_once)
 {
+    char canonical[ID_KEY_MAX];
+    token = key_canonical(token, canonical);
     keyring_hash(l->worker->settings->keyring, token, l->token);
     l->cached = !in_query && recall(l);
     enum code c = l->cached ? OK : read_token(l, token, in_query);

@@ -5,6 +5,9 @@
 #include "lib/keyring.h"
 #include "server/audit.h"
 #include "server/auth.h"
+#include "server/document.h"
+#include "server/identity/key.h"
+#include "server/identity/resources.h"
 #include "server/settings.h"
 #include "server/store/commit.h"
 #include "server/store/page.h"
@@ -54,8 +57,10 @@ struct str credential_fault(struct arena *a, struct str roles, struct str permis
 void credential_make(struct credential *c, int64_t now_ms)
 {
     id_uuid(now_ms, c->id);
+    if (c->prefix == NULL)
+        c->prefix = "slp";
     if (c->secret[0] == '\0')
-        id_key("slp", partition_of(str_z(c->tenant)), c->secret);
+        id_key(c->prefix, partition_of(str_z(c->tenant)), c->secret);
 }
 
 /* What one of these calls needs until it is done; in the caller's arena. */
@@ -66,10 +71,10 @@ struct task {
     struct ops *asker;
     struct space space;
     struct str id, text;
+    const struct resource *of; /* what is listed */
     struct credential key;
     struct commit commit;
     int64_t revision;
-    bool is_token;
     credential_then *then;
     void *arg;
     char path[4096]; /* of admin.key */
@@ -87,40 +92,28 @@ static struct task *task_new(const struct settings *s, struct store *store, stru
     return t;
 }
 
-static void put_names(struct json_out *o, struct str name, struct str list)
-{
-    json_key(o, name);
-    json_open(o, '[');
-    for (struct str rest = list; list.n > 0 && rest.p != NULL;)
-        json_put_str(o, str_trim(str_cut(&rest, ',')));
-    json_close(o, ']');
-}
-
 static struct str key_json(struct arena *a, const struct credential *k, int64_t now_ms)
 {
-    struct buf b;
-    struct json_out o;
-    buf_init_arena(&b, a, 512);
-    json_out_init(&o, &b);
-    json_open(&o, '{');
-    json_key(&o, S("createdAt"));
-    json_put_time(&o, now_ms);
-    if (k->expires_ms > 0) {
-        json_key(&o, S("expiresAt"));
-        json_put_time(&o, k->expires_ms);
-    }
-    json_key(&o, S("id"));
-    json_put_z(&o, k->id);
-    json_key(&o, S("name"));
-    json_put_str(&o, k->name);
-    put_names(&o, S("permissions"), k->permissions);
-    put_names(&o, S("roles"), k->roles);
-    json_key(&o, S("tenantId"));
-    json_put_z(&o, k->tenant);
-    json_key(&o, S("tier"));
-    json_put_z(&o, limit_tier_name(k->tier));
-    json_close(&o, '}');
-    return b.failed ? STR_NONE : buf_view(&b);
+    struct overlays set = {.arena = a};
+    overlay_str(&set, "id", str_z(k->id));
+    overlay_str(&set, "tenant_id", str_z(k->tenant));
+    overlay_str(&set, "name", k->name);
+    overlay_str(&set, "prefix", str_z(k->prefix));
+    overlay_str(&set, "hint", key_hint(a, str_z(k->secret)));
+    overlay_raw(&set, "permissions", key_names(a, k->permissions));
+    overlay_raw(&set, "roles", key_names(a, k->roles));
+    if (k->networks.n > 0)
+        overlay_raw(&set, "cidrs", key_names(a, k->networks));
+    overlay_str(&set, "tier", str_z(limit_tier_name(k->tier)));
+    if (k->user.n > 0)
+        overlay_str(&set, "user_id", k->user);
+    if (k->expires_ms > 0)
+        overlay_time(&set, "expires_at", k->expires_ms);
+    overlay_time(&set, "created_at", now_ms);
+    overlay_str(&set, "created_by", str_z(k->first ? "start" : "slipway key"));
+    overlay_int(&set, "revision", 1);
+    struct str json = document_render(a, key_resource.fields, NULL, NULL, &set);
+    return set.failed ? STR_NONE : json;
 }
 
 static struct str tenant_json(struct arena *a, const char *tenant, struct str name, int64_t now_ms)
@@ -154,21 +147,6 @@ static struct str decimal(struct arena *a, int64_t v)
     return arena_printf(a, "%lld", (long long)v);
 }
 
-/* The record that auth.c reads. */
-static void add_record(struct task *t, struct commit *c, const char hex[65])
-{
-    const struct credential *k = &t->key;
-    struct str key = key_credential(t->arena, t->space.partition, str_z(hex));
-    commit_hset(c, key, S("kind"), S("key"));
-    commit_hset(c, key, S("tenant"), t->space.tenant);
-    commit_hset(c, key, S("id"), str_z(k->id));
-    commit_hset(c, key, S("name"), k->name);
-    commit_hset(c, key, S("roles"), k->roles.p == NULL ? S("") : k->roles);
-    commit_hset(c, key, S("permissions"), k->permissions.p == NULL ? S("") : k->permissions);
-    commit_hset(c, key, S("tier"), decimal(t->arena, k->tier));
-    commit_hset(c, key, S("expires"), decimal(t->arena, k->expires_ms));
-}
-
 static void committed(void *arg, const struct commit_result *r)
 {
     struct task *t = arg;
@@ -182,15 +160,30 @@ static enum code commit_key(struct task *t, bool with_tenant)
     int64_t now_ms = clock_wall_ms();
     struct credential *k = &t->key;
     t->space = (struct space){partition_of(str_z(k->tenant)), str_z(k->tenant)};
-    auth_credential(t->settings, str_z(k->secret), hex);
+    struct commit_index index;
     t->text = key_json(t->arena, k, now_ms);
+    const struct json *stored = t->text.p == NULL ? NULL : document_json(t->arena, t->text, NULL);
+    if (stored == NULL)
+        return SYS_OVERLOADED;
+    document_index(&index, t->arena, &key_resource, stored);
     commit_begin(&t->commit, t->arena, t->space, COMMIT_GROWS);
     if (with_tenant)
         credential_put_tenant(&t->commit, k->tenant, k->tenant_name, now_ms);
-    commit_put(&t->commit, &(struct commit_document){
-                               .kind = "key", .id = str_z(k->id), .revision = 1, .schema = 1, .json = t->text});
-    commit_field(&t->commit, "key", str_z(k->id), S("credential"), str_z(hex));
-    add_record(t, &t->commit, hex);
+    commit_put(&t->commit, &(struct commit_document){.kind = KEY_KIND,
+                                                     .id = str_z(k->id),
+                                                     .revision = 1,
+                                                     .schema = document_schema(&key_resource),
+                                                     .json = t->text,
+                                                     .index = &index});
+    const struct key key = {.id = str_z(k->id),
+                            .name = k->name,
+                            .roles = k->roles,
+                            .permissions = k->permissions,
+                            .networks = k->networks,
+                            .user = k->user,
+                            .tier = k->tier,
+                            .expires_ms = k->expires_ms};
+    key_put(&t->commit, t->settings, &key, str_z(k->secret), hex);
     audit_add_system(&t->commit, t->arena, k->first ? "start" : "slipway key",
                      &(struct audit_entry){
                          .action = "key.created", .resource = "key", .resource_id = str_z(k->id), .after = t->text});
@@ -229,56 +222,62 @@ enum code credential_create(const struct settings *s, struct store *store, struc
 
 /* Revocation. */
 
-static enum code commit_revocation(struct task *t, struct str hex, struct str before, struct str document,
-                                   int64_t revision)
+static enum code commit_revocation(struct task *t, const char *action, const char *resource, struct str before)
 {
-    struct str now = decimal(t->arena, clock_wall_ms());
-    commit_begin(&t->commit, t->arena, t->space, COMMIT_ESSENTIAL);
-    struct str record = key_credential(t->arena, t->space.partition, hex);
-    commit_hset(&t->commit, record, S("tenant"), t->space.tenant);
-    commit_hset(&t->commit, record, S("revoked"), now);
-    if (document.p != NULL)
-        commit_put(&t->commit,
-                   &(struct commit_document){
-                       .kind = "key", .id = t->id, .revision = revision + 1, .schema = 1, .json = document});
-    else
-        commit_expire(&t->commit, record, t->settings->token_ttl_max);
     commit_revoked(&t->commit);
-    audit_add_system(&t->commit, t->arena, "slipway key",
-                     &(struct audit_entry){.action = document.p != NULL ? "key.revoked" : "token.revoked",
-                                           .resource = document.p != NULL ? "key" : "token",
-                                           .resource_id = t->id,
-                                           .before = before,
-                                           .after = document});
-    t->text = document;
+    audit_add_system(
+        &t->commit, t->arena, "slipway key",
+        &(struct audit_entry){
+            .action = action, .resource = resource, .resource_id = t->id, .before = before, .after = t->text});
     return store_commit(t->store, &t->commit, t->asker, committed, t);
 }
 
-static struct str with_revoked_at(struct arena *a, struct str document)
+static enum code revoke_token(struct task *t)
+{
+    char hex[65];
+    auth_subject(t->settings, "jwt", t->id, hex);
+    struct str record = key_credential(t->arena, t->space.partition, str_z(hex));
+    commit_hset(&t->commit, record, S("tenant"), t->space.tenant);
+    commit_hset(&t->commit, record, S("revoked"), decimal(t->arena, clock_wall_ms()));
+    commit_expire(&t->commit, record, t->settings->token_ttl_max);
+    return commit_revocation(t, "token.revoked", "token", STR_NONE);
+}
+
+static enum code revoke_key(struct task *t, struct document *d, struct str credential)
 {
     char now[CLOCK_TEXT];
     struct buf b;
+    enum code c = OK;
+    const struct json *old = document_parse(t->arena, &key_resource, d, &c);
     clock_text(clock_wall_ms(), now);
-    struct str patch = arena_printf(a, "{\"revokedAt\":\"%s\"}", now);
-    struct json *merged = json_merge(a, json_parse(a, document, NULL, NULL), json_parse(a, patch, NULL, NULL));
-    buf_init_arena(&b, a, document.n + 64);
+    struct str patch =
+        arena_printf(t->arena, "{\"revision\":%lld,\"revoked_at\":\"%s\"}", (long long)d->revision + 1, now);
+    struct json *merged = old == NULL ? NULL : json_merge(t->arena, old, json_parse(t->arena, patch, NULL, NULL));
+    if (merged == NULL)
+        return c == OK ? SYS_OVERLOADED : c;
+    buf_init_arena(&b, t->arena, d->json.n + 64);
     json_write(&b, merged);
-    return merged == NULL || b.failed ? STR_NONE : buf_view(&b);
+    t->text = b.failed ? STR_NONE : buf_view(&b);
+    commit_put(&t->commit, &(struct commit_document){.kind = KEY_KIND,
+                                                     .id = t->id,
+                                                     .revision = d->revision + 1,
+                                                     .schema = document_schema(&key_resource),
+                                                     .json = t->text});
+    key_end(&t->commit, t->settings, t->id, credential, clock_wall_ms());
+    return commit_revocation(t, "key.revoked", KEY_KIND, d->json);
 }
 
 static void key_read(void *arg, enum code c, const struct redis_value *v)
 {
     struct task *t = arg;
-    char hex[65];
-    struct str credential = redis_text(redis_at(v, 2));
-    if (c == OK && credential.p == NULL) { /* no key: a token by its jti */
-        auth_subject(t->settings, "jwt", t->id, hex);
-        c = commit_revocation(t, str_z(hex), STR_NONE, STR_NONE, 0);
-    } else if (c == OK) {
-        struct str before = redis_text(redis_at(v, 0)), document = with_revoked_at(t->arena, before);
-        c = document.p == NULL ? SYS_OVERLOADED
-                               : commit_revocation(t, credential, before, document, redis_int(redis_at(v, 1), 0));
-    }
+    struct str credential = redis_text(redis_at(v, 3));
+    struct document d = {.id = t->id,
+                         .json = redis_text(redis_at(v, 0)),
+                         .revision = redis_int(redis_at(v, 1), 0),
+                         .schema = redis_int(redis_at(v, 2), 1)};
+    commit_begin(&t->commit, t->arena, t->space, COMMIT_ESSENTIAL);
+    if (c == OK) /* no key: a token by its jti */
+        c = credential.p == NULL ? revoke_token(t) : revoke_key(t, &d, credential);
     if (c != OK)
         t->then(t->arg, c, STR_NONE);
 }
@@ -291,8 +290,8 @@ enum code credential_revoke(const struct settings *s, struct store *store, struc
         return SYS_OVERLOADED;
     t->space = (struct space){partition_of(tenant), arena_str(arena, tenant)};
     t->id = arena_str(arena, id);
-    const struct store_command read =
-        STORE_COMMAND(S("HMGET"), key_document(arena, t->space, "key", t->id), S("j"), S("r"), S("credential"));
+    const struct store_command read = STORE_COMMAND(S("HMGET"), key_document(arena, t->space, KEY_KIND, t->id), S("j"),
+                                                    S("r"), S("sv"), S("credential"));
     return store_read(store, &read, 1, asker, key_read, t);
 }
 
@@ -306,8 +305,11 @@ static void page_read(void *arg, enum code c, const struct page_result *r)
     buf_init_arena(&b, t->arena, 1024);
     buf_char(&b, '[');
     for (size_t i = 0; c == OK && page_item(r, i, &item); i++) {
+        struct document d = {.id = item.id, .json = item.json, .revision = item.revision, .schema = item.schema};
+        if (t->of != NULL && d.schema != document_schema(t->of))
+            document_parse(t->arena, t->of, &d, &c);
         buf_z(&b, i == 0 ? "" : ",");
-        buf_str(&b, item.json);
+        buf_str(&b, d.json);
     }
     buf_char(&b, ']');
     t->then(t->arg, c != OK ? c : b.failed ? SYS_OVERLOADED : OK, buf_view(&b));
@@ -319,6 +321,7 @@ enum code credential_list(struct store *store, struct arena *arena, struct str t
     struct task *t = task_new(NULL, store, arena, asker, then, arg);
     if (t == NULL)
         return SYS_OVERLOADED;
+    t->of = resource_find(kind);
     const struct page_query q = {
         .space = {partition_of(tenant), tenant}, .kind = kind, .source = PAGE_CREATED, .count = LIST_MOST};
     return store_page(store, arena, &q, asker, page_read, t);

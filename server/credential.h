@@ -1,4 +1,4 @@
-/* Tenants and API keys until there are endpoints for them: what `slipway key` does, and what a first start needs.
+/* Tenants and API keys by hand: what `slipway key` does, and what a first start needs.
  *
  * A tenant's id is made from its name, so it needs no directory: every instance finds the same one. A tenant and a key
  * are documents (kinds "tenant" and "key") in the tenant's own space; a key's secret is shown once and only its hash is
@@ -26,6 +26,9 @@ struct credential {
     struct str tenant_name;        /* of the tenant's document, made when it is missing */
     struct str name;               /* of the key, for people */
     struct str roles, permissions; /* names between commas */
+    struct str networks;           /* from where it may be used, between commas; STR_NONE: from everywhere */
+    struct str user;               /* whose it is, with which it ends; STR_NONE: the tenant's */
+    const char *prefix;            /* server/identity/key_flavour.h; NULL: slp */
     unsigned tier;
     int64_t expires_ms;      /* 0: never */
     bool first;              /* refuse with RES_ALREADY_EXISTS when the tenant is there already */

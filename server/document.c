@@ -5,6 +5,7 @@
 #include "lib/log.h"
 #include "server/dialect.h"
 #include "server/filter.h"
+#include "server/sort.h"
 
 #include <math.h>
 #include <string.h>
@@ -265,7 +266,7 @@ static void index_rows(struct indexing *x, const struct field *rows, struct str 
             index_rows(x, row->fields, path, &(struct draft){.whole = value});
         if (row->flags & FIELD_FILTER)
             index_facets(x, row, path, value);
-        if (row->flags & FIELD_SORT && !str_eqz(path, "createdAt"))
+        if (row->flags & FIELD_SORT && !sort_is_creation(path))
             index_order(x, row, path.p, value);
         if (row->flags & FIELD_UNIQUE)
             index_unique_value(x, row, path.p, value);

@@ -7,7 +7,7 @@
  * Beside the JSON stand its index entries, computed from the rows as well:
  *   facet   of each FIELD_FILTER member (each element of a list, each member of a map), also of its absence where it is a
  *           scalar, and one that every document has: see filter_facet;
- *   sorted  the number of a FIELD_SORT member (times in ms), or its text; null is the smallest. Not of `createdAt`:
+ *   sorted  the number of a FIELD_SORT member (times in ms), or its text; null is the smallest. Not of when it was made:
  *           that order is the ordinals';
  *   unique  the value of a FIELD_UNIQUE member, per parent with FIELD_PER_PARENT. */
 #ifndef SERVER_DOCUMENT_H

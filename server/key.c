@@ -182,8 +182,8 @@ static int key_revoke(struct call *c)
 static void print_row(const struct json *key)
 {
     struct str id = json_str(json_get(key, "id")), name = json_str(json_get(key, "name"));
-    struct str made = json_str(json_get(key, "createdAt")), ends = json_str(json_get(key, "expiresAt"));
-    struct str gone = json_str(json_get(key, "revokedAt"));
+    struct str made = json_str(json_get(key, "created_at")), ends = json_str(json_get(key, "expires_at"));
+    struct str gone = json_str(json_get(key, "revoked_at"));
     const struct json *roles = json_get(key, "roles");
     printf(STR_FMT "  " STR_FMT "  %-8s", STR_ARG(id), STR_ARG(made),
            gone.n > 0   ? "revoked"

@@ -26,6 +26,7 @@
 #include "server/event.h"
 #include "server/forwarded.h"
 #include "server/idempotency.h"
+#include "server/identity/key.h"
 #include "server/identity/password.h"
 #include "server/list.h"
 #include "server/oauth/assertion.h"
@@ -52,6 +53,8 @@ static const struct {
     {"password.length-min", PASSWORD_LENGTH_MIN, COUNT, "VAL_FAILED", "Characters of a new password, at least."},
     {"password.length-max", PASSWORD_LENGTH_MAX, BYTES, "VAL_FAILED", "Bytes of a password."},
     {"password.under-way", PASSWORDS_MAX, COUNT, "SYS_OVERLOADED", "Passwords that a worker hashes or checks at the same time."},
+    {"key.days", KEY_DAYS_MAX, COUNT, "VAL_FAILED", "Days of a key's time, where it has one."},
+    {"key.overlap", KEY_OVERLAP_MAX * INT64_C(1000), MS, "VAL_FAILED", "How long a rotated key's old text is good, at most."},
     {"credential.networks", NETWORKS_MAX, COUNT, "VAL_FAILED", "Networks of an allow-list."},
     {"http.header-lines", HTTP_FIELDS_MAX, COUNT, "RES_HEADERS_TOO_LARGE",
      "Header lines of a request, whatever head-fields-max says."},

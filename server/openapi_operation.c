@@ -112,7 +112,8 @@ void operation_codes(const struct operation *op, struct code_set *out)
         RES_HEADERS_TOO_LARGE, RATE_LIMIT_EXCEEDED, SYS_INTERNAL, SYS_NOT_IMPLEMENTED, SYS_STORAGE, SYS_OVERLOADED,
         SYS_DRAINING, SYS_TIMEOUT, SYS_HTTP_VERSION, RES_BODY_TOO_LARGE);
     if (!is_public(op))
-        ADD(out, AUTH_TOKEN_MISSING, AUTH_TOKEN_INVALID, AUTH_TOKEN_EXPIRED, AUTH_TOKEN_REVOKED, AUTH_API_KEY_INVALID);
+        ADD(out, AUTH_TOKEN_MISSING, AUTH_TOKEN_INVALID, AUTH_TOKEN_EXPIRED, AUTH_TOKEN_REVOKED, AUTH_API_KEY_INVALID,
+            PERM_NETWORK, PERM_TENANT_SUSPENDED);
     if (op->route->permission != NULL)
         ADD(out, PERM_DENIED);
     if (op->route->permission != NULL && scope_applies(r) &&

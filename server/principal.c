@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SETS = 1024, WAYS = 4, NAME_ROOM = 128, ID_ROOM = 64 };
+enum { SETS = 1024, WAYS = 4, NAME_ROOM = 128, ID_ROOM = 64, TELL_MS = 60000 };
 
 /* Everything by value. */
 struct principal {
@@ -17,6 +17,7 @@ struct principal {
     struct permission_set permissions;
     char *narrowed, *networks, *granted; /* NULL: none */
     int64_t expires_ms, revocations;
+    int64_t told_ms; /* 0: by the look-up that brought it here, whenever that was */
 };
 
 struct principals {
@@ -140,6 +141,15 @@ void principals_add(struct principals *p, const uint8_t token[CRYPTO_HASH], cons
     }
     forget(place);
     *place = fresh;
+}
+
+bool principals_tell(struct principals *p, const uint8_t token[CRYPTO_HASH], int64_t now_ms)
+{
+    struct principal *found = find(p, token);
+    if (found == NULL || (found->told_ms != 0 && now_ms - found->told_ms < TELL_MS))
+        return false;
+    found->told_ms = now_ms;
+    return true;
 }
 
 void principals_drop(struct principals *p, const uint8_t token[CRYPTO_HASH])

@@ -17,6 +17,8 @@ bool principals_find(struct principals *p, const uint8_t token[CRYPTO_HASH], int
                      struct caller *out);
 /* A caller whose texts are too long is not kept; the one of a full set that was longest unused goes. */
 void principals_add(struct principals *p, const uint8_t token[CRYPTO_HASH], const struct caller *caller);
+/* Whether the store is to be told that it is used: it was not within the last minute. It is, from now on. */
+bool principals_tell(struct principals *p, const uint8_t token[CRYPTO_HASH], int64_t now_ms);
 void principals_drop(struct principals *p, const uint8_t token[CRYPTO_HASH]);
 
 /* The partition's counter as an admission answered it, that was sent at `asked_ms` of the loop. */

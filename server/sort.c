@@ -47,9 +47,14 @@ bool sort_parse(struct arena *a, const struct field *rows, struct str text, cons
     return true;
 }
 
+bool sort_is_creation(struct str path)
+{
+    return str_eqz(path, "createdAt") || str_eqz(path, "created_at");
+}
+
 bool sort_by_creation(const struct sort *s)
 {
-    return s->n == 0 || str_eqz(s->by[0].path, "createdAt"); /* no two documents have the same ordinal */
+    return s->n == 0 || sort_is_creation(s->by[0].path); /* no two documents have the same ordinal */
 }
 
 bool sort_key(struct arena *a, const struct sort *s, const struct json *document, struct sort_key *out)
@@ -90,8 +95,8 @@ static int compare_values(const struct sort_value *x, const struct sort_value *y
 int sort_compare(const struct sort *s, const struct sort_key *a, const struct sort_key *b)
 {
     for (size_t i = 0; i < s->n; i++) {
-        int c = str_eqz(s->by[i].path, "createdAt") ? (a->ordinal > b->ordinal) - (a->ordinal < b->ordinal)
-                                                    : compare_values(&a->values[i], &b->values[i]);
+        int c = sort_is_creation(s->by[i].path) ? (a->ordinal > b->ordinal) - (a->ordinal < b->ordinal)
+                                                : compare_values(&a->values[i], &b->values[i]);
         if (c != 0)
             return s->by[i].descending ? -c : c;
     }

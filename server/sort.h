@@ -18,6 +18,8 @@ struct sort {
 /* "orderIndex,-createdAt". Fault VAL_INVALID_SORT at "query.<parameter>", naming the fields that can be sorted by. */
 bool sort_parse(struct arena *a, const struct field *rows, struct str text, const char *parameter,
                 struct faults *faults, struct sort *out);
+/* Whether the field is when the document was made, in either spelling: ordinals have that order, no index. */
+bool sort_is_creation(struct str path);
 /* The order is that of creation, which ordinals answer: no two documents have the same, so what follows is moot. */
 bool sort_by_creation(const struct sort *s);
 

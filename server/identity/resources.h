@@ -6,5 +6,6 @@
 
 extern const struct resource login_resource;
 extern const struct resource user_resource;
+extern const struct resource key_resource;
 
 #endif

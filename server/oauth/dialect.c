@@ -153,7 +153,15 @@ static void error_schema(struct json_out *o, const struct code_set *codes, int s
     json_close(o, '}');
 }
 
-static const struct resource *const oauth_resources[] = {&token_resource, &client_resource, &user_resource, &login_resource, NULL};
+// clang-format off
+static const struct resource *const oauth_resources[] = {
+    &token_resource,
+    &client_resource,
+    &user_resource,
+    &key_resource,
+    &login_resource,
+    NULL};
+// clang-format on
 
 const struct dialect dialect_oauth = {
     .name = "oauth",

@@ -76,6 +76,7 @@ enum code store_admit(struct store *s, struct arena *scratch, const struct admis
     pack_text(&b, &map, "a", in->of);
     pack_text(&b, &map, "t", in->space.tenant);
     pack_text(&b, &map, "u", in->caller);
+    pack_text(&b, &map, "w", in->used_from);
     pack_z(&b, "o"), pack_bool(&b, in->optional);
     pack_z(&b, "i"), pack_int(&b, in->tier);
     pack_z(&b, "n"), pack_int(&b, cost);

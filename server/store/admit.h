@@ -22,6 +22,8 @@ struct admission {
     /* Known caller: "<kind>:<id>". STR_NONE with a credential: taken from its record. */
     struct space space; /* partition as above; tenant STR_NONE: from the record */
     struct str caller;
+    /* An address, or "": notes in the document of a key that it is used, once a minute; STR_NONE: not asked. */
+    struct str used_from;
     unsigned tier;            /* of a known caller */
     const struct tier *rates; /* by tier */
     size_t rate_count;

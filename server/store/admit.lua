@@ -1,6 +1,6 @@
 -- admit: a credential, a charge to a rate, an idempotency key.
 --
--- Plan, a map: c credential hash, o optional, a what it depends on beside its record's `of`, t tenant, u caller, i tier, r rates {{limit, burst, hour, day, builds}, ...}, the last three optional
+-- Plan, a map: c credential hash, o optional, a what it depends on beside its record's `of`, t tenant, u caller, w from where a key is used, i tier, r rates {{limit, burst, hour, day, builds}, ...}, the last three optional
 -- and 0 where there is none, n cost, b builds;
 -- h holder of credit, s what it used, g what it wants, f beside what it has; k {route, key hash, fingerprint, owner, lock ms}.
 -- Answers {verdict, now, epoch, commits, revoked, credential, limit, remaining, reset, burst, burst remaining, retry after, replay, record, granted,
@@ -230,6 +230,17 @@ local function write_rate(part, s)
   end
 end
 
+-- When and from where a key was used last, to the minute, in its document.
+local USED_MS = 60000
+local function note_use(part, plan)
+  local id = plan.w and string.match(plan.u, '^key:(.+)$')
+  local key = id and part.p .. 'd:' .. plan.t .. ':key:' .. id
+  local h = key and call('HMGET', key, 'r', 'used')
+  if h and h[1] and part.now - (tonumber(h[2] or '') or 0) >= USED_MS then
+    call('HSET', key, 'used', part.now_text, 'used_from', plan.w)
+  end
+end
+
 local function read_key(part, plan, answer)
   local k = plan.k
   local key = part.p .. 'i:' .. plan.t .. ':' .. plan.u .. ':' .. k[1] .. ':' .. k[2]
@@ -278,6 +289,7 @@ local function admit(keys, args)
     answer[13], answer[14] = NO_KEY, false
     return answer
   end
+  note_use(part, plan)
   if claimed then
     local k = plan.k
     call('DEL', claimed)

@@ -172,7 +172,7 @@ test('a revoked key is refused within a second on every worker', async () => {
     refused(await felt(() => c.get('/environments'), 401), 401, 'AUTH_TOKEN_REVOKED', 'after the revocation');
   assert.ok(Date.now() - revoked < 30_000);
   const again = JSON.parse((await s.slipway('key', 'list', '--json')).stdout).find((k) => k.id === listed.id);
-  assert.ok(again.revokedAt);
+  assert.ok(again.revoked_at);
 });
 
 test('a revoked access token is refused, another one of its user is not', async () => {

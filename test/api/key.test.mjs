@@ -49,7 +49,7 @@ test('a key shows once what it is, and is listed without its secret', async () =
   const made = await json('create', '--role', 'operator', '--permissions', 'audit:read', '--name', 'CI', '--tier', 'premium', '--expires', '30d');
   assert.match(made.key, /^slp_/);
   assert.deepEqual([made.name, made.roles, made.permissions, made.tier], ['CI', ['operator'], ['audit:read'], 'premium']);
-  assert.ok(Date.parse(made.expiresAt) - Date.parse(made.createdAt) > 29 * 86400e3);
+  assert.ok(Date.parse(made.expires_at) - Date.parse(made.created_at) > 29 * 86400e3);
   const listed = (await json('list')).find((k) => k.id === made.id);
   const { key, ...rest } = made;
   assert.deepEqual(listed, rest);
@@ -122,8 +122,8 @@ test('making and revoking keys and tokens, and rotating, are entries of the audi
   const [created] = await entries({ action: 'key.created', resourceId: made.id });
   assert.deepEqual([created.actorType, created.actorName, created.after.name], ['system', 'slipway key', 'watched']);
   const [revoked] = await entries({ action: 'key.revoked', resourceId: made.id });
-  assert.equal(revoked.before.revokedAt, undefined);
-  assert.ok(revoked.after.revokedAt);
+  assert.equal(revoked.before.revoked_at, undefined);
+  assert.ok(revoked.after.revoked_at);
   assert.equal((await entries({ action: 'token.revoked', resourceId: jti })).length, 1);
   const [rotated] = await entries({ action: 'keyring.rotated' });
   assert.equal(rotated.resource, 'keyring');

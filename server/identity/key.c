@@ -1,0 +1,124 @@
+#include "server/identity/key.h"
+
+#include "lib/json.h"
+#include "server/auth.h"
+#include "server/caller.h"
+#include "server/identity/user.h"
+#include "server/settings.h"
+
+#include <stdio.h>
+
+enum { KEEP_MS = 86400000 }; /* how long a record that is over says so */
+
+static struct str decimal(struct arena *a, int64_t v)
+{
+    return arena_printf(a, "%lld", (long long)v);
+}
+
+/* Who has an id of ours was registered, and must still be there. */
+static struct str depends_on(struct arena *a, const struct settings *s, const struct key *k)
+{
+    char own[65], user[65];
+    auth_subject(s, KEY_KIND, k->id, own);
+    if (k->user.n == 0)
+        return arena_printf(a, "?%s", own);
+    auth_subject(s, USER_KIND, k->user, user);
+    return arena_printf(a, "?%s %s%s", own, id_is_uuid(k->user, NULL) ? "" : "?", user);
+}
+
+void key_put(struct commit *c, const struct settings *s, const struct key *k, struct str secret, char hex[65])
+{
+    struct arena *a = c->arena;
+    auth_credential(s, secret, hex);
+    struct str record = key_credential(a, c->space.partition, str_z(hex));
+    const struct {
+        struct str name, value;
+    } fields[] = {
+        {S("kind"), S(KEY_KIND)},
+        {S("tenant"), c->space.tenant},
+        {S("id"), k->id},
+        {S("name"), k->name},
+        {S("roles"), k->roles},
+        {S("permissions"), k->permissions},
+        {S("networks"), k->networks},
+        {S("of"), depends_on(a, s, k)},
+        {S("tier"), decimal(a, k->tier)},
+        {S("expires"), decimal(a, k->expires_ms)},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        commit_hset(c, record, fields[i].name, fields[i].value.p == NULL ? S("") : fields[i].value);
+    commit_hset(c, key_document(a, c->space, KEY_KIND, k->id), S("credential"), str_z(hex));
+}
+
+void key_retire(struct commit *c, const struct settings *s, const struct key *k, struct str hex, int64_t until_ms,
+                int64_t now_ms)
+{
+    struct arena *a = c->arena;
+    bool at_once = until_ms <= now_ms;
+    struct str record = key_credential(a, c->space.partition, hex);
+    commit_hset(c, record, S("of"), depends_on(a, s, k)); /* one of long ago has none */
+    commit_hset(c, record, at_once ? S("revoked") : S("expires"), decimal(a, at_once ? now_ms : until_ms));
+    commit_expire(c, record, (at_once ? s->token_ttl_max : until_ms - now_ms) + KEEP_MS);
+    commit_revoked(c);
+}
+
+void key_end(struct commit *c, const struct settings *s, struct str id, struct str hex, int64_t now_ms)
+{
+    char own[65];
+    struct arena *a = c->arena;
+    auth_subject(s, KEY_KIND, id, own);
+    const struct str records[] = {key_credential(a, c->space.partition, str_z(own)),
+                                  key_credential(a, c->space.partition, hex)};
+    for (size_t i = 0; i < ARRAY_LEN(records); i++) {
+        commit_hset(c, records[i], S("kind"), S(KEY_KIND));
+        commit_hset(c, records[i], S("tenant"), c->space.tenant);
+        commit_hset(c, records[i], S("revoked"), decimal(a, now_ms));
+    }
+    commit_expire(c, records[0], KEY_OVERLAP_MAX * INT64_C(1000) + KEEP_MS);
+    commit_revoked(c);
+}
+
+struct str key_hint(struct arena *a, struct str secret)
+{
+    size_t head = secret.n;
+    while (head > 0 && secret.p[head - 1] != '_')
+        head--;
+    return arena_str(a, str_slice(secret, 0, head + 2 + KEY_HINT));
+}
+
+void key_check(const struct json *members, struct faults *faults)
+{
+    const struct json *cidrs = json_get(members, "cidrs");
+    for (size_t i = 0; i < json_count(cidrs); i++) {
+        char field[32];
+        struct str wrong = STR_NONE, one = json_str(json_at(cidrs, i));
+        snprintf(field, sizeof field, "cidrs[%zu]", i);
+        if (str_index(one, ',') >= 0 || !networks_known(one, &wrong))
+            fault_add(faults, str_z(field), "VAL_INVALID_FORMAT",
+                      "is no network, such as 192.0.2.0/24 or 2001:db8::/32");
+    }
+}
+
+struct str key_names(struct arena *a, struct str list)
+{
+    struct buf b;
+    struct json_out o;
+    buf_init_arena(&b, a, 256);
+    json_out_init(&o, &b);
+    json_open(&o, '[');
+    while (list.n > 0)
+        json_put_str(&o, str_trim(str_cut(&list, ',')));
+    json_close(&o, ']');
+    return b.failed ? STR_NONE : buf_view(&b);
+}
+
+struct str key_list(struct arena *a, const struct json *list)
+{
+    struct buf b;
+    buf_init_arena(&b, a, 256);
+    for (size_t i = 0; i < json_count(list); i++) {
+        buf_z(&b, i == 0 ? "" : ",");
+        buf_str(&b, json_str(json_at(list, i)));
+    }
+    return b.failed ? STR_NONE : b.n == 0 ? S("") : buf_view(&b);
+}

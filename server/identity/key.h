@@ -1,0 +1,46 @@
+/* Keys: what people and programs call themselves by that have no OAuth client. A key is a document of its tenant (kind
+ * "key": server/identity/key_resource.c, and `slipway key`) whose hash has the name of its record under "credential", and
+ * that record (server/auth.h). A rotated key has two records for as long as the old secret is good. All of them depend on
+ * the record of the key itself, auth_subject "key", which is only there once the key was taken back. */
+#ifndef SERVER_IDENTITY_KEY_H
+#define SERVER_IDENTITY_KEY_H
+
+#include "server/identity/key_flavour.h"
+#include "server/store/commit.h"
+
+struct faults;
+struct json;
+struct settings;
+
+#define KEY_KIND "key"
+enum {
+    KEY_DAYS_MAX = 3660,          /* of a key's time */
+    KEY_OVERLAP_MAX = 30 * 86400, /* seconds for which a rotated key's old secret is good */
+    KEY_HINT = 4,                 /* characters behind the partition that a hint shows */
+};
+
+struct key {                                           /* what its record says */
+    struct str id, name, roles, permissions, networks; /* lists: between commas */
+    struct str user;                                   /* STR_NONE: the tenant's */
+    unsigned tier;
+    int64_t expires_ms; /* 0: never */
+};
+/* A new secret, in the commit: its record and its name in the key's document, which must exist or be put as well. `hex`:
+ * the record's name. */
+void key_put(struct commit *c, const struct settings *s, const struct key *k, struct str secret, char hex[65]);
+/* The old secret of a rotated key is good until then. */
+void key_retire(struct commit *c, const struct settings *s, const struct key *k, struct str hex, int64_t until_ms,
+                int64_t now_ms);
+/* Takes the key back with all of its secrets; `hex` is the last one's record. */
+void key_end(struct commit *c, const struct settings *s, struct str id, struct str hex, int64_t now_ms);
+
+/* How a secret begins, for people to know it by. */
+struct str key_hint(struct arena *a, struct str secret);
+/* What rows cannot say: that networks are networks. */
+void key_check(const struct json *members, struct faults *faults);
+/* Names between commas, as a JSON array; STR_NONE when memory ran out. */
+struct str key_names(struct arena *a, struct str list);
+/* The strings of a list between commas; "" for none, STR_NONE when memory ran out. */
+struct str key_list(struct arena *a, const struct json *list);
+
+#endif
