@@ -14,7 +14,7 @@ before(async () => {
   s = await start({ name: 'auth', workers: 2 });
   signer = new Signer(s.server.data);
   const made = await s.slipway('key', 'list', '--json');
-  tenant = JSON.parse(made.stdout)[0].tenantId;
+  tenant = JSON.parse(made.stdout)[0].tenant_id;
 });
 after(() => s?.stop());
 

@@ -30,7 +30,7 @@ function grants(role, permission) {
 let s, operations, connections, tenant;
 before(async () => {
   s = await start({ name: 'roles' });
-  [{ tenantId: tenant }] = JSON.parse((await s.slipway('key', 'list', '--json')).stdout);
+  [{ tenant_id: tenant }] = JSON.parse((await s.slipway('key', 'list', '--json')).stdout);
   const { document } = await s.server.openapi();
   operations = Object.entries(document.paths).flatMap(([at, item]) => ['get', 'post', 'put', 'patch', 'delete']
     .filter((method) => item[method]?.['x-permission'] !== undefined)

@@ -18,7 +18,7 @@ const FORM = { 'content-type': 'application/x-www-form-urlencoded', authorizatio
 let s, tenant, client;
 before(async () => {
   s = await start({ name: 'rotation', workers: 2, instances: 2 });
-  [{ tenantId: tenant }] = JSON.parse((await s.slipway('key', 'list', '--json')).stdout);
+  [{ tenant_id: tenant }] = JSON.parse((await s.slipway('key', 'list', '--json')).stdout);
   client = (await s.api.post('/v1/oauth/clients', { name: 'rotating', scopes: ['workflow:read'] }, { absolute: true })).body;
 });
 after(() => s?.stop());
