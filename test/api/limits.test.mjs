@@ -181,3 +181,29 @@ test('before anybody is authenticated the bucket of the address shows, and ends 
     await strict.stop();
   }
 });
+
+test('every operation that asks for no credentials is bounded per address, and an IPv6 network is one address', async () => {
+  const strict = await start({
+    name: 'public', workers: 1, env: { SLIPWAY_RATE_ADDRESS: '1', SLIPWAY_RATE_ADDRESS_BURST: '3', SLIPWAY_TRUST_PROXY: '127.0.0.0/8' },
+  });
+  try {
+    const { document } = await strict.server.openapi();
+    const open = Object.entries(document.paths).flatMap(([at, item]) => ['get', 'post', 'put', 'patch', 'delete']
+      .filter((method) => item[method] && item[method]['x-permission'] === undefined && /^\/(api\/v1|v1)\//.test(at)).map((method) => [method.toUpperCase(), at]));
+    const paths = open.map(([, at]) => at);
+    for (const wanted of ['/v1/auth/token', '/v1/auth/login', '/api/v1/agents/register']) assert.ok(paths.includes(wanted), `${wanted} in ${paths}`);
+    for (const [i, [method, path]] of open.entries())
+      for (const address of [() => `198.51.100.${i + 1}`, (n) => `2001:db8:0:${(i + 1).toString(16)}::${n + 1}`]) {
+        const statuses = [];
+        for (let n = 0; n < 4; n++) {
+          const headers = { 'x-forwarded-for': address(n), 'content-type': 'application/x-www-form-urlencoded' };
+          statuses.push((await strict.server.client().request(method, path, undefined, {
+            absolute: true, headers, raw: method === 'GET' ? undefined : '', unjudged: 'the answers of pages are for browsers',
+          })).status);
+        }
+        assert.ok(!statuses.slice(0, 3).includes(429) && statuses[3] === 429, `${method} ${path}: ${statuses}`);
+      }
+  } finally {
+    await strict.stop();
+  }
+});
