@@ -30,8 +30,11 @@
 #include "server/identity/password.h"
 #include "server/list.h"
 #include "server/oauth/assertion.h"
+#include "server/oauth/authorize.h"
 #include "server/oauth/client.h"
+#include "server/oauth/grant.h"
 #include "server/oauth/provider.h"
+#include "server/oauth/redirect.h"
 #include "server/oauth/scopes.h"
 #include "server/router.h"
 #include "server/scope.h"
@@ -50,6 +53,10 @@ static const struct {
     const char *code;
     const char *doc;
 } constants[] = {
+    {"oauth.state", AUTHORIZE_STATE_MAX, BYTES, "OAUTH_INVALID_REQUEST", "Bytes of `state` in an authorization request."},
+    {"oauth.code-life", GRANT_CODE_MS, MS, "OAUTH_INVALID_GRANT", "How long an authorization code may be exchanged."},
+    {"oauth.redirect-uris", REDIRECTS_MAX, COUNT, "VAL_FAILED", "Redirect URIs of a client."},
+    {"oauth.redirect-uri", REDIRECT_LENGTH_MAX, BYTES, "VAL_FAILED", "Bytes of a redirect URI."},
     {"password.length-min", PASSWORD_LENGTH_MIN, COUNT, "VAL_FAILED", "Characters of a new password, at least."},
     {"password.length-max", PASSWORD_LENGTH_MAX, BYTES, "VAL_FAILED", "Bytes of a password."},
     {"password.under-way", PASSWORDS_MAX, COUNT, "SYS_OVERLOADED", "Passwords that a worker hashes or checks at the same time."},

@@ -40,6 +40,7 @@ enum route_flag {
     ROUTE_ANYONE = 16384,      /* whoever has credentials: no permission is asked for */
     ROUTE_FORM =
         65536, /* the body is a form (r->form); `body` only describes it: others than these are ignored (RFC 6749 §3.2) */
+    ROUTE_MORE_QUERY = 262144, /* query parameters other than `query` are ignored (RFC 6749 §3.1) */
     ROUTE_BUILD =
         131072, /* starts a run, or will deploy: a build of the day (server/rate.h). A rollback is none: it is to get through */
 };

@@ -70,6 +70,8 @@ const struct config_row settings_rows[] = {
      .doc = "`iss` of access tokens that were made by hand or for agents without a public-url; taken with one as well, so that they go on."},
     {"audience", CONFIG_STRING, AT(audience), "slipway", .flags = CONFIG_REQUIRED,
      .doc = "`aud` of the access tokens made and taken."},
+    {"refresh-token-ttl", CONFIG_DURATION, AT(refresh_token_ttl), "30d", 60000, 366 * DAY,
+     .doc = "How long a client may go on in a person's name without coming back: each refresh token is good once, and for so long."},
     {"session-ttl", CONFIG_DURATION, AT(session_ttl), "12h", 60000, 30 * DAY,
      .doc = "How long somebody stays signed in at a browser."},
     {"token-issuers", CONFIG_LIST, AT(token_issuers), "", .arg = "URL,…",

@@ -25,7 +25,7 @@ struct settings {
     const char *public_url, *issuer, *audience;
     struct config_list token_issuers;
     int64_t agent_heartbeat, agent_registration_ttl, agent_refresh_ttl;
-    int64_t session_ttl, token_ttl, token_ttl_max, query_token_ttl_max, auth_trust;
+    int64_t session_ttl, refresh_token_ttl, token_ttl, token_ttl_max, query_token_ttl_max, auth_trust;
     /* who is in front */
     struct config_list trust_proxy;
     int trust_proxy_header; /* 0 X-Forwarded-For, 1 Forwarded */

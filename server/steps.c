@@ -374,7 +374,7 @@ static bool validate_query(struct request *r, struct faults *faults)
         const struct field *row = r->route->query == NULL ? NULL : field_find(r->route->query, name);
         bool common = row == NULL && is_common_parameter(r, name);
         if (row == NULL && !common) {
-            if (!seen_before(q, i))
+            if (!seen_before(q, i) && (r->route->flags & ROUTE_MORE_QUERY) == 0)
                 add_query_fault(r, faults, name, "VAL_UNKNOWN_FIELD", "this operation does not know the parameter");
         } else if (row != NULL && !seen_before(q, i)) {
             if (row->type != FIELD_LIST && query_count(q, name) > 1)

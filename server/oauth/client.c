@@ -28,9 +28,11 @@ bool client_read(struct client *out, struct arena *a, unsigned partition, const 
 {
     struct {
         struct str name, *to;
-    } fields[] = {{S("id"), &out->id},         {S("tenant"), &out->tenant}, {S("name"), &out->name},
-                  {S("scopes"), &out->scopes}, {S("grants"), &out->grants}, {S("method"), &out->method},
-                  {S("secret"), &out->secret}, {S("jwks"), &out->jwks},     {S("trust"), &out->trust}};
+    } fields[] = {{S("id"), &out->id},         {S("tenant"), &out->tenant},
+                  {S("name"), &out->name},     {S("scopes"), &out->scopes},
+                  {S("grants"), &out->grants}, {S("method"), &out->method},
+                  {S("secret"), &out->secret}, {S("jwks"), &out->jwks},
+                  {S("trust"), &out->trust},   {S("redirects"), &out->redirects}};
     int64_t tier = redis_int(redis_field(record, S("tier")), TIER_STANDARD);
     *out = (struct client){.partition = partition, .tier = tier >= 0 && tier < TIERS ? (unsigned)tier : TIER_STANDARD};
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
@@ -39,4 +41,13 @@ bool client_read(struct client *out, struct arena *a, unsigned partition, const 
             return false;
     }
     return true;
+}
+
+bool client_has_grant(const struct client *c, const char *name)
+{
+    struct str rest = c->grants;
+    while (rest.n > 0)
+        if (str_eqz(str_cut(&rest, ' '), name))
+            return true;
+    return false;
 }

@@ -2,7 +2,7 @@
  *
  * A client is a document of its tenant (kind "client", for lists) and a credential's record, which is what its
  * authentication reads: fields kind "client", tenant, id, name, tier, scopes, grants and method (between spaces), and one of
- * `secret` (hex of its hash under the pepper), `jwks` and `trust` (server/oauth/exchange.h). The id is a UUID whose last byte is the partition, so that the record is
+ * `secret` (hex of its hash under the pepper), `jwks` and `trust` (server/oauth/exchange.h), and `redirects` (between spaces). The id is a UUID whose last byte is the partition, so that the record is
  * found by it alone. One that was taken back leaves a record with `revoked` for as long as its tokens could live. */
 #ifndef SERVER_OAUTH_CLIENT_H
 #define SERVER_OAUTH_CLIENT_H
@@ -16,13 +16,15 @@ enum { CLIENT_KEYS_MAX = 8 };
 
 struct redis_value;
 struct client { /* as its record says; texts live in the arena */
-    struct str id, tenant, name, scopes, grants, method, secret, jwks, trust;
+    struct str id, tenant, name, scopes, grants, method, secret, jwks, trust, redirects;
     unsigned partition, tier;
 };
 /* The record's name in the store; false when the id is none that we would have made. */
 bool client_credential(const struct settings *s, struct str id, unsigned *partition, char hex[65]);
 /* False when memory ran out. */
 bool client_read(struct client *out, struct arena *a, unsigned partition, const struct redis_value *record);
+
+bool client_has_grant(const struct client *c, const char *name);
 
 /* What rows cannot say about a new client's members: its scopes are known, and it has keys where it signs. */
 void client_check(const struct json *members, struct faults *faults);

@@ -4,6 +4,7 @@
 #include "server/auth.h"
 #include "server/document.h"
 #include "server/oauth/exchange.h"
+#include "server/oauth/redirect.h"
 #include "server/oauth/resources.h"
 #include "server/oauth/scopes.h"
 #include "server/settings.h"
@@ -40,9 +41,26 @@ static void check_trust(const struct json *members, struct faults *faults)
     if (exchanges != json_is(json_get(members, "trust"), JSON_OBJECT))
         fault_add(faults, S("trust"), exchanges ? "VAL_REQUIRED" : "VAL_INVALID_FORMAT",
                   "goes with the grant of token exchange, and with nothing else");
-    if (is_by(members, "none") && (!exchanges || json_count(json_get(members, "grant_types")) > 1))
+    if (is_by(members, "none") && has_grant(members, "client_credentials"))
         fault_add(faults, S("token_endpoint_auth_method"), "VAL_INVALID_FORMAT",
-                  "is none with the grant of token exchange alone");
+                  "is not none with client_credentials: whoever had the id would have the token");
+}
+
+/* A person is sent back somewhere, and nowhere else. */
+static void check_redirects(const struct json *members, struct faults *faults)
+{
+    const struct json *uris = json_get(members, "redirect_uris");
+    bool codes = has_grant(members, "authorization_code");
+    if (codes != (json_count(uris) > 0))
+        fault_add(faults, S("redirect_uris"), codes ? "VAL_REQUIRED" : "VAL_INVALID_FORMAT",
+                  "goes with the grant authorization_code, and with nothing else");
+    for (size_t i = 0; i < json_count(uris); i++) {
+        char field[48];
+        const char *fault = redirect_fault(json_str(json_at(uris, i)));
+        snprintf(field, sizeof field, "redirect_uris[%zu]", i);
+        if (fault != NULL)
+            fault_add(faults, str_z(field), "VAL_INVALID_FORMAT", "%s", fault);
+    }
 }
 
 void client_check(const struct json *members, struct faults *faults)
@@ -56,6 +74,7 @@ void client_check(const struct json *members, struct faults *faults)
                       "is no scope; the metadata lists them, and permissions are scopes too");
     }
     check_trust(members, faults);
+    check_redirects(members, faults);
     if (signs(members) != json_is(jwks, JSON_OBJECT))
         fault_add(faults, S("jwks"), signs(members) ? "VAL_REQUIRED" : "VAL_INVALID_FORMAT",
                   "goes with private_key_jwt, and with nothing else");
@@ -132,6 +151,7 @@ static void put_record(const struct client_new *n, const struct settings *s, str
         {S("secret"), n->secret[0] != '\0' ? str_z(hash) : S("")},
         {S("jwks"), text_of(a, json_get(m, "jwks"))},
         {S("trust"), text_of(a, json_get(m, "trust"))},
+        {S("redirects"), joined(a, json_get(m, "redirect_uris"))},
     };
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         commit_hset(c, key, fields[i].name, fields[i].value);

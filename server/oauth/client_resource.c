@@ -6,10 +6,12 @@
 #include "server/idempotency.h"
 #include "server/oauth/client.h"
 #include "server/oauth/exchange.h"
+#include "server/oauth/redirect.h"
 #include "server/oauth/scopes.h"
 #include "server/worker.h"
 
-static const char *const grant_words[] = {"client_credentials", EXCHANGE_GRANT, NULL};
+static const char *const grant_words[] = {"client_credentials", "authorization_code", "refresh_token", EXCHANGE_GRANT,
+                                          NULL};
 static const char *const method_words[] = {"client_secret_basic", "client_secret_post", "private_key_jwt", "none",
                                            NULL};
 
@@ -27,6 +29,8 @@ static const char *const method_words[] = {"client_secret_basic", "client_secret
     {"token_endpoint_auth_method", FIELD_ENUM, .choices = method_words, .preset = "\"client_secret_basic\"",         \
      .doc = "A client with a secret may send it in either way; private_key_jwt signs with a key of `jwks` instead."}, \
     {"jwks",        FIELD_OBJECT, .doc = "Its public keys (RFC 7517), with private_key_jwt."},                       \
+    {"redirect_uris", FIELD_LIST, FIELD_UNIQUE_ITEMS, .item = FIELD_STRING, .max = REDIRECTS_MAX, .item_max = REDIRECT_LENGTH_MAX, \
+     .doc = "Where people are sent back to, with the grant authorization_code: compared byte by byte."},              \
     {"trust",       FIELD_OBJECT, .fields = exchange_trust_rows,                                                     \
      .doc = "Whose identity tokens it exchanges (RFC 8693): a job of a CI needs no secret then."},                   \
     {"created_at",  FIELD_TIME,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SORT},                                     \

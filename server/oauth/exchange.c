@@ -45,6 +45,7 @@ struct barter {
     const struct client *client;
     const struct json *trust;
     struct jws token;
+    struct token_order order;
 };
 
 static struct str trusted(const struct barter *b, const char *name)
@@ -97,7 +98,10 @@ static enum flow keys_known(struct request *r, void *arg, const struct json *key
     const char *why = fault != JWS_OK ? "no key of its issuer verifies it" : check_claims(r, b);
     if (why != NULL)
         return refuse(r, why);
-    return token_give(r, b->client, str_slice(json_str(json_get(b->token.claims, "sub")), 0, NAME_SHOWN));
+    b->order = (struct token_order){.client = b->client,
+                                    .scope = b->client->scopes,
+                                    .subject = str_slice(json_str(json_get(b->token.claims, "sub")), 0, NAME_SHOWN)};
+    return token_give(r, &b->order);
 }
 
 static bool is_type(struct str type)

@@ -22,7 +22,11 @@ const struct field metadata_server_rows[] = {
     {"jwks_uri",                 URL},
     {"service_documentation",    URL},
     {"scopes_supported",         LIST, .doc = "Permissions are scopes as well: release:read."},
-    {"response_types_supported", LIST, .doc = "None: there is no authorization endpoint."},
+    {"authorization_endpoint",   URL},
+    {"response_types_supported", LIST},
+    {"response_modes_supported", LIST},
+    {"code_challenge_methods_supported",               LIST, .doc = "RFC 7636: S256 alone, and never without."},
+    {"authorization_response_iss_parameter_supported", FIELD_BOOL, FIELD_REQUIRED, .doc = "RFC 9207."},
     {"grant_types_supported",    LIST},
     {"token_endpoint_auth_methods_supported",                     LIST},
     {"token_endpoint_auth_signing_alg_values_supported",          LIST},
@@ -93,9 +97,9 @@ static enum flow reply_published(struct request *r, const struct buf *b)
 enum flow metadata_server(struct request *r)
 {
     static const char *const endpoints[] = {"token", "revocation", "introspection"};
-    static const char *const none[] = {NULL}, *const introspection_methods[] = {"client_secret_basic",
-                                                                                "client_secret_post", "private_key_jwt",
-                                                                                NULL}; /* RFC 7662 §2.1 */
+    static const char *const code[] = {"code", NULL}, *const query[] = {"query", NULL}, *const s256[] = {"S256", NULL};
+    static const char *const introspection_methods[] = {"client_secret_basic", "client_secret_post", "private_key_jwt",
+                                                        NULL}; /* RFC 7662 §2.1 */
     const char *base = arena_z(&r->arena, issuer_url(r));
     struct buf b;
     struct json_out o;
@@ -105,13 +109,18 @@ enum flow metadata_server(struct request *r)
     json_out_init(&o, &b);
     json_open(&o, '{');
     put_url(&o, base, "issuer", "");
+    put_url(&o, base, "authorization_endpoint", "/v1/auth/authorize");
     put_url(&o, base, "token_endpoint", "/v1/auth/token");
     put_url(&o, base, "revocation_endpoint", "/v1/auth/revoke");
     put_url(&o, base, "introspection_endpoint", "/v1/auth/introspect");
     put_url(&o, base, "jwks_uri", "/.well-known/jwks.json");
     put_url(&o, base, "service_documentation", "/docs");
     put_scopes(&o);
-    put_list(&o, "response_types_supported", none);
+    put_list(&o, "response_types_supported", code);
+    put_list(&o, "response_modes_supported", query);
+    put_list(&o, "code_challenge_methods_supported", s256);
+    json_key(&o, S("authorization_response_iss_parameter_supported"));
+    json_put_bool(&o, true);
     put_grants(&o);
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
         char name[64];

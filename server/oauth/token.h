@@ -9,9 +9,22 @@ enum flow token_revoke(struct request *r);     /* RFC 7009 */
 enum flow token_introspect(struct request *r); /* RFC 7662 */
 
 struct client; /* server/oauth/client.h */
-/* What a grant comes to: an access token of the client for the scope that the request asks for, or a refusal. `subject` is
- * in whose name, for people; STR_NONE: the client's own. */
-enum flow token_give(struct request *r, const struct client *c, struct str subject);
+struct commit;
+struct commit_result;
+struct grant; /* server/oauth/grant.h */
+
+/* What is asked for comes to: an access token for the scope of the request, or a refusal. It and all it points to live in
+ * the request's arena. */
+struct token_order {
+    const struct client *client;
+    struct str scope;          /* what may be given at most */
+    struct str subject;        /* whose identity token was exchanged, for people; STR_NONE: none was */
+    const struct grant *grant; /* of a person; NULL: the token is the client's own */
+    struct str refresh;        /* a refresh token to answer with; STR_NONE: none */
+    struct commit *commit;     /* begun, with what is to be written beside; NULL: nothing is */
+    bool (*refused)(struct request *r, const struct commit_result *result); /* true: it answered; NULL: never does */
+};
+enum flow token_give(struct request *r, const struct token_order *o);
 
 /* The grants, for the metadata. False behind the last. */
 bool token_grant(size_t i, const char **name);

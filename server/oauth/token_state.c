@@ -7,8 +7,10 @@
 #include "server/audit.h"
 #include "server/auth.h"
 #include "server/oauth/authenticate.h"
+#include "server/oauth/grant.h"
 #include "server/oauth/issuer.h"
 #include "server/settings.h"
+#include "server/store/admit.h"
 #include "server/worker.h"
 
 struct look {
@@ -89,32 +91,35 @@ static enum flow reply_active(struct request *r, const struct jwt *t)
     return b.failed ? reply_error(r, SYS_OVERLOADED) : reply_raw(r, 200, "application/json", buf_view(&b));
 }
 
-static void state_read(void *arg, enum code c, const struct redis_value *v)
+static void state_read(void *arg, enum code c, const struct admitted *a)
 {
     struct look *l = arg;
-    bool good = redis_is_nil(redis_at(redis_at(v, 0), 0)) && redis_is_nil(redis_at(redis_at(v, 1), 0));
     if (c != OK)
         reply_error(l->r, c);
-    else if (good)
+    else if (a->verdict == ADMIT_OK)
         reply_active(l->r, &l->jwt);
     else
         reply_inactive(l->r);
 }
 
-/* The token's own record, and that of whom all tokens end with: the agent, or the client. */
+/* The token's own record, and the chain of what all its tokens end with. */
 static enum flow read_state(struct look *l)
 {
     struct request *r = l->r;
-    char own[65], parent[65];
+    char own[65], of[65] = "";
     const struct jwt *t = &l->jwt;
     const struct settings *s = r->worker->settings;
     unsigned partition = partition_of(t->tenant_id);
-    auth_subject(s, "jwt", t->id, own);
-    auth_subject(s, t->agent_id.n > 0 ? "agent" : CLIENT_KIND, t->agent_id.n > 0 ? t->agent_id : t->client_id, parent);
-    const struct store_command reads[] = {
-        STORE_COMMAND(S("HMGET"), key_credential(&r->arena, partition, str_z(own)), S("revoked")),
-        STORE_COMMAND(S("HMGET"), key_credential(&r->arena, partition, str_z(parent)), S("revoked"))};
-    enum code c = store_read(r->worker->store, reads, ARRAY_LEN(reads), &r->ops, state_read, l);
+    bool agent = t->agent_id.n > 0, granted = t->session_id.n > 0;
+    auth_subject(s, agent ? "agent" : "jwt", agent ? t->agent_id : t->id, own);
+    if (granted || (!agent && t->client_id.n > 0))
+        auth_subject(s, granted ? "grant" : CLIENT_KIND, granted ? t->session_id : t->client_id, of);
+    const struct admission in = {.partition = partition,
+                                 .credential = str_z(own),
+                                 .optional = true,
+                                 .of = of[0] == '\0' ? STR_NONE : str_z(of),
+                                 .space = {partition, t->tenant_id}};
+    enum code c = store_admit(r->worker->store, &r->arena, &in, &r->ops, state_read, l);
     return c == OK ? WAIT : reply_error(r, c);
 }
 
@@ -145,12 +150,34 @@ static void revoked(void *arg, const struct commit_result *result)
         reply_empty(l->r, 200);
 }
 
+static enum flow commit_end(struct look *l, const struct audit_entry *entry)
+{
+    struct request *r = l->r;
+    audit_add(&l->commit, r, entry);
+    enum code c = store_commit(r->worker->store, &l->commit, &r->ops, revoked, l);
+    return c == OK ? WAIT : reply_error(r, c);
+}
+
+/* With one token of a grant ends the grant (RFC 7009 §2.1). */
+static enum flow end_grant(struct look *l, struct str id)
+{
+    struct request *r = l->r;
+    commit_begin(&l->commit, &r->arena, (struct space){r->caller.partition, r->caller.tenant}, COMMIT_ESSENTIAL);
+    grant_end(&l->commit, r->worker->settings, id, store_now_ms(r->worker->store));
+    return commit_end(l, &(struct audit_entry){.action = "grant.ended",
+                                               .resource = "grant",
+                                               .resource_id = id,
+                                               .metadata = S("{\"reason\":\"revoked by the client\"}")});
+}
+
 static enum flow end_token(struct look *l)
 {
     char hex[65];
     struct request *r = l->r;
     const struct jwt *t = &l->jwt;
     int64_t now_ms = store_now_ms(r->worker->store);
+    if (t->session_id.n > 0)
+        return end_grant(l, t->session_id);
     auth_subject(r->worker->settings, "jwt", t->id, hex);
     struct str record = key_credential(&r->arena, r->caller.partition, str_z(hex));
     commit_begin(&l->commit, &r->arena, (struct space){r->caller.partition, r->caller.tenant}, COMMIT_ESSENTIAL);
@@ -158,15 +185,47 @@ static enum flow end_token(struct look *l)
     commit_hset(&l->commit, record, S("revoked"), arena_printf(&r->arena, "%lld", (long long)now_ms));
     commit_expire(&l->commit, record, (t->expires_s + 2 * JWT_LEEWAY_S) * 1000 - now_ms);
     commit_revoked(&l->commit);
-    const struct audit_entry entry = {.action = "token.revoked", .resource = "token", .resource_id = t->id};
-    audit_add(&l->commit, r, &entry);
-    enum code c = store_commit(r->worker->store, &l->commit, &r->ops, revoked, l);
+    return commit_end(l, &(struct audit_entry){.action = "token.revoked", .resource = "token", .resource_id = t->id});
+}
+
+static void refresh_read(void *arg, enum code c, const struct redis_value *record)
+{
+    struct grant grant;
+    struct look *l = arg;
+    struct request *r = l->r;
+    if (c == OK && !grant_read(&grant, &r->arena, r->caller.partition, record))
+        c = SYS_OVERLOADED;
+    if (c == OK && grant.client.n > 0 && !str_eq(grant.client, r->caller.id))
+        c = request_refuse(r, OAUTH_INVALID_GRANT, "the token was issued to another client");
+    if (c != OK)
+        reply_error(r, c);
+    else if (grant.id.n == 0)
+        reply_empty(r, 200);
+    else
+        end_grant(l, grant.id);
+}
+
+static enum flow take_refresh_back(struct request *r, struct str token)
+{
+    char hex[65];
+    struct look *l = arena_new(&r->arena, struct look);
+    if (l == NULL)
+        return reply_error(r, SYS_OVERLOADED);
+    *l = (struct look){.r = r};
+    auth_credential(r->worker->settings, token, hex);
+    const struct store_command read =
+        STORE_COMMAND(S("HGETALL"), key_credential(&r->arena, r->caller.partition, str_z(hex)));
+    enum code c = store_read(r->worker->store, &read, 1, &r->ops, refresh_read, l);
     return c == OK ? WAIT : reply_error(r, c);
 }
 
 static enum flow take_back(struct request *r, const struct client *c)
 {
+    unsigned partition;
     struct look *l = NULL;
+    struct str token = form_get(r->form, S("token"));
+    if (grant_is_refresh(token, &partition))
+        return partition == c->partition ? take_refresh_back(r, token) : reply_empty(r, 200);
     enum code code = open_token(r, &l);
     if (code == OK && l != NULL && !str_eq(l->jwt.client_id, c->id))
         code = request_refuse(r, OAUTH_INVALID_GRANT, "the token was issued to another client");

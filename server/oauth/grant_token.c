@@ -1,0 +1,194 @@
+/* The token endpoint's part of grants: a code, or a refresh token, for an access token in a person's name. Each is good
+ * once: it is marked as used in the commit that gives the token, and whoever finds it marked ends the grant. */
+#include "server/oauth/grant.h"
+
+#include "lib/crypto.h"
+#include "proto/form.h"
+#include "server/audit.h"
+#include "server/auth.h"
+#include "server/identity/user.h"
+#include "server/oauth/client.h"
+#include "server/oauth/scopes.h"
+#include "server/oauth/token.h"
+#include "server/settings.h"
+#include "server/store/admit.h"
+#include "server/worker.h"
+
+#include <string.h>
+
+struct redemption {
+    struct request *r;
+    const struct client *client;
+    const char *kind; /* "code", "refresh" */
+    struct str secret, key;
+    unsigned partition;
+    struct grant grant;
+    struct commit commit;
+    struct token_order order;
+    char refresh[ID_KEY_MAX];
+};
+
+static enum flow refuse(struct redemption *t, const char *why)
+{
+    request_refuse(t->r, OAUTH_INVALID_GRANT, "%s", why);
+    return reply_error(t->r, OAUTH_INVALID_GRANT);
+}
+
+/* --- one that was used before --- */
+
+static void ended(void *arg, const struct commit_result *result)
+{
+    struct redemption *t = arg;
+    if (result->code != OK)
+        reply_error(t->r, result->code);
+    else
+        refuse(t, "it was used before: all that came of it has ended");
+}
+
+static enum code end_grant(struct redemption *t)
+{
+    struct request *r = t->r;
+    const char *reason = str_eqz(str_z(t->kind), "code") ? "{\"reason\":\"code used twice\"}"
+                                                         : "{\"reason\":\"refresh token used twice\"}";
+    commit_begin(&t->commit, &r->arena, (struct space){t->partition, t->client->tenant}, COMMIT_ESSENTIAL);
+    grant_end(&t->commit, r->worker->settings, t->grant.id, store_now_ms(r->worker->store));
+    audit_add(&t->commit, r,
+              &(struct audit_entry){
+                  .action = "grant.ended", .resource = "grant", .resource_id = t->grant.id, .metadata = str_z(reason)});
+    return store_commit(r->worker->store, &t->commit, &r->ops, ended, t);
+}
+
+static bool lost_the_race(struct request *r, const struct commit_result *result)
+{
+    struct redemption *t = r->state;
+    if (!str_eqz(result->label, "used"))
+        return false;
+    enum code c = end_grant(t);
+    if (c != OK)
+        reply_error(r, c);
+    return true;
+}
+
+/* --- giving --- */
+
+static enum flow give(struct redemption *t, int64_t now_ms)
+{
+    struct request *r = t->r;
+    const struct settings *s = r->worker->settings;
+    struct commit *c = &t->commit;
+    commit_begin(c, &r->arena, (struct space){t->partition, t->client->tenant}, COMMIT_GROWS);
+    commit_expect_field(c, OAUTH_INVALID_GRANT, "used", t->key, S("used"), STR_NONE);
+    commit_hset(c, t->key, S("used"), arena_printf(&r->arena, "%lld", (long long)now_ms));
+    if (strcmp(t->kind, "code") == 0)
+        grant_begin(c, s, &t->grant, now_ms);
+    if (client_has_grant(t->client, "refresh_token"))
+        grant_put_refresh(c, s, &t->grant, now_ms, t->refresh);
+    r->state = t;
+    t->order = (struct token_order){.client = t->client,
+                                    .scope = t->grant.scope,
+                                    .grant = &t->grant,
+                                    .refresh = t->refresh[0] == '\0' ? STR_NONE : str_z(t->refresh),
+                                    .commit = c,
+                                    .refused = lost_the_race};
+    return token_give(r, &t->order);
+}
+
+/* Whether the person, or the grant, is still good. */
+static void chain_known(void *arg, enum code c, const struct admitted *a)
+{
+    struct redemption *t = arg;
+    if (c != OK)
+        reply_error(t->r, c);
+    else if (a->verdict != ADMIT_OK)
+        refuse(t, "the grant has ended, or the person or the client may not go on");
+    else if (strcmp(t->kind, "refresh") == 0 && !grant_read(&t->grant, &t->r->arena, t->partition, a->credential))
+        reply_error(t->r, SYS_OVERLOADED);
+    else
+        give(t, a->now_ms);
+}
+
+static enum code look_at_chain(struct redemption *t)
+{
+    char hex[65];
+    struct request *r = t->r;
+    bool is_code = strcmp(t->kind, "code") == 0;
+    auth_subject(r->worker->settings, is_code ? USER_KIND : "grant", is_code ? t->grant.user : t->grant.id, hex);
+    const struct admission in = {
+        .partition = t->partition, .credential = str_z(hex), .space = {t->partition, t->client->tenant}};
+    return store_admit(r->worker->store, &r->arena, &in, &r->ops, chain_known, t);
+}
+
+/* RFC 7636 §4.6. */
+static bool proves(struct request *r, struct str challenge)
+{
+    struct buf b;
+    uint8_t hash[CRYPTO_HASH];
+    struct str verifier = form_get(r->form, S("code_verifier"));
+    buf_init_arena(&b, &r->arena, 64);
+    crypto_sha256(verifier.p == NULL ? S("") : verifier, hash);
+    buf_base64url(&b, hash, sizeof hash);
+    return verifier.n >= 43 && verifier.n <= 128 && !b.failed && crypto_equal_str(buf_view(&b), challenge);
+}
+
+static const char *fault_of(struct redemption *t, const struct redis_value *record)
+{
+    struct request *r = t->r;
+    if (!str_eqz(redis_text(redis_field(record, S("kind"))), t->kind) || !str_eq(t->grant.client, t->client->id))
+        return "it is unknown, over, or another client's";
+    if (redis_int(redis_field(record, S("expires")), 0) <= store_now_ms(r->worker->store))
+        return "its time is over";
+    if (strcmp(t->kind, "code") != 0)
+        return NULL;
+    if (!str_eq(form_get(r->form, S("redirect_uri")), redis_text(redis_field(record, S("redirect")))))
+        return "redirect_uri is another than the one it was sent to";
+    return proves(r, redis_text(redis_field(record, S("challenge")))) ? NULL
+                                                                      : "code_verifier does not fit its challenge";
+}
+
+static void found(void *arg, enum code c, const struct redis_value *record)
+{
+    struct redemption *t = arg;
+    if (c == OK && !grant_read(&t->grant, &t->r->arena, t->partition, record))
+        c = SYS_OVERLOADED;
+    const char *fault = c == OK ? fault_of(t, record) : NULL;
+    if (fault != NULL) {
+        refuse(t, fault);
+        return;
+    }
+    if (c == OK)
+        c = redis_text(redis_field(record, S("used"))).n > 0 ? end_grant(t) : look_at_chain(t);
+    if (c != OK)
+        reply_error(t->r, c);
+}
+
+static enum flow redeem(struct request *r, const struct client *client, const char *kind, const char *prefix,
+                        const char *member)
+{
+    char hex[65];
+    struct str given;
+    struct redemption *t = arena_new(&r->arena, struct redemption);
+    if (t == NULL)
+        return reply_error(r, SYS_OVERLOADED);
+    *t = (struct redemption){.r = r, .client = client, .kind = kind, .secret = form_get(r->form, str_z(member))};
+    if (t->secret.p == NULL) {
+        request_refuse(r, OAUTH_INVALID_REQUEST, "%s is missing", member);
+        return reply_error(r, OAUTH_INVALID_REQUEST);
+    }
+    if (!id_key_check(t->secret, &given, &t->partition) || !str_eqz(given, prefix) || t->partition != client->partition)
+        return refuse(t, "it is none of this client's");
+    auth_credential(r->worker->settings, t->secret, hex);
+    t->key = key_credential(&r->arena, t->partition, str_z(hex));
+    const struct store_command read = STORE_COMMAND(S("HGETALL"), t->key);
+    enum code c = store_read(r->worker->store, &read, 1, &r->ops, found, t);
+    return c == OK ? WAIT : reply_error(r, c);
+}
+
+enum flow grant_redeem(struct request *r, const struct client *c)
+{
+    return redeem(r, c, "code", GRANT_CODE_PREFIX, "code");
+}
+
+enum flow grant_refresh(struct request *r, const struct client *c)
+{
+    return redeem(r, c, "refresh", GRANT_REFRESH_PREFIX, "refresh_token");
+}
