@@ -75,6 +75,8 @@ static void channel_free(struct hub_channel *c)
 {
     hub_reads_drop(c);
     hub_unsubscribe(c);
+    timer_stop(&c->rest);
+    loop_undefer(&c->sent);
     list_for (link, &c->views)
         free(hub_view_of(link));
     tail_fini(&c->tail);

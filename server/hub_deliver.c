@@ -1,5 +1,6 @@
 #include "server/hub_private.h"
 
+#include "lib/clock.h"
 #include "lib/stream.h"
 #include "server/worker.h"
 
@@ -74,8 +75,32 @@ static void flush_view(struct hub_view *v, int64_t from, int64_t upto)
     shared_drop(batch.bytes);
 }
 
+/* Unless more than a batch waits. */
+static bool rests(const struct hub_channel *c)
+{
+    return timer_running(&c->rest) &&
+           (!hub_tail_known(c) || tail_upto(&c->tail, c->flushed, HUB_BATCH) >= c->tail.head);
+}
+
+static void rested(void *arg)
+{
+    hub_channel_due(arg);
+}
+
+static void sent(void *arg)
+{
+    struct hub_channel *c = arg;
+    int64_t ms = (clock_mono_ms() - c->began_ms) / HUB_REST_PART;
+    if (ms > 0)
+        timer_start(&c->rest, &c->hub->worker->loop, ms < HUB_REST_MS ? ms : HUB_REST_MS, rested, c);
+}
+
 void hub_flush(struct hub_channel *c)
 {
+    int64_t before = c->flushed;
+    if (rests(c))
+        return;
+    c->began_ms = clock_mono_ms();
     while (hub_tail_known(c) && c->flushed < c->tail.head) {
         int64_t from = c->flushed, upto = tail_upto(&c->tail, from, HUB_BATCH);
         c->flushed = upto;
@@ -85,6 +110,8 @@ void hub_flush(struct hub_channel *c)
     }
     if (hub_tail_known(c))
         tail_trim(&c->tail, HUB_TAIL, c->flushed);
+    if (c->followers >= HUB_WIDE && before >= 0 && c->flushed > before + 1)
+        loop_defer(&c->hub->worker->loop, &c->sent, sent, c);
 }
 
 static void go_live(struct hub_view *v, struct follower *f)

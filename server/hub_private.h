@@ -11,6 +11,10 @@
 
 enum { HUB_BUCKETS = 4096, HUB_PARTITIONS = 64 };
 
+/* A channel with many followers to which events come in bunches rests after a flush for a part of the time that took: what
+ * comes meanwhile goes out with one write to each of them instead of two. One event at a time is never kept waiting. */
+enum { HUB_WIDE = 64 /* followers */, HUB_REST_PART = 2, HUB_REST_MS = 8 /* at most */ };
+
 struct hub_view { /* followers that are sent the same bytes */
     struct list link;
     struct hub_channel *channel;
@@ -31,7 +35,10 @@ struct hub_channel {
     encode_open *open;
     struct str tenant; /* points into the key */
     struct tail tail;
-    int64_t flushed; /* live followers have everything up to here */
+    int64_t flushed;       /* live followers have everything up to here */
+    int64_t began_ms;      /* the last flush of a bunch, */
+    struct loop_task sent; /* which the kernel has when this runs, */
+    struct timer rest;     /* and no other while this does */
     struct list views;
     size_t followers;
     struct list slices; /* reads of the past under way */

@@ -230,7 +230,8 @@ struct watcher {
     struct follower follower;
     int64_t seq, epoch;
     bool resets, notes, once, full; /* was told to start over; unfollow in the next batch; has no room */
-    unsigned lives;
+    bool slow;                      /* handing it something takes 100 ms */
+    unsigned lives, batches;
 };
 
 static int64_t number(struct str text)
@@ -255,6 +256,9 @@ static bool on_batch(struct follower *f, const struct hub_batch *batch)
     }
     assert_int_equal(rest.n, 0);
     assert_int_equal(batch->last, w->seq);
+    w->batches++;
+    if (w->slow)
+        clock_fake(clock_mono_ms() + 100);
     if (w->once) {
         hub_unfollow(f);
         w->once = false;
@@ -464,6 +468,43 @@ static void a_follower_at_its_own_pace_is_handed_nothing_unasked(void **state)
     settle();
     assert_int_equal(watchers[0].seq, 100);
     assert_int_equal(watchers[0].lives, 1);
+}
+
+static void what_comes_after_a_slow_bunch_to_many_is_put_together(void **state)
+{
+    (void)state;
+    static struct watcher crowd[HUB_WIDE];
+    memset(crowd, 0, sizeof crowd);
+    clock_fake(1000);
+    for (size_t i = 0; i < HUB_WIDE; i++)
+        follow(&crowd[i], 0);
+    loop_turn(&worker.loop, false);
+    confirm();
+    settle();
+    crowd[0].slow = true;
+    struct hub_channel *c = crowd[0].follower.view->channel;
+    hint(append(1));
+    loop_turn(&worker.loop, false);
+    loop_turn(&worker.loop, false);
+    assert_false(timer_running(&c->rest)); /* one event is no bunch */
+    hint(append(2));
+    loop_turn(&worker.loop, false);
+    loop_turn(&worker.loop, false);
+    assert_true(timer_running(&c->rest));
+    timer_start(&c->rest, &worker.loop, 60000, rested, c);
+    for (int i = 0; i < 3; i++) {
+        hint(append(2));
+        loop_turn(&worker.loop, false);
+    }
+    assert_int_equal(crowd[0].seq, 3);
+    timer_stop(&c->rest);
+    rested(c);
+    loop_turn(&worker.loop, false);
+    assert_int_equal(crowd[0].seq, 9);
+    assert_int_equal(crowd[0].batches, 3);
+    for (size_t i = 0; i < HUB_WIDE; i++)
+        hub_unfollow(&crowd[i].follower);
+    clock_fake(-1);
 }
 
 static void a_trimmed_stream_makes_the_follower_start_over(void **state)
@@ -701,6 +742,7 @@ int main(void)
         T(followers_from_one_place_share_a_read),
         T(one_batch_serves_all_followers_of_a_view),
         T(a_follower_at_its_own_pace_is_handed_nothing_unasked),
+        T(what_comes_after_a_slow_bunch_to_many_is_put_together),
         T(a_trimmed_stream_makes_the_follower_start_over),
         T(a_new_epoch_makes_every_follower_start_over),
         T(a_note_reaches_all_followers),
