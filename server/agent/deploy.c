@@ -77,6 +77,12 @@ static bool read_release(struct deploy *d)
     return true;
 }
 
+/* What a release brings along itself is not there when there is none. */
+static bool is_of_the_release(const char *program)
+{
+    return program[0] != '/' && strchr(program, '/') != NULL;
+}
+
 static bool read_hook(struct deploy *d, const char *name, const char *folder, struct hook *out)
 {
     const struct json *hooks = json_get(d->payload, "hooks"), *argv = json_get(hooks, name);
@@ -97,7 +103,13 @@ static bool read_hook(struct deploy *d, const char *name, const char *folder, st
         return work_fail(d->w, PROTOCOL_PAYLOAD, "payload.hooks.%s is no array of texts", name);
     if (!(out->timeout_s > 0 && out->timeout_s <= 604800))
         return work_fail(d->w, PROTOCOL_PAYLOAD, "payload.hooks.timeoutSeconds is not within 0 and 604800");
-    return out->env != NULL || work_fail(d->w, PROTOCOL_TARGET, "out of memory");
+    if (out->env == NULL)
+        return work_fail(d->w, PROTOCOL_TARGET, "out of memory");
+    if (d->name[0] == '\0' && is_of_the_release(out->argv[0])) {
+        work_say(d->w, "the %s hook (%s) is the release's own and left out: there is none", name, out->argv[0]);
+        *out = (struct hook){0};
+    }
+    return true;
 }
 
 static bool read_payload(struct deploy *d)

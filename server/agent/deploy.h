@@ -14,7 +14,8 @@
  *   Downloads what <root>/releases/<name> lacks, unpacks it as a whole, runs preDeploy (in the new release's folder),
  *   switches <root>/current, writes the sticker <root>/version.json, runs postDeploy (in <root>/current), and removes
  *   the oldest releases until `keep` beside the current one are left. `rollback` is the same towards another release;
- *   with release null it takes `current` and the sticker away. `unpacked` is false when the folder was there already.
+ *   with release null it takes `current` and the sticker away, runs the hooks in <root>, and leaves those out that are
+ *   the release's own (a relative path with a slash). `unpacked` is false when the folder was there already.
  *   Hooks get the agent's clean environment, the variables whose names can be those of variables, the task's
  *   credentials, and SLIPWAY_RELEASE, SLIPWAY_ENVIRONMENT, SLIPWAY_TARGET (names) and SLIPWAY_ROOT; each is the leader
  *   of a process group of its own, what is left of it gets TERM when the hook has ended. A hook that fails, and a cancel
@@ -35,6 +36,9 @@
  * read-sticker   {root}                -> {sticker | null, contentHash?, current: name | null, components: [{name, digest}]}
  *   components: what is really in the folder of `current`: those of its manifest whose folder is there, and with digest
  *   null folders that the manifest does not know. Nothing is made or changed; a root that is not there reads as empty.
+ *
+ * An artifact of the agent's own server is asked for again for 30 s while that is away or not ready: no attempt is lost
+ * when it restarts. What others serve is asked for once an attempt.
  *
  * errorTypes beside those of protocol.h, and whether another attempt may help:
  *   invalid_payload no, digest_mismatch no, download_failed by the answer (network, 5xx, 408, 425, 429 and 401: yes),

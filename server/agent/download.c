@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST = 32 * 1024 * 1024, SAY_MS = 1000, NETWORKS = 64 };
+enum { MOST = 32 * 1024 * 1024, SAY_MS = 1000, NETWORKS = 64, AGAIN_MS = 200 };
 
 struct transfer {
     struct work *w;
@@ -188,7 +188,8 @@ static int open_nameless(int dir)
     return fd;
 }
 
-int download(struct work *w, struct download *d)
+/* The artifact's descriptor, at its end; -1 and why. */
+static int try(struct work *w, struct download *d)
 {
     struct transfer t = {.w = w, .d = d, .said = d->from};
     crypto_sha256_init(&t.hash);
@@ -204,4 +205,27 @@ int download(struct work *w, struct download *d)
         return t.fd;
     close(t.fd);
     return -1;
+}
+
+/* The agent's own server went away, or is not ready yet: it comes back. What others serve is for the next attempt. */
+static bool may_try_again(struct work *w, const struct download *d, int64_t until)
+{
+    bool own = d->url.n > 0 && d->url.p[0] == '/';
+    if (!own || !w->retriable || strcmp(w->cause, PROTOCOL_DOWNLOAD) != 0 || clock_mono_ms() >= until)
+        return false;
+    work_sleep(w, AGAIN_MS);
+    return !work_stopped(w);
+}
+
+int download(struct work *w, struct download *d)
+{
+    int64_t until = clock_mono_ms() + w->patience_ms;
+    int fd = try(w, d);
+    if (fd < 0 && until > clock_mono_ms())
+        work_say(w, "%s", w->message);
+    while (fd < 0 && may_try_again(w, d, until)) {
+        work_forgive(w);
+        fd = try(w, d);
+    }
+    return fd;
 }

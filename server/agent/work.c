@@ -101,6 +101,13 @@ bool work_fail(struct work *w, const char *cause, const char *fmt, ...)
     return false;
 }
 
+void work_forgive(struct work *w)
+{
+    w->cause = NULL;
+    w->retriable = false;
+    w->message[0] = '\0';
+}
+
 /* --- being told to end --- */
 
 void work_sleep(struct work *w, int64_t ms)
@@ -150,7 +157,7 @@ const char *work_settings_read(struct work *w, const struct json **out)
 int work_run(const struct task *task, struct arena *a, int dir, int system)
 {
     sigset_t blocked;
-    struct work w = {.task = task, .arena = a, .dir = dir, .system = system};
+    struct work w = {.task = task, .arena = a, .dir = dir, .system = system, .patience_ms = WORK_PATIENCE_MS};
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGTERM);
     sigaddset(&blocked, SIGCHLD);

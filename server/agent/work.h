@@ -10,13 +10,14 @@
 
 struct journal_result;
 
-enum { WORK_MESSAGE = 512 };
+enum { WORK_MESSAGE = 512, WORK_PATIENCE_MS = 30000 };
 
 struct work {
     const struct task *task;
     struct arena *arena;
-    int dir;    /* the task's folder */
-    int system; /* descriptor for lines; -1: nobody listens */
+    int dir;             /* the task's folder */
+    int system;          /* descriptor for lines; -1: nobody listens */
+    int64_t patience_ms; /* for the agent's own server to be back */
     bool stopped;
     const char *cause; /* of a failure */
     bool retriable;
@@ -38,9 +39,10 @@ void work_say(struct work *w, const char *fmt, ...) __attribute__((format(printf
 void work_progress(struct work *w, int percent, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Notes the first failure, whether another attempt may help following from the cause; always false. */
 bool work_fail(struct work *w, const char *cause, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-bool work_stopped(struct work *w);                                       /* TERM has come */
-void work_sleep(struct work *w, int64_t ms);                             /* or until TERM comes */
-bool work_stopped_fail(struct work *w);                                  /* work_stopped, and noted as the cause */
+void work_forgive(struct work *w);           /* takes the noted failure back: it is tried again */
+bool work_stopped(struct work *w);           /* TERM has come */
+void work_sleep(struct work *w, int64_t ms); /* or until TERM comes */
+bool work_stopped_fail(struct work *w);      /* work_stopped, and noted as the cause */
 const char *work_settings_read(struct work *w, const struct json **out); /* deploy.json; a sentence or NULL */
 
 /* One for each type. */

@@ -47,7 +47,18 @@ static struct {
     uint16_t port;
     pthread_t thread;
     char heard[4096]; /* the latest request */
+    int cuts;         /* so many answers end after `cut_at` bytes */
+    size_t cut_at, whole;
 } peer;
+
+/* The answer, or as much of it as comes before the server dies. */
+static void say(int fd, const char *bytes, size_t n, size_t *left)
+{
+    size_t most = n < *left ? n : *left;
+    (void)!write(fd, bytes, most);
+    *left -= most;
+    peer.whole += n;
+}
 
 static void answer(int fd)
 {
@@ -69,9 +80,12 @@ static void answer(int fd)
              : strcmp(path, "/503") == 0 ? "503 Service Unavailable"
                                          : "404 Not Found",
              a != NULL ? a->n : 0);
-    (void)!write(fd, head, strlen(head));
+    size_t left = peer.cuts > 0 ? peer.cut_at : SIZE_MAX;
+    peer.cuts -= peer.cuts > 0;
+    peer.whole = 0;
+    say(fd, head, strlen(head), &left);
     if (a != NULL)
-        (void)!write(fd, a->bytes, a->n);
+        say(fd, a->bytes, a->n, &left);
     close(fd);
 }
 
@@ -123,6 +137,7 @@ static char base[64], root[96];
 static int dir;
 static struct arena arena;
 static struct work last; /* what came of the latest task */
+static int64_t patience_ms;
 
 static void settings(const char *allow, int64_t most)
 {
@@ -179,7 +194,7 @@ static const struct json *task(const char *type, const char *payload)
     buf_free(&last.outputs);
     *t = (struct task){.id = S(ID), .type = str_z(type), .payload = json_parse(&arena, str_z(payload), NULL, NULL)};
     assert_non_null(t->payload);
-    last = (struct work){.task = t, .arena = &arena, .dir = dir, .system = -1};
+    last = (struct work){.task = t, .arena = &arena, .dir = dir, .system = -1, .patience_ms = patience_ms};
     return work_do(&last) ? json_parse(&arena, buf_view(&last.outputs), NULL, NULL) : NULL;
 }
 
@@ -329,6 +344,41 @@ static void downloads_fail_by_what_kept_them(void **state)
     serves("two");
 }
 
+/* What a server leaves that is killed while an agent fetches from it. */
+static void a_download_that_is_cut_anywhere_is_made_again(void **state)
+{
+    (void)state;
+    assert_non_null(deploy("two", "/two", ""));
+    const size_t whole = peer.whole, body = whole - artifacts[TWO].n;
+    const size_t places[] = {0, 1, body - 3, body - 1, body, body + 1, whole - 1};
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        const char *name = arena_printf(&arena, "cut-%zu", places[i]).p;
+        peer.cut_at = places[i];
+        peer.cuts = 1;
+        assert_null(deploy(name, "/two", "")); /* without patience: for the server's next attempt */
+        failed(PROTOCOL_DOWNLOAD, true, "");
+        peer.cuts = 2;
+        patience_ms = 30000;
+        assert_non_null(deploy(name, "/two", ""));
+        assert_int_equal(peer.cuts, 0);
+        sticker_says(name);
+        patience_ms = 0;
+    }
+}
+
+static void only_the_agents_own_server_is_asked_again(void **state)
+{
+    (void)state;
+    patience_ms = 30000;
+    peer.cuts = 1;
+    peer.cut_at = 0;
+    assert_null(task("deploy", payload("two", "/two", true, "")));
+    failed(PROTOCOL_DOWNLOAD, true, "");
+    assert_null(deploy("two", "/404", ""));
+    failed(PROTOCOL_DOWNLOAD, false, "404");
+    patience_ms = 0;
+}
+
 static void set_uid_is_dropped(void **state)
 {
     char path[200];
@@ -379,6 +429,21 @@ static void a_hook_that_fails_brings_the_old_release_back(void **state)
         assert_true(str_eq(text_at("version.json"), sticker));
         assert_false(there(".slipway-switch.json"));
     }
+}
+
+static void a_way_back_to_nothing_leaves_out_the_releases_own_hooks(void **state)
+{
+    (void)state;
+    assert_non_null(deploy("one", "/one", ""));
+    assert_non_null(
+        task("rollback",
+             arena_printf(&arena,
+                          "{\"root\":\"%s\",\"release\":null,\"hooks\":{\"preDeploy\":[\"/bin/sh\",\"-c\",\"touch "
+                          "$SLIPWAY_ROOT/pre\"],\"postDeploy\":[\"site/bin/serve\"]}}",
+                          root)
+                 .p));
+    assert_false(there("current"));
+    assert_true(there("pre"));
 }
 
 /* --- in a process of its own --- */
@@ -660,9 +725,12 @@ int main(void)
         T(a_release_goes_out_and_its_sticker_with_it),
         T(what_is_not_as_it_should_be_is_refused_with_nothing_changed),
         T(downloads_fail_by_what_kept_them),
+        T(a_download_that_is_cut_anywhere_is_made_again),
+        T(only_the_agents_own_server_is_asked_again),
         T(set_uid_is_dropped),
         T(hooks_know_where_they_are),
         T(a_hook_that_fails_brings_the_old_release_back),
+        T(a_way_back_to_nothing_leaves_out_the_releases_own_hooks),
         T(a_cancel_in_the_hook_brings_the_old_release_back),
         T(a_kill_in_the_hook_is_put_right_by_its_parent_or_the_next_task),
         T(a_deployment_cut_anywhere_is_finished_by_the_next_try),
