@@ -147,6 +147,11 @@ static enum tls_event fault(struct tls *t, int error)
     return TLS_FAULT;
 }
 
+bool tls_begun(const struct tls *t)
+{
+    return t->begun;
+}
+
 const char *tls_why(const struct tls *t)
 {
     return t->why;

@@ -25,13 +25,13 @@ struct stream;
 struct tls;
 struct tls_context;
 
-/* Where the keys of tickets come from. They change every six hours and the old ones cannot be computed from the new;
- * contexts of one seed take each other's tickets. Wipe it when the contexts are made. */
+/* Where the keys of tickets come from: each six hours of the wall clock have their own, a hash of the seed and the time.
+ * Contexts of one seed take each other's tickets, in whichever process they are, with clocks up to six hours apart. Who
+ * has the seed can open every ticket there was: it is a secret like those it is made of. Wipe it when the contexts are
+ * made. */
 struct tls_seed {
     uint8_t key[32];
-    int64_t made_ms;
 };
-void tls_seed_make(struct tls_seed *out);
 
 struct tls_server {
     struct str
@@ -64,6 +64,7 @@ struct str tls_bytes(const struct tls *t);
 bool tls_write(struct tls *t, struct str bytes); /* after TLS_OPENED; false: the connection is over */
 void tls_end(struct tls *t);                     /* says goodbye; nothing may be written behind it */
 const char *tls_why(const struct tls *t);
+bool tls_begun(const struct tls *t);   /* what came first looked like TLS */
 bool tls_resumed(const struct tls *t); /* a ticket was taken */
 /* "TLSv1.2 ECDHE-ECDSA-AES128-GCM-SHA256 http/1.1" */
 void tls_describe(const struct tls *t, struct buf *out);
@@ -77,6 +78,7 @@ struct tls_door {
     int64_t handshake_ms;        /* for a handshake */
     size_t handshakes_max;       /* under way; with one more the one that was silent for the longest is cut */
     uint64_t turn_ns;            /* for handshakes in one turn of the loop, at least one step; 0: 2 ms */
+    struct str plain;            /* of static storage: what a client gets that begins to speak HTTP without TLS */
     uint64_t done, resumed, failed, late, displaced;
     size_t under_way;
     struct list waiting; /* private from here */

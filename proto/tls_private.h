@@ -11,8 +11,7 @@
 enum { TLS_RECORD = 16384 }; /* bytes of a record, RFC 5246 §6.2.1 */
 
 struct tls_tickets {
-    uint8_t key[CRYPTO_KEY], before[CRYPTO_KEY];
-    int64_t period, made_ms;
+    uint8_t seed[CRYPTO_KEY];
 };
 
 struct tls_context {

@@ -86,11 +86,18 @@ static void make_room(struct tls_door *door)
     give_up(list_entry(door->waiting.next, struct layer, waiting), STREAM_TIMEOUT, 0, "others made their handshakes");
 }
 
+/* Who speaks HTTP sees no alert, but an answer in his own tongue. A method begins with a letter, TLS does not. */
+static void answer_plain(struct layer *l, struct str in)
+{
+    if (l->door != NULL && !tls_begun(l->tls) && in.n > 0 && in.p[0] >= 'A' && in.p[0] <= 'Z')
+        stream_send(l->stream, l->door->plain);
+}
+
 static void fail(struct layer *l, const char *why)
 {
     if (l->door != NULL)
         l->door->failed++;
-    stream_flush(l->stream); /* the alert */
+    stream_flush(l->stream); /* the alert, or the answer */
     give_up(l, STREAM_LOST, -EPROTO, why);
 }
 
@@ -150,6 +157,7 @@ static void advance(struct layer *l, struct str *in)
             stream_deliver_end(s);
             break;
         case TLS_FAULT:
+            answer_plain(l, *in);
             fail(l, tls_why(l->tls));
             break;
         }

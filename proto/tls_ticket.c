@@ -1,36 +1,42 @@
 #include "lib/clock.h"
-#include "lib/id.h"
 #include "proto/tls_private.h"
 
+#include <stdio.h>
 #include <string.h>
 
-/* A ticket is one byte of its key's number and the sealed session. */
+/* A ticket is one byte of its period's number and the sealed session. */
 enum { PERIOD_MS = 6 * 3600 * 1000, SESSION_MAX = 1024 };
 
 #define CONTEXT S("slipway TLS ticket")
 
-void tls_seed_make(struct tls_seed *out)
-{
-    random_bytes(out->key, sizeof(out->key));
-    out->made_ms = clock_mono_ms();
-}
-
 void tls_tickets_init(struct tls_tickets *t, const struct tls_seed *seed)
 {
-    *t = (struct tls_tickets){.made_ms = seed->made_ms};
-    memcpy(t->key, seed->key, sizeof(t->key));
-    random_bytes(t->before, sizeof(t->before)); /* nothing is sealed with it */
+    memcpy(t->seed, seed->key, sizeof(t->seed));
 }
 
-/* Each period's key is a hash of the one before, which is forgotten a period later: what was recorded earlier cannot be
- * opened with what is in memory now. */
-static void turn(struct tls_tickets *t)
+static int64_t period_now(void)
 {
-    int64_t now = (clock_mono_ms() - t->made_ms) / PERIOD_MS;
-    for (; t->period < now; t->period++) {
-        memcpy(t->before, t->key, sizeof(t->before));
-        crypto_blake2b(t->before, CONTEXT, t->key);
-    }
+    return clock_wall_ms() / PERIOD_MS;
+}
+
+static void key_of(const struct tls_tickets *t, int64_t period, uint8_t out[CRYPTO_KEY])
+{
+    char text[64];
+    int n = snprintf(text, sizeof(text), STR_FMT " %lld", STR_ARG(CONTEXT), (long long)period);
+    crypto_blake2b(t->seed, (struct str){text, (size_t)n}, out);
+}
+
+/* The present one, the one before, or the next: that of an instance whose clock is ahead. */
+static bool period_of(unsigned char number, int64_t *out)
+{
+    static const int near[] = {0, -1, 1};
+    int64_t now = period_now();
+    for (size_t i = 0; i < ARRAY_LEN(near); i++)
+        if ((unsigned char)(now + near[i]) == number) {
+            *out = now + near[i];
+            return true;
+        }
+    return false;
 }
 
 int tls_ticket_write(void *arg, const mbedtls_ssl_session *session, unsigned char *to, const unsigned char *end,
@@ -41,10 +47,13 @@ int tls_ticket_write(void *arg, const mbedtls_ssl_session *session, unsigned cha
     size_t room = (size_t)(end - to), length;
     if (room < 2 || mbedtls_ssl_session_save(session, plain, sizeof(plain), &length) != 0)
         return MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL;
-    turn(&c->tickets);
+    int64_t period = period_now();
+    uint8_t key[CRYPTO_KEY];
     struct buf out = {.p = (char *)to + 1, .cap = room - 1, .max = room - 1};
-    to[0] = (unsigned char)c->tickets.period;
-    crypto_seal(c->tickets.key, CONTEXT, (struct str){(char *)plain, length}, &out);
+    to[0] = (unsigned char)period;
+    key_of(&c->tickets, period, key);
+    crypto_seal(key, CONTEXT, (struct str){(char *)plain, length}, &out);
+    crypto_wipe(key, sizeof(key));
     crypto_wipe(plain, sizeof(plain));
     *n = out.n + 1;
     *lifetime_s = PERIOD_MS / 1000;
@@ -56,12 +65,14 @@ int tls_ticket_parse(void *arg, mbedtls_ssl_session *session, unsigned char *tic
     struct tls_context *c = arg;
     char plain[SESSION_MAX];
     struct buf out = {.p = plain, .cap = sizeof(plain), .max = sizeof(plain)};
-    turn(&c->tickets);
-    if (n < 1)
+    uint8_t key[CRYPTO_KEY];
+    int64_t period;
+    if (n < 1 || !period_of(ticket[0], &period))
         return MBEDTLS_ERR_SSL_INVALID_MAC;
-    bool older = ticket[0] != (unsigned char)c->tickets.period;
-    if (!crypto_open(older ? c->tickets.before : c->tickets.key, CONTEXT, (struct str){(char *)ticket + 1, n - 1},
-                     &out))
+    key_of(&c->tickets, period, key);
+    bool ours = crypto_open(key, CONTEXT, (struct str){(char *)ticket + 1, n - 1}, &out);
+    crypto_wipe(key, sizeof(key));
+    if (!ours)
         return MBEDTLS_ERR_SSL_INVALID_MAC; /* too old, or not ours: a full handshake follows */
     int error = mbedtls_ssl_session_load(session, (const unsigned char *)plain, out.n);
     crypto_wipe(plain, sizeof(plain));

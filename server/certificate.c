@@ -2,6 +2,7 @@
 
 #include "lib/clock.h"
 #include "lib/crypto.h"
+#include "lib/keyring.h"
 #include "lib/log.h"
 #include "proto/tls.h"
 #include "server/settings.h"
@@ -79,7 +80,8 @@ static void hand_over(struct process *p, struct tls_context **contexts)
     }
 }
 
-/* A context belongs to one thread, so each worker gets one of its own; all have the same ticket keys. */
+/* A context belongs to one thread, so each worker gets one of its own; all have the same ticket keys,
+ * and so has every instance that has the keyring. */
 static bool make(struct process *p, const struct tls_server *server)
 {
     const struct settings *s = p->settings;
@@ -105,7 +107,7 @@ bool certificate_load(struct process *p)
 {
     struct buf certificate = {0}, key = {0};
     struct tls_seed seed;
-    tls_seed_make(&seed);
+    keyring_hash(p->settings->keyring, S("slipway TLS tickets"), seed.key); /* that of every instance */
     bool well = read_file(p->settings->tls_cert, &certificate, false) && read_file(p->settings->tls_key, &key, true);
     if (well) {
         const struct tls_server server = {buf_view(&certificate), buf_view(&key), &seed};

@@ -36,6 +36,14 @@ void reply_header(struct request *r, const char *name, struct str value)
     http_write_field(&r->fields, str_z(name), value);
 }
 
+/* RFC 6797: said to whoever came by TLS itself, of a service that is https to all. */
+static void write_hsts(struct buf *b, const struct request *r)
+{
+    const struct settings *s = r->worker->settings;
+    if (s->tls_hsts > 0 && conn_secure(r->conn) && str_starts(str_z(s->public_url), S("https://")))
+        buf_printf(b, "Strict-Transport-Security: max-age=%lld\r\n", (long long)s->tls_hsts / 1000);
+}
+
 /* Headers that every answer carries. */
 static void write_common(struct buf *b, const struct request *r)
 {
@@ -43,6 +51,7 @@ static void write_common(struct buf *b, const struct request *r)
     if (str_find(buf_view(&r->fields), S("Cache-Control:")) < 0)
         http_write_field(b, S("Cache-Control"), S("no-store"));
     http_write_field(b, S("X-Content-Type-Options"), S("nosniff"));
+    write_hsts(b, r);
     if (r->rate.known)
         limit_write(b, &r->rate);
     buf_z(b, r->dialect->fields);

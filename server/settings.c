@@ -46,6 +46,8 @@ const struct config_row settings_rows[] = {
      .doc = "Certificate of --tls-listen and those between it and the root, PEM. SIGHUP reads certificate and key again; connections stay."},
     {"tls-key", CONFIG_PATH, AT(tls_key), "", .arg = "FILE",
      .doc = "Its private key, PEM, without a password, mode 0600. P-256 is the fastest."},
+    {"tls-hsts", CONFIG_DURATION, AT(tls_hsts), "365d", 0, 1000 * DAY,
+     .doc = "How long whoever came by TLS is told to come by TLS alone (Strict-Transport-Security), when public-url is https; 0s: not at all."},
     {"data", CONFIG_PATH, AT(data), "slipway-data", .flags = CONFIG_REQUIRED, .arg = "DIR",
      .doc = "Folder of everything that is kept: the embedded Redis' files, the keyring, the first admin key. Made when it is missing."},
     {"redis", CONFIG_STRING, AT(redis), "embedded", .flags = CONFIG_REQUIRED | CONFIG_URL, .arg = "URL",

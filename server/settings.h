@@ -20,7 +20,7 @@ struct settings {
     int64_t workers; /* 0: one per core */
     bool test_endpoints;
     const char *tls_listen, *tls_cert, *tls_key;
-    int64_t tls_handshake_timeout, tls_handshakes_max;
+    int64_t tls_handshake_timeout, tls_handshakes_max, tls_hsts;
     /* identity */
     const char *public_url, *issuer, *audience;
     struct config_list token_issuers;

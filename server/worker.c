@@ -318,10 +318,17 @@ static bool stop_listener(struct worker *w)
     return close_listener(w, LISTEN_PLAIN);
 }
 
+static const char no_tls[] = "HTTP/1.1 400 Bad Request\r\n"
+                             "Content-Type: text/plain; charset=utf-8\r\n"
+                             "Content-Length: 66\r\n"
+                             "Connection: close\r\n\r\n"
+                             "This port speaks HTTP over TLS alone: use https:// in front of it\n";
+
 static bool start_tls_listener(struct worker *w)
 {
     w->door.handshake_ms = w->settings->tls_handshake_timeout;
     w->door.handshakes_max = (size_t)w->settings->tls_handshakes_max;
+    w->door.plain = (struct str){no_tls, sizeof(no_tls) - 1};
     tls_door_init(&w->door);
     certificate_take(w);
     return open_listener(w, LISTEN_TLS, on_accept_tls);

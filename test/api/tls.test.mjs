@@ -94,6 +94,10 @@ describe('what it speaks', () => {
     }
   });
 
+  test('nobody is told to come by TLS alone while public-url is not https', async () => {
+    assert.equal((await new Client(secure, s.key).get('/environments')).headers['strict-transport-security'], undefined);
+  });
+
   test('an agent and a watcher work through it, with the certificate they are given alone', async () => {
     const agent = await s.addAgent('tls-agent', { args: ['--url', secure.url, '--ca', first.cert] });
     const r = await run(s.api, [script('build', 'mkdir artifacts; printf built > artifacts/out.txt; echo done')]);
@@ -134,14 +138,28 @@ describe('what it refuses', () => {
     (await connect()).destroy();
   });
 
-  test('plain text, with a clean end', async () => {
+  const answerTo = async (bytes) => {
     const socket = net.connect(port, '127.0.0.1');
     socket.on('error', () => {});
     let got = '';
-    socket.on('data', (bytes) => (got += bytes));
-    socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    socket.on('data', (piece) => (got += piece));
+    socket.write(bytes);
     const [failed] = await within(once(socket, 'close'), 'the plain connection to be closed');
-    assert.deepEqual([failed, got], [false, '']);
+    assert.equal(failed, false);
+    return got;
+  };
+
+  test('HTTP without TLS, in its own words', async () => {
+    const answer = await fetch(`http://127.0.0.1:${port}/livez`);
+    assert.equal(answer.status, 400);
+    assert.match(answer.headers.get('content-type'), /^text\/plain/);
+    assert.match(await answer.text(), /^This port speaks HTTP over TLS alone: use https:.*\n$/);
+    assert.match(await answerTo('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc'), /^HTTP\/1\.1 400 /);
+  });
+
+  test('anything else, with a clean end', async () => {
+    assert.equal(await answerTo('\x80\x2e\x01\x00\x02'), '');
+    assert.equal(await answerTo('\r\n\r\n'), '');
   });
 });
 
@@ -216,6 +234,40 @@ describe('a new certificate', () => {
     await stream.frame('drain');
     assert.equal((await stream.ended()).code, 1012);
     assert.deepEqual(await ended, { code: 0, signal: null });
+  });
+});
+
+describe('two instances of one keyring', () => {
+  let pair;
+  after(() => pair?.stop());
+
+  test('resume each other\'s sessions, across a restart too', async () => {
+    const made = await makeCertificate(files, 'pair');
+    const args = ['--tls-listen', '127.0.0.1:0', '--tls-cert', made.cert, '--tls-key', made.key, '--public-url', 'https://127.0.0.1', '--tls-hsts', '2h'];
+    pair = await start({ name: 'tls-pair', workers: 1, instances: 2, args });
+    const at = (server) => Number(fs.readFileSync(`${server.data}/listen.tls`, 'utf8').trim().split(':').at(-1));
+    const to = (server, session) => connect({ port: at(server), ca: made.pem, maxVersion: 'TLSv1.2', session });
+    const socket = await to(pair.servers[0]);
+    const session = socket.getSession();
+    socket.destroy();
+    const resumes = async (server) => {
+      const again = await to(server, session);
+      const reused = again.isSessionReused();
+      again.destroy();
+      return reused;
+    };
+    assert.equal(await resumes(pair.servers[1]), true);
+    await pair.servers[1].kill();
+    await pair.servers[1].start();
+    assert.equal(await resumes(pair.servers[1]), true);
+  });
+
+  test('tell those that come by TLS, and them alone, to come by TLS again', async () => {
+    const [server] = pair.servers;
+    const said = async (as) => (await new Client(as, pair.key).get('/environments')).headers['strict-transport-security'];
+    const over = Object.create(server, { port: { value: Number(fs.readFileSync(`${server.data}/listen.tls`, 'utf8').trim().split(':').at(-1)) }, tls: { value: { ca: [fs.readFileSync(files.file('pair.crt'), 'utf8')] } } });
+    assert.equal(await said(over), 'max-age=7200');
+    assert.equal(await said(server), undefined);
   });
 });
 
