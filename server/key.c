@@ -22,8 +22,6 @@ struct options {
     bool json;
 };
 
-static const char *const tier_words[] = {"standard", "premium", "free", "pro", "enterprise", NULL};
-
 // clang-format off
 #define AT(member) offsetof(struct options, member)
 static const struct config_row rows[] = {
@@ -37,7 +35,7 @@ static const struct config_row rows[] = {
      .doc = "create, jwt: permissions beside those of the roles; one with @ENVIRONMENT, a name or an id, holds in that environment only."},
     {"name", CONFIG_STRING, AT(name), "", .flags = CONFIG_LOCAL, .arg = "TEXT",
      .doc = "create, jwt: what people see in the audit trail."},
-    {"tier", CONFIG_CHOICE, AT(tier), "standard", .choices = tier_words, .flags = CONFIG_LOCAL,
+    {"tier", CONFIG_CHOICE, AT(tier), "standard", .choices = limit_tiers, .flags = CONFIG_LOCAL,
      .doc = "create: the rate tier; with `standard` it is that of the tenant."},
     {"expires", CONFIG_DURATION, AT(expires), "0", 0, 3660 * INT64_C(86400000), .flags = CONFIG_LOCAL,
      .doc = "create: how long the key is good for. 0: until it is revoked."},

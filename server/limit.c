@@ -19,7 +19,7 @@ struct limit {
     struct bucket buckets[ADDRESSES];
 };
 
-static const char *const tier_names[TIERS] = {
+const char *const limit_tiers[TIERS + 1] = {
     [TIER_STANDARD] = "standard", [TIER_PREMIUM] = "premium",       [TIER_FREE] = "free",
     [TIER_PRO] = "pro",           [TIER_ENTERPRISE] = "enterprise",
 };
@@ -93,13 +93,13 @@ bool limit_address(struct limit *l, struct str address, int64_t mono_ms, struct 
 
 const char *limit_tier_name(unsigned tier)
 {
-    return tier_names[tier < TIERS ? tier : TIER_STANDARD];
+    return limit_tiers[tier < TIERS ? tier : TIER_STANDARD];
 }
 
 bool limit_tier_find(struct str name, unsigned *tier)
 {
     for (unsigned i = 0; i < TIERS; i++)
-        if (str_eqz(name, tier_names[i])) {
+        if (str_eqz(name, limit_tiers[i])) {
             *tier = i;
             return true;
         }

@@ -16,6 +16,7 @@ void limit_free(struct limit *l);
  * while nobody is authenticated: the bucket as limit and remaining, and when it will be full as the reset. */
 bool limit_address(struct limit *l, struct str address, int64_t mono_ms, struct rate *rate);
 
+extern const char *const limit_tiers[TIERS + 1]; /* names, and NULL */
 const char *limit_tier_name(unsigned tier);
 bool limit_tier_find(struct str name, unsigned *tier);
 /* X-RateLimit-Limit, -Remaining and -Reset, which show the minute, and RateLimit-Policy and RateLimit, which list every

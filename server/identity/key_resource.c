@@ -20,7 +20,6 @@ static enum flow token_get(struct request *r);
 static enum flow token_delete(struct request *r);
 static enum flow token_rotate(struct request *r);
 
-static const char *const tier_words[] = {"standard", "premium", NULL};
 enum { NETWORK_TEXT = 49, PERMISSIONS_MOST = 512 };
 
 // clang-format off
@@ -37,7 +36,8 @@ enum { NETWORK_TEXT = 49, PERMISSIONS_MOST = 512 };
      .doc = "What it may do: scopes of the metadata, and permissions, not more than its maker has. Left out: all that the maker may do."}, \
     {"roles",          FIELD_LIST,   FIELD_READONLY, .item = FIELD_STRING, .doc = "Of one that an operator made."},  \
     {"permissions",    FIELD_LIST,   FIELD_READONLY, .item = FIELD_STRING, .doc = "Of one that was made without scopes."},  \
-    {"tier",           FIELD_ENUM,   FIELD_READONLY, .choices = tier_words},                                         \
+    {"tier",           FIELD_ENUM,   FIELD_READONLY, .choices = limit_tiers,                                         \
+     .doc = "Its rate limits; `standard` are those of the tenant."},                                                 \
     {"cidrs",          FIELD_LIST,   FIELD_UNIQUE_ITEMS, .item = FIELD_STRING, .max = NETWORKS_MAX, .item_max = NETWORK_TEXT, \
      .doc = "Networks from which it may be used; left out: from everywhere."},                                       \
     {"expires_in_days", FIELD_INT,   FIELD_WRITEONLY, .min = 1, .max = KEY_DAYS_MAX, .doc = "Left out: until it is taken back."}, \
@@ -275,7 +275,6 @@ static enum code prepare_create(struct request *r, struct change *c)
     m->key.name = json_str(json_get(c->whole, "name"));
     m->key.networks = key_list(&r->arena, json_get(c->whole, "cidrs"));
     m->key.user = flavour->personal ? r->caller.id : STR_NONE;
-    m->key.tier = r->caller.tier;
     m->key.expires_ms = days == 0 ? 0 : c->now_ms + days * 86400000;
     c->state = m;
     if (flavour->personal)
@@ -454,7 +453,8 @@ static enum code read_key(struct request *r, const struct json *old, struct key 
     k->permissions = b.n == 0 ? S("") : buf_view(&b);
     k->networks = key_list(a, json_get(old, "cidrs"));
     k->user = json_str(json_get(old, "user_id"));
-    k->tier = str_eqz(json_str(json_get(old, "tier")), tier_words[TIER_PREMIUM]) ? TIER_PREMIUM : TIER_STANDARD;
+    k->tier = TIER_STANDARD;
+    limit_tier_find(json_str(json_get(old, "tier")), &k->tier);
     if (end.n > 0 && !clock_parse(end, &k->expires_ms))
         return SYS_INTERNAL;
     return named.p == NULL || k->roles.p == NULL || k->networks.p == NULL || b.failed ? SYS_OVERLOADED : OK;
