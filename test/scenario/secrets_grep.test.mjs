@@ -3,7 +3,7 @@
 //
 // Two files hold secrets by design and are left out: the keyring, and the first admin key beside it.
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { FakeAgent, registrationToken } from '../lib/agent.mjs';
@@ -29,6 +29,11 @@ const invent = (what) => keep(what, `Tide+pool/${randomBytes(9).toString('hex')}
 const oauth = (path, form, headers = {}, server = s.server) => server.client().request('POST', `/v1/${path}`, undefined, {
   absolute: true, raw: String(new URLSearchParams(form)), headers: { ...FORM, ...headers },
 });
+const want = async (status, method, path, body) => {
+  const answer = await s.api.request(method, `/v1${path}`, body, { absolute: true });
+  assert.equal(answer.status, status, answer.text);
+  return answer.body;
+};
 const json = async (...args) => {
   const { code, stdout, stderr } = await s.slipway(...args, '--json');
   assert.equal(code, 0, stderr);
@@ -120,6 +125,48 @@ describe('secrets are made, used and mistaken', () => {
     const next = invent('a second password');
     assert.equal((await s.api.request('PATCH', `/v1/users/${made.body.id}`, { password: next }, { absolute: true })).status, 200);
     await new Browser(s.servers[1].url).login('grep@example.org', next);
+  });
+});
+
+describe('clients act for people', () => {
+  const back = 'http://127.0.0.1/back';
+  const given = (answer) => {
+    assert.equal(answer.status, 200, answer.text);
+    keep('an access token of a person', answer.body.access_token);
+    keep('a refresh token', answer.body.refresh_token);
+    return answer.body;
+  };
+
+  test('authorization code, refresh, reuse', async () => {
+    const password = keep('a password of words', `a long enough sentence ${randomBytes(4).toString('hex')}`);
+    await want(201, 'POST', '/users', { email: 'code@example.org', name: 'Code', password, roles: ['release-manager'] });
+    const client = await want(201, 'POST', '/oauth/clients', {
+      name: 'app', grant_types: ['authorization_code', 'refresh_token'], redirect_uris: [back], token_endpoint_auth_method: 'none',
+    });
+    const verifier = keep('a code verifier', randomBytes(32).toString('base64url'));
+    const browser = await new Browser(s.server.url).login('code@example.org', password);
+    const query = { client_id: client.client_id, redirect_uri: back, response_type: 'code', scope: 'projects:read', state: 'x',
+      code_challenge: createHash('sha256').update(verifier).digest('base64url'), code_challenge_method: 'S256' };
+    await browser.get(`/v1/auth/authorize?${new URLSearchParams(query)}`);
+    const allowed = await browser.submit({ decision: 'allow' });
+    const code = keep('an authorization code', new URL(allowed.headers.location).searchParams.get('code'));
+    const form = { grant_type: 'authorization_code', client_id: client.client_id, redirect_uri: back, code, code_verifier: verifier };
+    const first = given(await oauth('auth/token', form));
+    const refresh = { grant_type: 'refresh_token', client_id: client.client_id };
+    const second = given(await oauth('auth/token', { ...refresh, refresh_token: first.refresh_token }, {}, s.servers[1]));
+    assert.equal((await s.api.as(second.access_token).get('/releases')).status, 200);
+    for (const form2 of [{ ...refresh, refresh_token: first.refresh_token }, form]) assert.equal((await oauth('auth/token', form2)).status, 400, 'reused');
+    for (const [name, value] of browser.cookies) keep(`the cookie ${name}`, value);
+  });
+
+  test('keys of every dialect, given out and rotated', async () => {
+    for (const prefix of ['sk_proj', 'hks_live', 'slp']) {
+      const made = await want(201, 'POST', '/tokens', { name: prefix, prefix });
+      assert.equal((await s.api.as(keep(`a key ${prefix}`, made.token)).get('/environments')).status, 200);
+      const next = await want(200, 'POST', `/tokens/${made.id}/rotate`, { overlap_seconds: 60 });
+      for (const token of [made.token, keep(`a rotated key ${prefix}`, next.token)]) assert.equal((await s.api.as(token).get('/environments')).status, 200);
+      await want(204, 'DELETE', `/tokens/${made.id}`);
+    }
   });
 });
 
