@@ -1,6 +1,6 @@
 // Token exchange (RFC 8693): a CI's identity token, from an OpenID provider that the test plays, for one of ours.
 import assert from 'node:assert/strict';
-import { generateKeyPairSync, sign } from 'node:crypto';
+import { createHmac, createSecretKey, generateKeyPairSync, sign } from 'node:crypto';
 import http from 'node:http';
 import { after, before, test } from 'node:test';
 import { start } from '../lib/slipway.mjs';
@@ -8,6 +8,8 @@ import { eventually } from '../lib/wait.mjs';
 
 const GRANT = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const TYPE = 'urn:ietf:params:oauth:token-type:';
+
+const PAIRS = { ES256: ['ec', { namedCurve: 'P-256' }], RS256: ['rsa', { modulusLength: 2048 }], EdDSA: ['ed25519'] };
 
 /** A provider: its keys can be changed, and what it is asked is counted. */
 class Provider {
@@ -22,22 +24,26 @@ class Provider {
     });
     await new Promise((resolve) => this.server.listen(0, '127.0.0.1', resolve));
     this.url = `http://127.0.0.1:${this.server.address().port}`;
+    this.others = Object.fromEntries(Object.entries(PAIRS).map(([alg, options]) => [alg, generateKeyPairSync(...options)]));
+    this.keys = Object.entries(this.others).map(([alg, pair]) => ({ ...pair.publicKey.export({ format: 'jwk' }), kid: alg, alg, use: 'sig' }));
     this.rotate('k1');
     return this;
   }
 
   rotate(kid) {
-    this.pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    this.pair = generateKeyPairSync(...PAIRS.ES256);
     this.kid = kid;
     this.keys = [{ ...this.pair.publicKey.export({ format: 'jwk' }), kid, alg: 'ES256', use: 'sig' }, ...this.keys];
   }
 
-  token(claims = {}, header = {}) {
+  token(claims = {}, header = {}, key = this.pair.privateKey) {
     const now = Math.floor(Date.now() / 1000);
     const whole = { iss: this.url, sub: 'repo:acme/site:ref:refs/heads/main', aud: s.server.url, iat: now, exp: now + 300, ...claims };
     const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
-    const signed = `${part({ alg: 'ES256', kid: this.kid, typ: 'JWT', ...header })}.${part(whole)}`;
-    return `${signed}.${sign('sha256', Buffer.from(signed), { key: this.pair.privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`;
+    const signed = Buffer.from(`${part({ alg: 'ES256', kid: this.kid, typ: 'JWT', ...header })}.${part(whole)}`);
+    const signature = key.type === 'secret' ? createHmac('sha256', key).update(signed).digest()
+      : sign(key.asymmetricKeyType === 'ed25519' ? null : 'sha256', signed, { key, dsaEncoding: 'ieee-p1363' });
+    return `${signed}.${signature.toString('base64url')}`;
   }
 }
 
@@ -92,6 +98,32 @@ test('RFC 8693 §2.2.2: what the client, or the server, does not trust is invali
   for (const [what, args] of Object.entries(wrong)) refused(await exchange(...args), 400, 'invalid_request', what);
   refused(await exchange(provider.token(), { scope: 'projects:write' }), 400, 'invalid_scope', 'more than the client has');
   assert.deepEqual(stranger.asked, [], 'nobody is asked whom the operator does not list');
+});
+
+test('RFC 7518 §3.1, RFC 8037 §3.1: tokens by RS256, ES256 and EdDSA verify, each with a key of its type', async () => {
+  for (const alg of Object.keys(PAIRS))
+    for (const kid of Object.keys(PAIRS)) {
+      const answer = await exchange(provider.token({}, { alg, kid }, provider.others[kid].privateKey));
+      assert.equal(answer.status, alg === kid ? 200 : 400, `${alg} with a key for ${kid}: ${JSON.stringify(answer.body)}`);
+    }
+});
+
+test('RFC 8725 §3.1, RFC 7515 §4.1.11, RFC 7519 §6: no signature, a confused or embedded key and `crit` are no way in', async () => {
+  const own = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const jwk = { ...own.publicKey.export({ format: 'jwk' }), kid: provider.kid };
+  const der = provider.pair.publicKey.export({ type: 'spki', format: 'der' }), pem = provider.pair.publicKey.export({ type: 'spki', format: 'pem' });
+  const [head, body, signature] = provider.token().split('.');
+  const none = Buffer.from(JSON.stringify({ alg: 'none', kid: provider.kid })).toString('base64url');
+  const wrong = {
+    'alg none': `${none}.${body}.`, 'alg none beside a signature': `${none}.${body}.${signature}`, 'no signature': `${head}.${body}.`,
+    'an HMAC under the public key': provider.token({}, { alg: 'HS256' }, createSecretKey(der)), 'the same in PEM': provider.token({}, { alg: 'HS256' }, createSecretKey(pem, 'utf8')),
+    'an algorithm of another type of key': provider.token({}, { alg: 'RS256' }), 'one of another curve': provider.token({}, { alg: 'ES384' }),
+    'an embedded key': provider.token({}, { jwk }, own.privateKey), 'a linked key': provider.token({}, { jku: `${stranger.url}/keys` }, own.privateKey),
+    'a linked certificate': provider.token({}, { x5u: `${stranger.url}/x5u` }, own.privateKey), 'a critical extension': provider.token({}, { crit: ['b64'], b64: false }),
+    'a key that nobody has': provider.token({}, { kid: 'elsewhere' }, own.privateKey), 'two heads': `${head}${provider.token()}`,
+  };
+  for (const [what, text] of Object.entries(wrong)) refused(await exchange(text), 400, 'invalid_request', what);
+  assert.deepEqual(stranger.asked, []);
 });
 
 test('an audience of its own, among others', async () => {
