@@ -27,14 +27,14 @@ function refused(answer, status, code, what) {
   if (status === 401) assert.match(answer.headers['www-authenticate'], /^Bearer/, what);
 }
 
-test('a request without a token is refused and told how to authenticate', async () => {
+test('RFC 6750 §3: a request without a token is refused and told how to authenticate', async () => {
   const answer = await whoami(undefined);
   refused(answer, 401, 'AUTH_TOKEN_MISSING', 'no token');
   assert.equal(answer.headers['cache-control'], 'no-store');
   assert.equal(answer.headers['x-content-type-options'], 'nosniff');
 });
 
-test('what is no bearer token of ours is refused', async () => {
+test('RFC 6750 §3.1: what is no bearer token of ours is refused', async () => {
   const key = s.key;
   const flipped = key.slice(0, -1) + (key.endsWith('A') ? 'B' : 'A');
   for (const [bearer, code] of [
@@ -56,7 +56,7 @@ test('a well-formed key that nobody made is refused', async () => {
   }
 });
 
-test('the scheme is case-insensitive', async () => {
+test('RFC 6750 §2.1, RFC 9110 §11.1: the scheme is case-insensitive', async () => {
   assert.equal((await whoami(`bearer ${s.key}`)).status, 200);
   assert.equal((await whoami(`BEARER   ${s.key}`)).status, 200);
 });
@@ -87,7 +87,7 @@ test('a good access token lets in, with the rights of its roles and permissions'
   assert.deepEqual(none.error.details, { required: 'environment:read' });
 });
 
-test('tokens that were tampered with, or are of another make, are refused', async () => {
+test('RFC 8725 §3.1, RFC 7515 §4.1.11, RFC 7519 §6: tokens that were tampered with, or are of another make, are refused', async () => {
   const good = token();
   const [head, body, signature] = good.split('.');
   const claims = JSON.parse(Buffer.from(body, 'base64url'));
@@ -213,7 +213,7 @@ test('the line of a request in the log has its id, route, status, code and calle
   assert.match(line, / request method=GET route=\/api\/v1\/environments\/\{id\} status=404 code=\w+ caller=key:[0-9a-f-]{36} tenant=[0-9a-f-]{36} address=127\.0\.0\.1 /);
 });
 
-test('a token in the query counts on streams only, is short-lived, and never a key', async () => {
+test('RFC 6750 §2.3: a token in the query counts on streams only, is short-lived, and never a key', async () => {
   refused(await s.server.client().get('/environments', { query: { token: token() } }), 401, 'AUTH_TOKEN_MISSING', 'plain route');
   const id = '0192f7a0-0000-7000-8000-0000000000ff';
   const open = async (bearer) => (await new WsStream(s.server, `/workflow-runs/${id}/stream`, { query: { token: bearer } }).refusal());

@@ -30,7 +30,7 @@ test('who is signed in sees the account; who is not is led to the login and back
   assert.match(page(await b.get('/v1/auth/account')), /Ada &lt;3<\/strong>, ada@example.org/);
 });
 
-test('the session is a cookie that no script reads, sent to this host only', async () => {
+test('RFC 6265 §4.1.2: the session is a cookie that no script reads, sent to this host only', async () => {
   const b = await new Browser(s.server.url).login('ada@example.org', PASSWORD);
   const line = b.lines.find((cookie) => cookie.startsWith('slipway-session='));
   assert.match(line, /^slipway-session=sls_[0-9A-Za-z]{36}; Path=\/; HttpOnly; SameSite=Lax; Max-Age=43200$/);

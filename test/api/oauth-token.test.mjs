@@ -154,7 +154,7 @@ describe('RFC 7523', () => {
       refused(await present(assertion(claims, { kid: 'k' })), 401, 'invalid_client');
     });
 
-  test('§3: what is not so is invalid_client', async () => {
+  test('§3, RFC 8725 §3.1, RFC 7515 §4.1.11: what is not so is invalid_client', async () => {
     const other = generateKeyPairSync('ed25519').privateKey;
     const wrong = {
       'another issuer': assertion({ iss: one.client_id }), 'another subject': assertion({ sub: one.client_id }),
