@@ -469,19 +469,27 @@ static struct login *login_new(struct worker *w, struct str address, struct aren
 
 /* Requests. */
 
+struct str auth_header(const struct http_head *head)
+{
+    struct str given = http_header(head, S("authorization"));
+    return given.p != NULL ? given : http_header(head, S("x-api-key"));
+}
+
 enum code auth_bearer(const struct request *r, struct str *token, bool *in_query)
 {
     struct str given = http_header(r->head, S("authorization"));
     bool stream = r->route != NULL && (r->route->flags & ROUTE_STREAM) != 0;
     *in_query = false;
     *token = STR_NONE;
-    if (given.p == NULL && stream && r->query_fault == NULL && query_count(r->query, S("token")) == 1) {
+    if (auth_header(r->head).p == NULL && stream && r->query_fault == NULL && query_count(r->query, S("token")) == 1) {
         *in_query = true;
         *token = query_get(r->query, S("token"));
         return token->n > 0 ? OK : AUTH_TOKEN_INVALID;
     }
-    if (given.p == NULL)
-        return AUTH_TOKEN_MISSING;
+    if (given.p == NULL) {
+        *token = str_trim(auth_header(r->head));
+        return token->p == NULL ? AUTH_TOKEN_MISSING : key_is_meant(*token) ? OK : AUTH_API_KEY_INVALID;
+    }
     struct str scheme = str_cut(&given, ' ');
     *token = str_trim(given);
     return str_ieq(scheme, S("bearer")) && token->n > 0 && token->n <= JWT_MAX ? OK : AUTH_TOKEN_INVALID;

@@ -17,7 +17,9 @@ struct settings;
  * goes on. A reading handler may go on beside it; its answer is held until the admission is back. */
 enum flow auth_admit(struct request *r);
 
-/* The bearer token of the request: Authorization, or `?token=` on a stream, where a ticket will do as well. STR_NONE and a code when there is none that
+/* What the request authenticates itself with as it stands in its head: Authorization, or a key in X-API-Key; STR_NONE: neither. */
+struct str auth_header(const struct http_head *head);
+/* The bearer token of the request: of Authorization, of X-API-Key if it is a key, or `?token=` on a stream, where a ticket will do as well. STR_NONE and a code when there is none that
  * can be used (AUTH_TOKEN_MISSING, AUTH_TOKEN_INVALID). */
 enum code auth_bearer(const struct request *r, struct str *token, bool *in_query);
 

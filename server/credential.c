@@ -71,7 +71,9 @@ struct task {
     struct ops *asker;
     struct space space;
     struct str id, text;
-    const struct resource *of; /* what is listed */
+    const struct resource *of;  /* what is listed */
+    struct credential *rotated; /* the asker's */
+    int64_t overlap_ms;
     struct credential key;
     struct commit commit;
     int64_t revision;
@@ -156,7 +158,6 @@ static void committed(void *arg, const struct commit_result *r)
 /* The tenant's document is made by whoever comes first; a loser of that race just goes on without it. */
 static enum code commit_key(struct task *t, bool with_tenant)
 {
-    char hex[65];
     int64_t now_ms = clock_wall_ms();
     struct credential *k = &t->key;
     t->space = (struct space){partition_of(str_z(k->tenant)), str_z(k->tenant)};
@@ -183,7 +184,7 @@ static enum code commit_key(struct task *t, bool with_tenant)
                             .user = k->user,
                             .tier = k->tier,
                             .expires_ms = k->expires_ms};
-    key_put(&t->commit, t->settings, &key, str_z(k->secret), hex);
+    key_put(&t->commit, t->settings, &key, str_z(k->secret));
     audit_add_system(&t->commit, t->arena, k->first ? "start" : "slipway key",
                      &(struct audit_entry){
                          .action = "key.created", .resource = "key", .resource_id = str_z(k->id), .after = t->text});
@@ -267,7 +268,7 @@ static enum code revoke_key(struct task *t, struct document *d, struct str crede
     return commit_revocation(t, "key.revoked", KEY_KIND, d->json);
 }
 
-static void key_read(void *arg, enum code c, const struct redis_value *v)
+static void found_to_revoke(void *arg, enum code c, const struct redis_value *v)
 {
     struct task *t = arg;
     struct str credential = redis_text(redis_at(v, 3));
@@ -282,6 +283,14 @@ static void key_read(void *arg, enum code c, const struct redis_value *v)
         t->then(t->arg, c, STR_NONE);
 }
 
+/* With what found_to_revoke and found_to_rotate take. */
+static enum code read_document(struct task *t, store_then *then)
+{
+    const struct store_command read = STORE_COMMAND(S("HMGET"), key_document(t->arena, t->space, KEY_KIND, t->id),
+                                                    S("j"), S("r"), S("sv"), S("credential"));
+    return store_read(t->store, &read, 1, t->asker, then, t);
+}
+
 enum code credential_revoke(const struct settings *s, struct store *store, struct arena *arena, struct str tenant,
                             struct str id, struct ops *asker, credential_then *then, void *arg)
 {
@@ -290,9 +299,66 @@ enum code credential_revoke(const struct settings *s, struct store *store, struc
         return SYS_OVERLOADED;
     t->space = (struct space){partition_of(tenant), arena_str(arena, tenant)};
     t->id = arena_str(arena, id);
-    const struct store_command read = STORE_COMMAND(S("HMGET"), key_document(arena, t->space, KEY_KIND, t->id), S("j"),
-                                                    S("r"), S("sv"), S("credential"));
-    return store_read(store, &read, 1, asker, key_read, t);
+    return read_document(t, found_to_revoke);
+}
+
+/* Rotation. */
+
+static enum code rotate(struct task *t, struct document *d, struct str credential)
+{
+    struct key key;
+    struct commit_index index;
+    struct overlays set = {.arena = t->arena};
+    enum code c = OK;
+    int64_t now_ms = clock_wall_ms();
+    const struct json *old = document_parse(t->arena, &key_resource, d, &c);
+    if (old != NULL)
+        c = key_read(t->arena, old, &key);
+    if (c == OK && key_state(old, &key, now_ms) != NULL)
+        c = RES_INVALID_STATE;
+    if (c != OK)
+        return c;
+    commit_begin(&t->commit, t->arena, t->space, COMMIT_ESSENTIAL);
+    key_rotate(&t->commit, t->settings, &key, credential, now_ms + t->overlap_ms, now_ms, t->rotated->secret, &set);
+    overlay_int(&set, "revision", d->revision + 1);
+    t->text = document_render(t->arena, key_resource.fields, old, old, &set);
+    document_index_draft(&index, t->arena, &key_resource, &(struct draft){old, old, &set});
+    if (t->text.p == NULL || set.failed)
+        return SYS_OVERLOADED;
+    commit_put(&t->commit, &(struct commit_document){.kind = KEY_KIND,
+                                                     .id = t->id,
+                                                     .revision = d->revision + 1,
+                                                     .schema = document_schema(&key_resource),
+                                                     .json = t->text,
+                                                     .index = &index});
+    return commit_revocation(t, "key.rotated", KEY_KIND, d->json);
+}
+
+static void found_to_rotate(void *arg, enum code c, const struct redis_value *v)
+{
+    struct task *t = arg;
+    struct str credential = redis_text(redis_at(v, 3));
+    struct document d = {.id = t->id,
+                         .json = redis_text(redis_at(v, 0)),
+                         .revision = redis_int(redis_at(v, 1), 0),
+                         .schema = redis_int(redis_at(v, 2), 1)};
+    if (c == OK)
+        c = credential.p == NULL ? RES_NOT_FOUND : rotate(t, &d, credential);
+    if (c != OK)
+        t->then(t->arg, c, STR_NONE);
+}
+
+enum code credential_rotate(const struct settings *s, struct store *store, struct arena *arena, struct credential *k,
+                            int64_t overlap_ms, struct ops *asker, credential_then *then, void *arg)
+{
+    struct task *t = task_new(s, store, arena, asker, then, arg);
+    if (t == NULL)
+        return SYS_OVERLOADED;
+    t->space = (struct space){partition_of(str_z(k->tenant)), str_z(k->tenant)};
+    t->id = str_z(k->id);
+    t->rotated = k;
+    t->overlap_ms = overlap_ms;
+    return read_document(t, found_to_rotate);
 }
 
 /* List. */

@@ -51,6 +51,10 @@ enum code credential_create(const struct settings *s, struct store *store, struc
  * document, or STR_NONE for a token. */
 enum code credential_revoke(const struct settings *s, struct store *store, struct arena *arena, struct str tenant,
                             struct str id, struct ops *asker, credential_then *then, void *arg);
+/* Gives the key k->id of k->tenant another secret, k->secret; the old one is good for so long. RES_NOT_FOUND, or
+ * RES_INVALID_STATE for one that was taken back or is over. `k` must live until then; `text` is the key's document. */
+enum code credential_rotate(const struct settings *s, struct store *store, struct arena *arena, struct credential *k,
+                            int64_t overlap_ms, struct ops *asker, credential_then *then, void *arg);
 /* `text`: a JSON array of the tenant's documents of the kind ("key", "client"), oldest first, at most 1,000. */
 enum code credential_list(struct store *store, struct arena *arena, struct str tenant, const char *kind,
                           struct ops *asker, credential_then *then, void *arg);

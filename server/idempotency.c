@@ -72,7 +72,7 @@ static struct str fingerprint_of(struct request *r)
 static void sealing_key(const struct request *r, struct str idempotency_key, uint8_t out[CRYPTO_KEY])
 {
     uint8_t bearer[CRYPTO_HASH];
-    keyring_hash(r->worker->settings->keyring, http_header(r->head, S("authorization")), bearer);
+    keyring_hash(r->worker->settings->keyring, auth_header(r->head), bearer);
     crypto_hmac_sha256(bearer, idempotency_key, out);
     crypto_wipe(bearer, sizeof bearer);
 }

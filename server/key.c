@@ -6,7 +6,9 @@
 #include "proto/jwt.h"
 #include "server/audit.h"
 #include "server/auth.h"
+#include "server/caller.h"
 #include "server/credential.h"
+#include "server/identity/key.h"
 #include "server/oauth/issuer.h"
 #include "server/reseal.h"
 #include "server/settings.h"
@@ -16,9 +18,9 @@
 #include <string.h>
 
 struct options {
-    const char *tenant, *role, *roles, *permissions, *name, *user;
+    const char *tenant, *role, *roles, *permissions, *name, *user, *prefix, *cidrs;
     int tier;
-    int64_t expires, ttl;
+    int64_t expires, ttl, overlap;
     bool json;
 };
 
@@ -40,7 +42,13 @@ static const struct config_row rows[] = {
     {"expires", CONFIG_DURATION, AT(expires), "0", 0, 3660 * INT64_C(86400000), .flags = CONFIG_LOCAL,
      .doc = "create: how long the key is good for. 0: until it is revoked."},
     {"user", CONFIG_STRING, AT(user), "", .flags = CONFIG_LOCAL, .arg = "ID",
-     .doc = "jwt: `user_id` of the token."},
+     .doc = "jwt: `user_id` of the token. create: whose key it is, with a prefix that is a person's."},
+    {"prefix", CONFIG_STRING, AT(prefix), "slp", .flags = CONFIG_LOCAL, .arg = "PREFIX",
+     .doc = "create: how the key begins: slp, sk_proj and hks_live are the tenant's; aethex_pat, sk_user and sk_read (which only reads) a person's, who has to be registered and bounds what it may do."},
+    {"cidrs", CONFIG_STRING, AT(cidrs), "", .flags = CONFIG_LOCAL, .arg = "CIDR,…",
+     .doc = "create: networks from which the key may be used. Empty: everywhere."},
+    {"overlap", CONFIG_DURATION, AT(overlap), "0", 0, KEY_OVERLAP_MAX * INT64_C(1000), .flags = CONFIG_LOCAL,
+     .doc = "rotate ID: how long the old text is good as well."},
     {"ttl", CONFIG_DURATION, AT(ttl), "0", 0, 366 * INT64_C(86400000), .flags = CONFIG_LOCAL,
      .doc = "jwt: how long the token is good for. 0: as long as token-ttl says."},
     {"json", CONFIG_BOOL, AT(json), "false", .flags = CONFIG_LOCAL,
@@ -49,11 +57,12 @@ static const struct config_row rows[] = {
 };
 // clang-format on
 
-static const char summary[] = "API keys and access tokens. `key create` makes an API key, `key list` lists those of a "
-                              "tenant, `key revoke ID` takes a key "
-                              "or a token back, `key jwt` signs an access token, `key rotate` adds a signing and a "
-                              "sealing key to the keyring. A secret "
-                              "is printed once and is not stored.";
+static const char summary[] =
+    "API keys and access tokens. `key create` makes an API key, `key list` lists those of a "
+    "tenant, `key revoke ID` takes a key "
+    "or a token back, `key rotate ID` gives a key another text, `key jwt` signs an access "
+    "token, `key rotate` without an id adds a signing and a sealing key to the keyring. A secret "
+    "is printed once and is not stored.";
 
 struct call {
     struct settings settings;
@@ -94,14 +103,23 @@ static int failed(const char *what, enum code c)
     return 1;
 }
 
-static void created(void *arg, enum code c, struct str text)
+static void show_secret(struct call *call, enum code c, struct str text, const char *what)
 {
-    struct call *call = arg;
     if (c == OK && call->options.json)
         print_json("key", call->key.secret, text);
     else if (c == OK)
         printf("%s\n", call->key.secret);
-    tool_end(call->tool, c == OK ? 0 : failed("the key is not made", c));
+    tool_end(call->tool, c == OK ? 0 : failed(what, c));
+}
+
+static void created(void *arg, enum code c, struct str text)
+{
+    show_secret(arg, c, text, "the key is not made");
+}
+
+static void key_rotated(void *arg, enum code c, struct str text)
+{
+    show_secret(arg, c, text, "the key is not rotated");
 }
 
 static void create(struct tool *t, void *arg)
@@ -131,10 +149,29 @@ static int check_rights(struct call *c)
     return 0;
 }
 
-static int key_create(struct call *c)
+/* What goes with the prefix, or what is wrong with it. */
+static int check_flavour(struct call *c)
+{
+    struct str wrong = STR_NONE;
+    const struct options *o = &c->options;
+    const struct key_flavour *flavour = key_flavour(str_z(o->prefix));
+    if (flavour == NULL)
+        return usage(c, "there is no such --prefix");
+    if (flavour->personal != (o->user[0] != '\0'))
+        return usage(c, flavour->personal ? "--user says whose key it is" : "--user goes with a person's --prefix");
+    if (!key_fits(&c->settings.config.arena, flavour, roles_of(o), str_z(o->permissions)))
+        return usage(c, "that is more than a key with this --prefix may do");
+    if (!networks_known(str_z(o->cidrs), &wrong))
+        return usage(c, "--cidrs takes networks such as 192.0.2.0/24 or 2001:db8::/32");
+    return 0;
+}
+
+static int run_create(struct call *c)
 {
     const struct options *o = &c->options;
     int status = check_rights(c);
+    if (status == 0)
+        status = check_flavour(c);
     if (status != 0)
         return status;
     c->key = (struct credential){
@@ -142,6 +179,9 @@ static int key_create(struct call *c)
         .name = str_z(o->name[0] != '\0' ? o->name : "key"),
         .roles = roles_of(o),
         .permissions = str_z(o->permissions),
+        .networks = str_z(o->cidrs),
+        .user = str_z(o->user),
+        .prefix = key_flavour(str_z(o->prefix))->prefix,
         .tier = (unsigned)o->tier,
         .expires_ms = o->expires > 0 ? clock_wall_ms() + o->expires : 0,
     };
@@ -159,7 +199,7 @@ static void revoked(void *arg, enum code c, struct str text)
     tool_end(call->tool, c == OK ? 0 : failed("nothing is revoked", c));
 }
 
-static void revoke(struct tool *t, void *arg)
+static void take_back(struct tool *t, void *arg)
 {
     struct call *call = arg;
     call->tool = t;
@@ -169,12 +209,12 @@ static void revoke(struct tool *t, void *arg)
         revoked(call, c, STR_NONE);
 }
 
-static int key_revoke(struct call *c)
+static int run_revoke(struct call *c)
 {
     if (c->settings.config.rest_count < 2 || !id_is_uuid(str_z(c->settings.config.rest[1]), NULL))
         return usage(c, "revoke needs the id of a key, or of a token (its jti)");
     c->id = c->settings.config.rest[1];
-    return settings_open_keyring(&c->settings, false) ? tool_run(&c->settings, "key", revoke, c) : 1;
+    return settings_open_keyring(&c->settings, false) ? tool_run(&c->settings, "key", take_back, c) : 1;
 }
 
 static void print_row(const struct json *key)
@@ -213,7 +253,7 @@ static void list(struct tool *t, void *arg)
         listed(call, c, STR_NONE);
 }
 
-static int key_list(struct call *c)
+static int run_list(struct call *c)
 {
     return tool_run(&c->settings, "key", list, c);
 }
@@ -227,7 +267,7 @@ static size_t split(struct arena *a, struct str text, struct str **out)
     return n;
 }
 
-static int key_jwt(struct call *c)
+static int run_jwt(struct call *c)
 {
     const struct options *o = &c->options;
     char id[ID_UUID];
@@ -313,10 +353,30 @@ static void note(struct tool *t, void *arg)
         noted(call, c, str_z(code_text(c)));
 }
 
+static void rotate_one(struct tool *t, void *arg)
+{
+    struct call *call = arg;
+    call->tool = t;
+    enum code c = credential_rotate(&call->settings, t->store, &t->arena, &call->key, call->options.overlap, &t->ops,
+                                    key_rotated, call);
+    if (c != OK)
+        key_rotated(call, c, STR_NONE);
+}
+
+static int rotate_key(struct call *c)
+{
+    if (!id_is_uuid(str_z(c->settings.config.rest[1]), c->key.id))
+        return usage(c, "rotate needs the id of a key, or none for the keyring");
+    memcpy(c->key.tenant, c->tenant, sizeof c->key.tenant);
+    return settings_open_keyring(&c->settings, false) ? tool_run(&c->settings, "key", rotate_one, c) : 1;
+}
+
 /* Instances with this very file take the keys up by themselves; others need the file first. */
-static int key_rotate(struct call *c)
+static int run_rotate(struct call *c)
 {
     char error[256];
+    if (c->settings.config.rest_count > 1)
+        return rotate_key(c);
     if (!settings_open_keyring(&c->settings, false))
         return 1;
     if (!keyring_rotate(c->settings.keyring, error)) {
@@ -330,11 +390,11 @@ static const struct {
     const char *name;
     int (*run)(struct call *c);
     int arguments;
-} actions[] = {{"create", key_create, 1},
-               {"list", key_list, 1},
-               {"revoke", key_revoke, 2},
-               {"jwt", key_jwt, 1},
-               {"rotate", key_rotate, 1}};
+} actions[] = {{"create", run_create, 1},
+               {"list", run_list, 1},
+               {"revoke", run_revoke, 2},
+               {"jwt", run_jwt, 1},
+               {"rotate", run_rotate, 2}};
 
 static int run(struct call *c)
 {
@@ -359,8 +419,8 @@ int key_main(int argc, char **argv)
         fputs("slipway key: out of memory\n", stderr);
         return 1;
     }
-    int status = settings_read(&c->settings, "key create | list | revoke ID | jwt | rotate", summary, rows, &c->options,
-                               argc, argv);
+    int status = settings_read(&c->settings, "key create | list | revoke ID | rotate ID | jwt | rotate", summary, rows,
+                               &c->options, argc, argv);
     if (status == CONFIG_READ)
         status = run(c);
     settings_fini(&c->settings);

@@ -309,6 +309,7 @@ static void put_components(struct json_out *o, const struct dialect *d)
     put_schemas(o);
     put_raw(o, "securitySchemes",
             "{\"bearer\":{\"type\":\"http\",\"scheme\":\"bearer\",\"bearerFormat\":\"JWT or API key\"},"
+            "\"key\":{\"type\":\"apiKey\",\"in\":\"header\",\"name\":\"X-API-Key\"},"
             "\"client\":{\"type\":\"http\",\"scheme\":\"basic\",\"description\":\"client_id and client_secret, "
             "form-encoded each "
             "(RFC 6749 §2.3.1); or in the form, or client_assertion.\"}}");
@@ -380,7 +381,7 @@ void openapi_write(struct buf *b)
             "\"description\":\"Made from the rows of the server; codes, roles and limits are in /docs.\","
             "\"license\":{\"name\":\"Apache-2.0\",\"identifier\":\"Apache-2.0\"}}");
     put_raw(&o, "servers", "[{\"url\":\"/\"}]");
-    put_raw(&o, "security", "[{\"bearer\":[]}]");
+    put_raw(&o, "security", "[{\"bearer\":[]},{\"key\":[]}]");
     open_key(&o, "tags", '[');
     for (size_t i = 0; i < ARRAY_LEN(tags); i++) {
         json_open(&o, '{');

@@ -1,14 +1,21 @@
 #include "server/identity/key.h"
 
+#include "lib/clock.h"
 #include "lib/json.h"
 #include "server/auth.h"
 #include "server/caller.h"
+#include "server/document.h"
 #include "server/identity/user.h"
+#include "server/limit.h"
+#include "server/oauth/scopes.h"
 #include "server/settings.h"
 
 #include <stdio.h>
 
-enum { KEEP_MS = 86400000 }; /* how long a record that is over says so */
+enum {
+    KEEP_MS = 86400000, /* how long a record that is over says so */
+    PERMISSIONS_MOST = 512
+};
 
 static struct str decimal(struct arena *a, int64_t v)
 {
@@ -26,8 +33,9 @@ static struct str depends_on(struct arena *a, const struct settings *s, const st
     return arena_printf(a, "?%s %s%s", own, id_is_uuid(k->user, NULL) ? "" : "?", user);
 }
 
-void key_put(struct commit *c, const struct settings *s, const struct key *k, struct str secret, char hex[65])
+void key_put(struct commit *c, const struct settings *s, const struct key *k, struct str secret)
 {
+    char hex[65];
     struct arena *a = c->arena;
     auth_credential(s, secret, hex);
     struct str record = key_credential(a, c->space.partition, str_z(hex));
@@ -50,8 +58,9 @@ void key_put(struct commit *c, const struct settings *s, const struct key *k, st
     commit_hset(c, key_document(a, c->space, KEY_KIND, k->id), S("credential"), str_z(hex));
 }
 
-void key_retire(struct commit *c, const struct settings *s, const struct key *k, struct str hex, int64_t until_ms,
-                int64_t now_ms)
+/* The old secret of a rotated key is good until then. */
+static void retire(struct commit *c, const struct settings *s, const struct key *k, struct str hex, int64_t until_ms,
+                   int64_t now_ms)
 {
     struct arena *a = c->arena;
     bool at_once = until_ms <= now_ms;
@@ -60,6 +69,20 @@ void key_retire(struct commit *c, const struct settings *s, const struct key *k,
     commit_hset(c, record, at_once ? S("revoked") : S("expires"), decimal(a, at_once ? now_ms : until_ms));
     commit_expire(c, record, (at_once ? s->token_ttl_max : until_ms - now_ms) + KEEP_MS);
     commit_revoked(c);
+}
+
+void key_rotate(struct commit *c, const struct settings *s, const struct key *k, struct str credential,
+                int64_t until_ms, int64_t now_ms, char secret[ID_KEY_MAX], struct overlays *set)
+{
+    const struct key_flavour *flavour = key_flavour(k->prefix);
+    if (k->expires_ms != 0 && k->expires_ms < until_ms)
+        until_ms = k->expires_ms;
+    id_key(flavour == NULL ? "slp" : flavour->prefix, c->space.partition, secret);
+    key_put(c, s, k, str_z(secret));
+    retire(c, s, k, credential, until_ms, now_ms);
+    overlay_str(set, "hint", key_hint(c->arena, str_z(secret)));
+    overlay_time(set, "rotated_at", now_ms);
+    overlay_time(set, "overlap_ends_at", until_ms);
 }
 
 void key_end(struct commit *c, const struct settings *s, struct str id, struct str hex, int64_t now_ms)
@@ -99,6 +122,19 @@ void key_check(const struct json *members, struct faults *faults)
     }
 }
 
+struct str key_permissions(struct arena *a, struct str scope)
+{
+    struct buf b;
+    struct str *list = arena_array(a, PERMISSIONS_MOST, sizeof *list);
+    size_t n = list == NULL ? 0 : scopes_permissions(scope, list, PERMISSIONS_MOST);
+    buf_init_arena(&b, a, 256);
+    for (size_t i = 0; i < n; i++) {
+        buf_z(&b, i == 0 ? "" : ",");
+        buf_str(&b, list[i]);
+    }
+    return list == NULL || b.failed ? STR_NONE : b.n == 0 ? S("") : buf_view(&b);
+}
+
 struct str key_names(struct arena *a, struct str list)
 {
     struct buf b;
@@ -121,4 +157,47 @@ struct str key_list(struct arena *a, const struct json *list)
         buf_str(&b, json_str(json_at(list, i)));
     }
     return b.failed ? STR_NONE : b.n == 0 ? S("") : buf_view(&b);
+}
+
+enum code key_read(struct arena *a, const struct json *document, struct key *out)
+{
+    const struct json *scopes = json_get(document, "scopes");
+    struct str named = key_list(a, json_get(document, "permissions"));
+    struct str end = json_str(json_get(document, "expires_at"));
+    struct buf b;
+    buf_init_arena(&b, a, 256);
+    buf_str(&b, named);
+    for (size_t i = 0; i < json_count(scopes); i++) {
+        buf_z(&b, b.n > 0 ? "," : "");
+        buf_str(&b, key_permissions(a, json_str(json_at(scopes, i))));
+    }
+    *out = (struct key){
+        .id = json_str(json_get(document, "id")),
+        .name = json_str(json_get(document, "name")),
+        .prefix = json_str(json_get(document, "prefix")),
+        .roles = key_list(a, json_get(document, "roles")),
+        .permissions = b.n == 0 ? S("") : buf_view(&b),
+        .networks = key_list(a, json_get(document, "cidrs")),
+        .user = json_str(json_get(document, "user_id")),
+        .tier = TIER_STANDARD,
+    };
+    limit_tier_find(json_str(json_get(document, "tier")), &out->tier);
+    if (end.n > 0 && !clock_parse(end, &out->expires_ms))
+        return SYS_INTERNAL;
+    return named.p == NULL || out->roles.p == NULL || out->networks.p == NULL || b.failed ? SYS_OVERLOADED : OK;
+}
+
+const char *key_state(const struct json *document, const struct key *k, int64_t now_ms)
+{
+    if (json_get(document, "revoked_at") != NULL)
+        return "revoked";
+    return k->expires_ms != 0 && k->expires_ms <= now_ms ? "expired" : NULL;
+}
+
+bool key_fits(struct arena *a, const struct key_flavour *f, struct str roles, struct str permissions)
+{
+    struct caller wanted = {.permissions = {{0}}}, left;
+    bool good = caller_grant(a, &wanted, roles, permissions);
+    left = wanted;
+    return good && caller_bound(a, &left, STR_NONE, str_z(f->most)) && !caller_lost(&wanted, &left);
 }

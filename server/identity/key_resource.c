@@ -20,7 +20,7 @@ static enum flow token_get(struct request *r);
 static enum flow token_delete(struct request *r);
 static enum flow token_rotate(struct request *r);
 
-enum { NETWORK_TEXT = 49, PERMISSIONS_MOST = 512 };
+enum { NETWORK_TEXT = 49 };
 
 // clang-format off
 #define FIELDS                                                                                                       \
@@ -118,19 +118,6 @@ static struct str rights_of(struct arena *a, const struct caller *c)
     return b.failed ? STR_NONE : b.n == 0 ? S("") : buf_view(&b);
 }
 
-static struct str permissions_of(struct arena *a, struct str scope)
-{
-    struct buf b;
-    struct str *list = arena_array(a, PERMISSIONS_MOST, sizeof *list);
-    size_t n = list == NULL ? 0 : scopes_permissions(scope, list, PERMISSIONS_MOST);
-    buf_init_arena(&b, a, 256);
-    for (size_t i = 0; i < n; i++) {
-        buf_z(&b, i == 0 ? "" : ",");
-        buf_str(&b, list[i]);
-    }
-    return list == NULL || b.failed ? STR_NONE : b.n == 0 ? S("") : buf_view(&b);
-}
-
 /* Nobody gives more than they have, and no flavour more than its prefix says. */
 static enum code judge_scope(struct request *r, const struct key_flavour *flavour, size_t i, struct str scope,
                              struct str rights)
@@ -138,7 +125,7 @@ static enum code judge_scope(struct request *r, const struct key_flavour *flavou
     char field[32];
     bool failed = false, more = false;
     struct arena *a = &r->arena;
-    struct str wanted = permissions_of(a, scope);
+    struct str wanted = key_permissions(a, scope);
     snprintf(field, sizeof field, "scopes[%zu]", i);
     if (!scopes_known(scope))
         return change_refuse_field(r, VAL_FAILED, field,
@@ -181,7 +168,7 @@ static enum code choose_permissions(struct request *r, const struct key_flavour 
         if (c != OK)
             return c;
         buf_z(&b, i == 0 ? "" : ",");
-        buf_str(&b, permissions_of(&r->arena, scope));
+        buf_str(&b, key_permissions(&r->arena, scope));
     }
     *permissions = buf_view(&b);
     return b.failed ? SYS_OVERLOADED : OK;
@@ -191,7 +178,7 @@ static enum code choose_permissions(struct request *r, const struct key_flavour 
 
 struct making {
     struct key key;
-    char secret[ID_KEY_MAX], hex[65];
+    char secret[ID_KEY_MAX];
     struct str credential; /* of the old secret */
 };
 
@@ -271,6 +258,7 @@ static enum code prepare_create(struct request *r, struct change *c)
         code = choose_permissions(r, flavour, json_get(c->whole, "scopes"), &m->key.permissions);
     if (code != OK)
         return code;
+    m->key.prefix = str_z(flavour->prefix);
     m->key.id = c->id;
     m->key.name = json_str(json_get(c->whole, "name"));
     m->key.networks = key_list(&r->arena, json_get(c->whole, "cidrs"));
@@ -281,7 +269,7 @@ static enum code prepare_create(struct request *r, struct change *c)
         expect_user(r, c);
     id_key(flavour->prefix, r->caller.partition, m->secret);
     set_members(r, c, m);
-    key_put(c->commit, r->worker->settings, &m->key, str_z(m->secret), m->hex);
+    key_put(c->commit, r->worker->settings, &m->key, str_z(m->secret));
     return OK;
 }
 
@@ -434,32 +422,6 @@ static enum flow token_delete(struct request *r)
     return crud_commit(r, CHANGE_DELETE, prepare_delete, "key.revoked", NULL);
 }
 
-/* What the key says, as its records say it. */
-static enum code read_key(struct request *r, const struct json *old, struct key *k)
-{
-    struct arena *a = &r->arena;
-    const struct json *scopes = json_get(old, "scopes");
-    struct str named = key_list(a, json_get(old, "permissions")), end = json_str(json_get(old, "expires_at"));
-    struct buf b;
-    buf_init_arena(&b, a, 256);
-    buf_str(&b, named);
-    for (size_t i = 0; i < json_count(scopes); i++) {
-        buf_z(&b, b.n > 0 ? "," : "");
-        buf_str(&b, permissions_of(a, json_str(json_at(scopes, i))));
-    }
-    k->id = json_str(json_get(old, "id"));
-    k->name = json_str(json_get(old, "name"));
-    k->roles = key_list(a, json_get(old, "roles"));
-    k->permissions = b.n == 0 ? S("") : buf_view(&b);
-    k->networks = key_list(a, json_get(old, "cidrs"));
-    k->user = json_str(json_get(old, "user_id"));
-    k->tier = TIER_STANDARD;
-    limit_tier_find(json_str(json_get(old, "tier")), &k->tier);
-    if (end.n > 0 && !clock_parse(end, &k->expires_ms))
-        return SYS_INTERNAL;
-    return named.p == NULL || k->roles.p == NULL || k->networks.p == NULL || b.failed ? SYS_OVERLOADED : OK;
-}
-
 /* Whoever rotates a key learns its text: a person's is his own, a tenant's is for those who have all that it gives. */
 static enum code may_rotate(struct request *r, const struct json *old, const struct key *k)
 {
@@ -481,22 +443,15 @@ static enum code prepare_rotate(struct request *r, struct change *c)
 {
     struct making *m = c->state;
     int64_t until_ms = c->now_ms + json_int(json_get(c->patch, "overlap_seconds"), 0) * 1000;
-    enum code code = read_key(r, c->old, &m->key);
+    enum code code = key_read(&r->arena, c->old, &m->key);
     if (code == OK)
         code = may_rotate(r, c->old, &m->key);
     if (code != OK)
         return code;
-    bool over = m->key.expires_ms != 0 && m->key.expires_ms <= c->now_ms;
-    if (over || json_get(c->old, "revoked_at") != NULL)
-        return change_refuse_state(r, over ? "expired" : "revoked", (const char *[]){"delete", NULL});
-    if (m->key.expires_ms != 0 && m->key.expires_ms < until_ms)
-        until_ms = m->key.expires_ms;
-    id_key(json_str(json_get(c->old, "prefix")).p, r->caller.partition, m->secret);
-    key_put(c->commit, r->worker->settings, &m->key, str_z(m->secret), m->hex);
-    key_retire(c->commit, r->worker->settings, &m->key, m->credential, until_ms, c->now_ms);
-    overlay_str(&c->set, "hint", key_hint(&r->arena, str_z(m->secret)));
-    overlay_time(&c->set, "rotated_at", c->now_ms);
-    overlay_time(&c->set, "overlap_ends_at", until_ms);
+    const char *state = key_state(c->old, &m->key, c->now_ms);
+    if (state != NULL)
+        return change_refuse_state(r, state, (const char *[]){"delete", NULL});
+    key_rotate(c->commit, r->worker->settings, &m->key, m->credential, until_ms, c->now_ms, m->secret, &c->set);
     return OK;
 }
 

@@ -23,9 +23,12 @@ static void error_name(enum code c, char out[ERROR_NAME])
                  {501, "server_error"},  {503, "temporarily_unavailable"}};
     const char *name = code_name(c), *found = "invalid_request";
     size_t n = 0;
+    bool shut = c == PERM_NETWORK || c == PERM_TENANT_SUSPENDED; /* no scope would help */
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (names[i].status == code_status(c))
             found = names[i].name;
+    if (shut)
+        found = "access_denied";
     if (strncmp(name, prefix, sizeof prefix - 1) == 0)
         found = name + sizeof prefix - 1;
     for (; n < ERROR_NAME - 1 && found[n] != '\0'; n++)

@@ -136,3 +136,46 @@ test('making and revoking keys and tokens, and rotating, are entries of the audi
   }, 'the chain to be sealed');
   assert.equal(verified.valid, true);
 });
+
+test('a key of every prefix is made, of a person where it is a person\'s, and bounded by what goes with it', async () => {
+  const made = await s.api.request('POST', '/v1/users', { email: 'eva@example.org', name: 'Eva', roles: ['viewer'] }, { absolute: true });
+  for (const prefix of ['slp', 'sk_proj', 'hks_live', 'aethex_pat', 'sk_user', 'sk_read']) {
+    const personal = !['slp', 'sk_proj', 'hks_live'].includes(prefix);
+    const { key, user_id, hint } = await json('create', '--prefix', prefix, '--role', 'viewer', '--name', prefix, ...(personal ? ['--user', made.body.id] : []));
+    assert.match(key, new RegExp(`^${prefix}_`));
+    assert.ok(key.startsWith(hint));
+    assert.equal(user_id, personal ? made.body.id : undefined);
+    assert.equal((await ask(key)).status, 200);
+  }
+  const more = (await json('create', '--prefix', 'sk_user', '--role', 'admin', '--user', made.body.id)).key; // but Eva is a viewer
+  assert.equal((await s.server.client(more).post('/environments', { name: 'no' })).code, 'PERM_DENIED');
+  for (const [args, want] of [
+    [['--prefix', 'nope', '--role', 'viewer'], /no such --prefix/],
+    [['--prefix', 'sk_user', '--role', 'viewer'], /--user/],
+    [['--user', 'x', '--role', 'viewer'], /person/],
+    [['--prefix', 'sk_read', '--user', 'x', '--role', 'operator'], /more than/],
+    [['--role', 'viewer', '--cidrs', '10.0.0.1/8'], /networks/],
+  ]) {
+    const { code, stderr } = await s.slipway('key', 'create', ...args);
+    assert.equal(code, 2, args.join(' '));
+    assert.match(stderr, want);
+  }
+});
+
+test('a key is confined to networks, and rotated with an overlap', async () => {
+  const near = await json('create', '--role', 'viewer', '--cidrs', '127.0.0.0/8,::1'), far = await json('create', '--role', 'viewer', '--cidrs', '192.0.2.0/24');
+  assert.deepEqual(near.cidrs, ['127.0.0.0/8', '::1']);
+  assert.equal((await ask(near.key)).status, 200);
+  assert.equal((await ask(far.key)).code, 'PERM_NETWORK');
+  const rotated = await json('rotate', near.id, '--overlap', '10m');
+  assert.deepEqual([rotated.id, rotated.revision, rotated.cidrs], [near.id, 2, near.cidrs]);
+  assert.ok(Date.parse(rotated.overlap_ends_at) - Date.parse(rotated.rotated_at) === 600e3);
+  for (const key of [near.key, rotated.key]) assert.equal((await ask(key)).status, 200);
+  const last = await json('rotate', near.id);
+  await eventually(async () => (await ask(rotated.key)).status === 401, 'the text before to be refused');
+  assert.equal((await ask(last.key)).status, 200);
+  await json('revoke', near.id);
+  for (const key of [near.key, last.key]) await eventually(async () => (await ask(key)).code === 'AUTH_TOKEN_REVOKED', 'every text to be refused');
+  assert.equal((await s.slipway('key', 'rotate', near.id)).code, 1);
+  assert.equal((await s.slipway('key', 'rotate', 'not-an-id')).code, 2);
+});

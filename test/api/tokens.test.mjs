@@ -64,6 +64,17 @@ describe('flavours', () => {
     }
   });
 
+  test('a key may come in X-API-Key; nothing else may, and Authorization goes before it', async () => {
+    const { token } = await make(s.key, { prefix: 'hks_live', scopes: ['environments:read'] });
+    const by = (headers) => s.server.client().get('/environments', { headers });
+    assert.equal((await by({ 'x-api-key': token })).status, 200);
+    for (const wrong of [ada.token, token.slice(0, -1), ''])
+      assert.equal((await by({ 'x-api-key': wrong })).code, 'AUTH_API_KEY_INVALID', wrong);
+    assert.equal((await by({ 'x-api-key': token, authorization: 'Bearer nonsense' })).code, 'AUTH_TOKEN_INVALID');
+    const stream = new WsStream(s.server, streamOf(run), { headers: { 'x-api-key': token } });
+    assert.equal((await stream.refusal()).code, 'PERM_DENIED'); // known, but not for runs
+  });
+
   test('sk_read only reads', async () => {
     const refused = await call(ada.token, 'POST', '/tokens', { name: 'x', prefix: 'sk_read', scopes: ['environments:read', 'environments:write'] });
     assert.deepEqual([refused.status, /scopes\[1\]/.test(refused.text)], [400, true]);
@@ -141,6 +152,12 @@ describe('from where', () => {
     late.send({ type: 'auth', token });
     assert.equal((await closed(late)).code, 4403);
     near.close();
+  });
+
+  test('the authorization server says so in its own words', async () => {
+    const { token } = await make(s.key, { prefix: 'slp', cidrs: ['192.0.2.0/24'] });
+    const answer = await call(token, 'GET', '/tokens');
+    assert.deepEqual([answer.status, answer.body.error], [403, 'access_denied']);
   });
 
   test('what is no network is refused by its place', async () => {
@@ -248,6 +265,26 @@ describe('taking back', () => {
     await eventually(async () => (await read(carl.token)).code === 'AUTH_TOKEN_REVOKED', 'the token to be refused');
     await call(s.key, 'PATCH', `/users/${carl.id}`, { status: 'active' });
     await eventually(async () => (await read(carl.token)).status === 200, 'the token to be good again');
+  });
+
+  test('a key that an older version stored goes on, and is shown as all are', async () => {
+    const key = await s.makeKey('--role', 'viewer', '--name', 'long ago');
+    const { body: { data: [{ id, tenant_id, created_at }] } } = await call(s.key, 'GET', '/tokens', undefined, { query: { name: 'long ago' } });
+    const [document] = await s.redis.keys(`*}:d:${tenant_id}:key:${id}`);
+    const old = { createdAt: created_at, id, name: 'long ago', permissions: [], roles: ['viewer'], tenantId: tenant_id, tier: 'standard' };
+    await s.redis.command('HSET', document, 'j', JSON.stringify(old), 'sv', '1');
+    const record = `${document.split(':')[0]}:k:${await s.redis.command('HGET', document, 'credential')}`;
+    await s.redis.command('HDEL', record, 'of', 'networks');
+    const shown = (await call(s.key, 'GET', `/tokens/${id}`)).body;
+    assert.deepEqual([shown.created_at, shown.prefix, shown.roles], [created_at, 'slp', ['viewer']]);
+    const listed = JSON.parse((await s.slipway('key', 'list', '--json')).stdout).find((k) => k.id === id);
+    assert.equal(listed.created_at, created_at);
+    assert.equal((await read(key)).status, 200);
+    const rotated = (await call(s.key, 'POST', `/tokens/${id}/rotate`, { overlap_seconds: 600 })).body;
+    for (const text of [key, rotated.token]) assert.equal((await read(text)).status, 200);
+    await call(s.key, 'DELETE', `/tokens/${id}`);
+    for (const text of [key, rotated.token])
+      await eventually(async () => (await read(text)).code === 'AUTH_TOKEN_REVOKED', 'the key to be refused');
   });
 
   test('making, rotating and taking back are in the audit trail, the texts nowhere', async () => {

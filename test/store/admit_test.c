@@ -112,6 +112,38 @@ static void what_may_be_missing_is_judged_once_it_is_there(void **state)
     assert_int_equal(admit(&in)->verdict, ADMIT_REVOKED);
 }
 
+static void a_use_of_a_key_is_noted_once_a_minute_in_its_document(void **state)
+{
+    struct admission in = known(1);
+    const char *document = P "d:" TENANT ":key:K";
+
+    (void)state;
+    set_clock(t0);
+    in.used_from = S("192.0.2.7");
+    admit(&in);
+    assert_int_equal(redis_number("EXISTS %s", document), 0); /* a key without a document */
+    redis_do("HSET %s r 1", document);
+    admit(&in);
+    assert_int_equal(redis_number("HGET %s used", document), t0);
+    assert_string_equal(redis_string("HGET %s used_from", document).p, "192.0.2.7");
+    in.used_from = S("192.0.2.8");
+    set_clock(t0 + 59999);
+    admit(&in);
+    assert_int_equal(redis_number("HGET %s used", document), t0);
+    set_clock(t0 + 60000);
+    in.used_from = S("");
+    admit(&in);
+    assert_int_equal(redis_number("HGET %s used", document), t0 + 60000);
+    assert_int_equal(redis_number("HSTRLEN %s used_from", document), 0);
+    set_clock(t0 + 200000);
+    in.used_from = STR_NONE;
+    admit(&in);
+    in.used_from = S("192.0.2.9");
+    in.caller = S("user:K");
+    admit(&in);
+    assert_int_equal(redis_number("HGET %s used", document), t0 + 60000);
+}
+
 static void nothing_of_a_suspended_tenant_is_good(void **state)
 {
     struct admission in = credential("h1");
@@ -644,6 +676,7 @@ int main(void)
         TEST(a_credential_is_good_while_all_of_its_chain_is),
         TEST(what_a_token_depends_on_may_be_given),
         TEST(what_may_be_missing_is_judged_once_it_is_there),
+        TEST(a_use_of_a_key_is_noted_once_a_minute_in_its_document),
         TEST(nothing_of_a_suspended_tenant_is_good),
         TEST(nothing_is_charged_for_nothing),
         TEST(the_burst_is_exact),
