@@ -86,11 +86,12 @@ void cidr_site(struct str address, char out[CIDR_SITE])
     out[n] = '\0';
     if (!cidr_parse(address, &c) || c.bits != 128)
         return;
-    if (memcmp(c.address, mapped, sizeof(mapped)) != 0)
+    bool v6 = memcmp(c.address, mapped, sizeof(mapped)) != 0;
+    if (v6)
         memset(c.address + 8, 0, 8);
     cidr_text(&c, out);
-    if (memcmp(c.address, mapped, sizeof(mapped)) != 0)
-        strcat(out, "/64");
+    if (v6)
+        memcpy(out + strlen(out), "/64", 4);
 }
 
 /* IANA's special-purpose registries (RFC 6890 and its updates), as one would write them. */
