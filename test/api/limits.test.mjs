@@ -12,7 +12,7 @@ before(async () => {
     env: {
       SLIPWAY_RATE_STANDARD: '12', SLIPWAY_RATE_STANDARD_BURST: '12',
       SLIPWAY_RATE_PREMIUM: '60', SLIPWAY_RATE_PREMIUM_BURST: '4',
-      SLIPWAY_RATE_FREE_DAY: '11', SLIPWAY_RATE_FREE_BUILDS: '2',
+      SLIPWAY_RATE_FREE_DAY: '12', SLIPWAY_RATE_FREE_BUILDS: '2',
     },
   });
 });
@@ -94,15 +94,17 @@ test('a plan has requests a day and builds a day beside its minute; headers list
   if (midnightIsNear()) return t.skip('the day ends');
   const client = s.server.client(await s.makeKey('--role', 'admin', '--name', 'plan', '--tier', 'free'));
   const template = await makeTemplate(client, [wait('w', 3600)]);
-  const start = (more) => client.post('/workflow-runs', { templateId: template.id, ...more });
-  const first = await start();
+  const start = (more, headers = {}) => client.post('/workflow-runs', { templateId: template.id, ...more }, { headers });
+  const once = { 'idempotency-key': 'the first build' };
+  const first = await start({}, once);
   assert.equal(first.status, 201, first.text);
   assert.equal(first.headers['ratelimit-policy'],
-    '"minute";q=60;w=60, "burst";q=20;w=20, "day";q=11;w=86400, "builds";q=2;w=86400;qu="builds"');
-  assert.deepEqual([budget(first, 'day').r, budget(first, 'builds').r], [9, 1]);
+    '"minute";q=60;w=60, "burst";q=20;w=20, "day";q=12;w=86400, "builds";q=2;w=86400;qu="builds"');
+  assert.deepEqual([budget(first, 'day').r, budget(first, 'builds').r], [10, 1]);
   assert.ok(budget(first, 'day').t <= 86400);
 
   assert.equal((await start({ unknown: 1 })).status, 400, 'what is refused is no build');
+  assert.equal((await start({}, once)).data.id, first.data.id, 'nor is what was done before');
   assert.equal(budget(await client.get('/step-types'), 'builds').r, 1);
   assert.equal((await start()).status, 201);
   const over = await start();
