@@ -101,9 +101,11 @@ bool caller_of_user(struct arena *a, struct caller *c, struct str roles, struct 
     const struct caller granted = *c;
     if (!caller_bound(a, c, roles, permissions))
         return false;
-    c->granted = STR_NONE;
-    if (!caller_lost(&granted, c))
+    if (!caller_lost(&granted, c)) {
+        *c = granted;
+        c->granted = STR_NONE;
         return true;
+    }
     buf_init_arena(&all, a, 256);
     permission_list(&all, &granted.permissions);
     buf_z(&all, all.n > 0 && granted.narrowed.n > 0 ? "," : "");

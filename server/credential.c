@@ -8,6 +8,7 @@
 #include "server/document.h"
 #include "server/identity/key.h"
 #include "server/identity/resources.h"
+#include "server/identity/user.h"
 #include "server/settings.h"
 #include "server/store/commit.h"
 #include "server/store/page.h"
@@ -168,6 +169,9 @@ static enum code commit_key(struct task *t, bool with_tenant)
         return SYS_OVERLOADED;
     document_index(&index, t->arena, &key_resource, stored);
     commit_begin(&t->commit, t->arena, t->space, COMMIT_GROWS);
+    if (id_is_uuid(k->user, NULL)) /* who has an id of ours is registered */
+        commit_expect_exists(&t->commit, RES_REFERENCE_UNKNOWN, "user",
+                             user_key(t->arena, t->settings, t->space, k->user));
     if (with_tenant)
         credential_put_tenant(&t->commit, k->tenant, k->tenant_name, now_ms);
     commit_put(&t->commit, &(struct commit_document){.kind = KEY_KIND,

@@ -147,6 +147,8 @@ test('a key of every prefix is made, of a person where it is a person\'s, and bo
     assert.equal(user_id, personal ? made.body.id : undefined);
     assert.equal((await ask(key)).status, 200);
   }
+  const nobody = await s.slipway('key', 'create', '--prefix', 'sk_user', '--role', 'viewer', '--user', '0192f7a0-0000-7000-8000-0000000000bb');
+  assert.match(nobody.stderr, /RES_REFERENCE_UNKNOWN/);
   const more = (await json('create', '--prefix', 'sk_user', '--role', 'admin', '--user', made.body.id)).key; // but Eva is a viewer
   assert.equal((await s.server.client(more).post('/environments', { name: 'no' })).code, 'PERM_DENIED');
   for (const [args, want] of [

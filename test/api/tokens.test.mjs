@@ -258,6 +258,26 @@ describe('taking back', () => {
     t.diagnostic(`refused after ${refused.join(', ')} ms, the last stream closed after ${took()} ms`);
   });
 
+  test('all of a suspended tenant is refused and its streams end; once it is back, so are they', async () => {
+    const key = await s.makeKey('--role', 'admin', '--tenant', 'closed');
+    const theirs = s.server.client(key);
+    const { tenantId } = await theirs.want(201, 'POST', '/environments', { name: 'theirs' });
+    const stream = new WsStream(s.server, '/dashboard/stream', { token: key });
+    await stream.opened();
+    const [document] = await s.redis.keys(`*}:o:${tenantId}:environment`);
+    const partition = document.split(':')[0];
+    const suspend = async (value) => { // as whoever runs the installation does
+      await s.redis.command('HSET', `${partition}:kt:${tenantId}`, 'suspended', value);
+      await s.redis.command('HINCRBY', `${partition}:meta`, 'revoked', '1');
+    };
+    await suspend(String(Date.now()));
+    const refused = await eventually(async () => ((a) => a.status === 403 && a)(await theirs.get('/environments')), 'the tenant to be shut');
+    assert.equal(refused.code, 'PERM_TENANT_SUSPENDED');
+    assert.equal((await closed(stream)).code, 4401);
+    await suspend('');
+    await eventually(async () => (await theirs.get('/environments')).status === 200, 'the tenant to be open');
+  });
+
   test('an access token that names a suspended or removed person is refused', async () => {
     const carl = await person('carl@example.org', ['viewer']);
     assert.equal((await read(carl.token)).status, 200);

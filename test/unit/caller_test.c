@@ -84,6 +84,16 @@ static void what_a_user_gets_back_his_credential_has_again(void **state)
     assert_false(caller_lost(&before, &c));
 }
 
+static void a_user_who_has_all_of_it_changes_nothing(void **state)
+{
+    (void)state;
+    struct caller c = caller_with("viewer", "target:update@prod");
+    for (int i = 0; i < 3; i++) /* each time that it is looked up again */
+        assert_true(caller_of_user(&arena, &c, S("admin"), S("release:read@prod,target:update@prod")));
+    assert_true(str_eqz(c.narrowed, "target:update@prod"));
+    assert_null(c.granted.p);
+}
+
 static void every_list_of_networks_must_hold_the_address(void **state)
 {
     (void)state;
@@ -113,6 +123,7 @@ int main(void)
         cmocka_unit_test(what_one_side_narrows_stays_narrowed),
         cmocka_unit_test(the_same_place_on_both_sides_stays),
         cmocka_unit_test(what_a_user_gets_back_his_credential_has_again),
+        cmocka_unit_test(a_user_who_has_all_of_it_changes_nothing),
         cmocka_unit_test(every_list_of_networks_must_hold_the_address),
         cmocka_unit_test(the_first_that_is_no_network_is_named),
     };

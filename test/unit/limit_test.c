@@ -208,6 +208,21 @@ static void texts_too_long_are_not_kept(void **state)
     principals_free(p);
 }
 
+static void the_store_is_told_of_a_use_once_a_minute(void **state)
+{
+    (void)state;
+    uint8_t token[CRYPTO_HASH] = {4}, other[CRYPTO_HASH] = {5};
+    struct principals *p = principals_new();
+    char id[] = "k4";
+    struct caller c = somebody(id, "A key");
+    principals_add(p, token, &c);
+    assert_true(principals_tell(p, token, 1000));
+    assert_false(principals_tell(p, token, 60999));
+    assert_true(principals_tell(p, token, 61000));
+    assert_false(principals_tell(p, other, 61000));
+    principals_free(p);
+}
+
 static void a_caller_is_trusted_while_a_fresh_counter_is_as_it_was(void **state)
 {
     struct principals *p = principals_new();
@@ -241,6 +256,7 @@ int main(void)
         T(a_principal_is_found_as_a_copy),
         T(a_full_set_gives_up_what_was_longest_unused),
         T(texts_too_long_are_not_kept),
+        T(the_store_is_told_of_a_use_once_a_minute),
         T(a_caller_is_trusted_while_a_fresh_counter_is_as_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
