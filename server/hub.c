@@ -244,9 +244,11 @@ void hub_epoch(struct hub *hub, unsigned partition, int64_t epoch)
         return;
     bool other = hub->epochs[partition] != 0;
     hub->epochs[partition] = epoch;
-    if (other)
-        list_for (peer, &hub->partitions[partition])
-            hub_channel_reset(list_entry(peer, struct hub_channel, peer));
+    if (!other)
+        return;
+    list_for (peer, &hub->partitions[partition])
+        hub_channel_reset(list_entry(peer, struct hub_channel, peer));
+    redis_drop(hub->subscriber, "the data set is another one"); /* it may still tell of the old one */
 }
 
 /* --- the hub --- */

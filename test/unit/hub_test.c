@@ -4,6 +4,7 @@
 #define redis_open        fake_open
 #define redis_close       fake_close
 #define redis_ready       fake_ready
+#define redis_drop        fake_drop
 #define redis_subscribe   fake_subscribe
 #define redis_unsubscribe fake_unsubscribe
 #define store_read        fake_read
@@ -181,6 +182,12 @@ bool fake_ready(const struct redis *r)
 {
     (void)r;
     return true;
+}
+void fake_drop(struct redis *r, const char *why)
+{
+    (void)r, (void)why;
+    model.subscribed = false;
+    model.events->on_down(model.arg, REDIS_LOST, "");
 }
 enum redis_error fake_subscribe(struct redis *r, struct str channel)
 {
@@ -545,6 +552,24 @@ static void a_new_epoch_makes_every_follower_start_over(void **state)
         assert_true(watchers[i].resets);
 }
 
+/* An old master that goes on publishing, or hints that were read late. */
+static void behind_a_new_epoch_nothing_is_heard_on_the_old_link(void **state)
+{
+    (void)state;
+    follow(&watchers[0], 0);
+    loop_turn(&worker.loop, false);
+    confirm();
+    hint(append(3));
+    settle();
+    struct entry stale = *append(1);
+    model.epoch = 2;
+    follow(&watchers[1], 3); /* whoever comes with the new epoch tells of it */
+    hint(&stale);
+    loop_turn(&worker.loop, false);
+    assert_true(watchers[0].resets);
+    assert_int_equal(watchers[1].seq, 3);
+}
+
 static void a_note_reaches_all_followers(void **state)
 {
     (void)state;
@@ -745,6 +770,7 @@ int main(void)
         T(what_comes_after_a_slow_bunch_to_many_is_put_together),
         T(a_trimmed_stream_makes_the_follower_start_over),
         T(a_new_epoch_makes_every_follower_start_over),
+        T(behind_a_new_epoch_nothing_is_heard_on_the_old_link),
         T(a_note_reaches_all_followers),
         T(one_without_room_goes_behind_and_comes_back),
         T(a_follower_may_leave_in_its_own_batch),
