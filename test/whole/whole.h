@@ -5,15 +5,22 @@
  * Two instances, two agents, watchers of the run's channel. What happens next is drawn among all that could: a command
  * reaches the store, an answer or a hint an instance, a message the other end, a task prints a line. Bad luck: instances,
  * agents and tasks that die, links that break with messages under way, store answers that are errors, sometimes of what
- * was done, hints that are lost, commits that are, clocks that jump. Then luck turns, and everything must come to its
- * end:
+ * was done, hints that are lost, commits that are, drains that have lost their lease, clocks that jump, data replaced by an older copy of itself
+ * (a failover, a restored backup). Half of the runs are workflows, the others deployment jobs. Then luck turns, and
+ * everything must come to its end:
  *
- *   - a watcher is handed every event once and in order, or is told to start over;
+ *   - a watcher is handed every event once and in order, or is told to start over; of other data than it began with it
+ *     is told nothing but that;
  *   - each attempt that an agent had comes to one end, every step succeeds or fails as its tasks did, the run ends;
  *   - no agent begins a task twice;
  *   - the lines of a task are in the log once, in order, and all of them when its result counted (but for one that had
  *     been told to leave the task to another agent: its lines may be dropped, its success counts);
- *   - agents and store are left with no open task, and an agent forgets a task only when its run knows the result. */
+ *   - agents and store are left with no open task, and an agent forgets a task only when its run knows the result;
+ *   - a job's batches do not overlap, whoever deployed also checks and takes back, and what it rolled back it took back
+ *     everywhere.
+ *
+ * Data that was replaced has forgotten what was said since the copy was made: then lines may be missing from a log, in
+ * order all the same, and tasks unknown that an agent has done. */
 #ifndef TEST_WHOLE_WHOLE_H
 #define TEST_WHOLE_WHOLE_H
 
@@ -50,6 +57,9 @@ enum whole_bug {
     WHOLE_ACK_EARLY,      /* a message is acknowledged before it is stored */
     WHOLE_SAID_AGAIN,     /* the store takes lines twice */
     WHOLE_TASK_FORGOTTEN, /* an agent that restarts has forgotten a task */
+    WHOLE_EPOCH_UNSEEN,   /* an instance does not see that the data was replaced */
+    WHOLE_NOT_FENCED,     /* a drain commits what it made of data that have moved on */
+    WHOLE_WISH_IGNORED,   /* any agent is asked for any task of a job */
     WHOLE_BUGS
 };
 
@@ -63,9 +73,25 @@ struct whole_channel {
     int64_t seq;
     size_t n, trimmed; /* of these, the first so many can be read no more */
     struct whole_entry {
-        int64_t first, last;
+        int64_t first, last, epoch; /* in which it was written */
         struct str text;
     } * entries;
+};
+
+/* A copy of the data, to go back to, and what was lost that way. */
+struct whole_copy {
+    bool there;
+    int64_t seq[WHOLE_CHANNELS];
+    size_t n[WHOLE_CHANNELS], trimmed[WHOLE_CHANNELS];
+    struct whole_open open[WHOLE_AGENTS][WHOLE_TASKS];
+    struct whole_log *logs;
+    size_t n_logs;
+    struct str header, *steps, inbox[WHOLE_OPS];
+    size_t n_inbox;
+    int64_t timer;
+    bool online[WHOLE_AGENTS];
+    struct whole_entry *lost; /* events of the run's channel that are in no data any more */
+    size_t n_lost;
 };
 
 struct whole_op { /* a command to the store: done at one time, answered at another */
@@ -98,6 +124,7 @@ struct whole_server {
     const struct redis_events *events; /* of its subscription */
     void *subscriber;
     bool subscribed[WHOLE_CHANNELS], asked[WHOLE_CHANNELS];
+    bool cut;                       /* its links to the store were, and it has not noticed that of its subscriptions */
     struct whole_op *first, **last; /* commands in the order given */
     struct str hints[WHOLE_MESSAGES];
     int hint_of[WHOLE_MESSAGES];
@@ -147,7 +174,7 @@ struct whole_agent {
 struct whole_watcher {
     struct follower follower;
     struct whole_server *server; /* NULL: it looks for one */
-    int64_t seq;
+    int64_t seq, epoch;          /* of the data it follows */
     bool full, reset;
     uint64_t resets;
 };
@@ -163,7 +190,7 @@ struct whole_log {    /* of an attempt of a step */
 struct whole_coverage {
     uint64_t plays, turns, events, frames, handed, resets, messages, lines, tasks, ended[RUN_STATUSES], faults;
     uint64_t server_kills, agent_kills, task_kills, cuts, store_errors, answers_lost, hints_lost, commits_lost, jumps,
-        trims;
+        trims, replaced, fenced, jobs, rolled_back;
 };
 
 struct whole {
@@ -176,6 +203,8 @@ struct whole {
 
     /* the store */
     int64_t epoch;
+    uint64_t commits; /* the fence: whoever read the run before another's commit has lost its lease */
+    struct whole_copy copy;
     struct whole_channel channels[WHOLE_CHANNELS];
     struct whole_open open[WHOLE_AGENTS][WHOLE_TASKS];
     struct whole_log *logs;
@@ -192,7 +221,7 @@ struct whole {
     struct whole_server servers[WHOLE_SERVERS];
     struct whole_agent agents[WHOLE_AGENTS];
     struct whole_watcher watchers[WHOLE_WATCHERS];
-    struct arena scratch;
+    struct arena scratch, held; /* held: of a drain that takes long */
     char fault[300];
 };
 
@@ -211,10 +240,19 @@ bool whole_unlucky(unsigned permille, uint64_t *count);
 
 /* whole_template.c */
 void whole_make_template(void);
+void whole_make_plan(void); /* of a job */
+struct str whole_agent_id(int agent);
+
+/* whole_data.c */
+void whole_data_copy(void);
+void whole_data_replace(void);                                      /* by the copy; no-op when there is none */
+bool whole_data_lost(int64_t seq, struct str event, int64_t epoch); /* it was in the data of that epoch */
 
 /* whole_drain.c */
 struct run *whole_load(struct arena *a);
 bool whole_drain(void);
+bool whole_drain_late(void); /* one that took long comes to its commit */
+void whole_drain_forget(void);
 
 /* whole_store.c */
 struct whole_frames { /* events that become one entry of a channel */
@@ -245,6 +283,7 @@ void whole_server_turn(struct whole_server *s);
 bool whole_server_subscription(struct whole_server *s); /* one that was asked for comes into force */
 bool whole_server_hint(struct whole_server *s);
 void whole_server_tick(struct whole_server *s);
+void whole_server_cut(struct whole_server *s); /* off the store: what it asked fails, what it subscribed to is over */
 
 /* whole_stream.c */
 void whole_feed_open(struct feed *f);

@@ -367,9 +367,9 @@ bool whole_process_kill(struct whole_agent *a)
 
 /* --- the agent --- */
 
-static const char *const capabilities[] = {"script"};
+static const char *const capabilities[] = {"script", "host"};
 static const struct tasks_settings settings = {
-    .path = "/", .exe = "x", .capabilities = capabilities, .capability_count = 1, .most = 3};
+    .path = "/", .exe = "x", .capabilities = capabilities, .capability_count = 2, .most = 3};
 
 bool whole_agent_start(struct whole_agent *a)
 {

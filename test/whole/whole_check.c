@@ -1,6 +1,8 @@
 /* What must hold: for watchers at any time, for everything else in the end. */
 #include "lib/stream.h"
 #include "server/agent/tasks.h"
+#include "server/engine/job.h"
+#include "server/engine/kind.h"
 #include "test/whole/whole.h"
 
 #include <stdio.h>
@@ -8,8 +10,8 @@
 
 /* --- watchers --- */
 
-/* The event stands so in the channel. */
-static bool is_true(int64_t seq, struct str event)
+/* The event stands so in the channel, and was written to the data that are followed. */
+static bool is_true(int64_t seq, int64_t epoch, struct str event)
 {
     const struct whole_channel *c = &world->channels[0];
     size_t low = 0, high = c->n;
@@ -22,7 +24,7 @@ static bool is_true(int64_t seq, struct str event)
         else
             high = middle;
     }
-    return low < c->n && str_find(c->entries[low].text, event) >= 0;
+    return low < c->n && c->entries[low].epoch <= epoch && str_find(c->entries[low].text, event) >= 0;
 }
 
 static bool on_batch(struct follower *f, const struct hub_batch *batch)
@@ -38,8 +40,9 @@ static bool on_batch(struct follower *f, const struct hub_batch *batch)
     while (event_next(&rest, &event, &seq)) {
         if (seq != v->seq + 1)
             whole_fault("a watcher is handed %lld behind %lld", (long long)seq, (long long)v->seq);
-        if (!is_true(seq, event))
-            whole_fault("a watcher is told what is not in the channel: " STR_FMT, STR_ARG(event));
+        if (!is_true(seq, v->epoch, event) && !(v->epoch < world->epoch && whole_data_lost(seq, event, v->epoch)))
+            whole_fault("a watcher of epoch %lld is told, in epoch %lld, what is not in its channel: " STR_FMT,
+                        (long long)v->epoch, (long long)world->epoch, STR_ARG(event));
         v->seq = seq;
         world->coverage->handed++;
     }
@@ -82,11 +85,14 @@ bool whole_watch(struct whole_watcher *v)
     }
     if (!s->up)
         return false;
+    if (v->epoch != 0 && v->epoch != world->epoch) /* as the feed sees when it comes back: a gap */
+        v->reset = true;
     if (v->reset) { /* the present state, which says where it stands */
         v->seq = world->channels[0].seq;
         v->resets++;
         world->coverage->resets++;
     }
+    v->epoch = world->epoch;
     v->reset = v->full = false;
     v->server = s;
     v->follower.type = &type;
@@ -98,6 +104,7 @@ bool whole_watch(struct whole_watcher *v)
 struct reading {
     const struct run *r;
     unsigned completed[TEMPLATE_NODES];
+    int64_t batches; /* of a job: those that were completed */
     int64_t lines[WHOLE_LOGS];
     unsigned ends;
 };
@@ -118,21 +125,37 @@ static void read_line(struct reading *at, struct str event, struct str node)
     if (log != ++at->lines[l - world->logs])
         whole_fault("line %lld of task " STR_FMT " has the number %lld", (long long)at->lines[l - world->logs],
                     STR_ARG(task), (long long)log);
-    if (number != log)
+    if (world->epoch == 1 ? number != log : number < log)
         whole_fault("task " STR_FMT " said line %lld, its log has it as line %lld", STR_ARG(task), (long long)number,
                     (long long)log);
 }
 
+/* The batches before its own are over. */
+static void check_batch(const struct reading *at, int step)
+{
+    const struct job *job = job_of(at->r);
+    const struct job_task *task = &job->tasks[step];
+
+    if (task->type != JOB_ROLLBACK && job->targets[task->target].batch > at->batches + 1)
+        whole_fault("task " STR_FMT " begins while %lld batches are completed", STR_ARG(world->t->nodes[step].id),
+                    (long long)at->batches);
+}
+
 static void read_event(struct reading *at, struct str event)
 {
-    struct str kind = event_member(event, "type"), node = event_member(event, "nodeId");
+    bool job = world->t->kind == &job_kind;
+    struct str kind = event_member(event, "type"), node = event_member(event, job ? "taskId" : "nodeId");
 
-    if (str_eqz(kind, "step_log"))
+    if (str_eqz(kind, world->t->kind->log_frame))
         read_line(at, event, node);
-    else if (str_eqz(kind, "step_completed"))
+    else if (str_eqz(kind, job ? "task_completed" : "step_completed"))
         at->completed[template_find(world->t, node)]++;
-    else if (str_eqz(kind, "workflow_completed"))
+    else if (str_eqz(kind, job ? "job_completed" : "workflow_completed"))
         at->ends++;
+    else if (str_eqz(kind, "batch_completed"))
+        at->batches++;
+    else if (job && str_eqz(kind, "task_started"))
+        check_batch(at, template_find(world->t, node));
 }
 
 /* --- steps, and the tasks that carried them out --- */
@@ -163,26 +186,64 @@ static void check_success(const struct reading *at, int step)
 
     if (p == NULL || !p->success)
         whole_fault("task " STR_FMT " counts as a success, which its agent knows nothing of", STR_ARG(task));
-    else if (!was_released(s) && l->next - 1 != (int64_t)p->lines)
+    else if (!was_released(s) &&
+             (world->epoch == 1 ? l->next - 1 != (int64_t)p->lines : l->next - 1 > (int64_t)p->lines))
         whole_fault("task " STR_FMT " said %llu lines, %lld are in its log", STR_ARG(task),
                     (unsigned long long)p->lines, (long long)(l->next - 1));
+}
+
+/* Of a job: a task of a rollback that was not begun is none; and one that had failed may have been tried again when
+ * somebody resumed the job. */
+static bool is_none(const struct reading *at, int step)
+{
+    return world->t->kind == &job_kind && !job_task_shown(at->r, step);
+}
+
+static unsigned ends_most(const struct reading *at)
+{
+    return world->t->kind == &job_kind && job_of(at->r)->behaviour == JOB_PAUSES ? 100 : 1;
 }
 
 static void check_steps(const struct reading *at)
 {
     for (int i = 0; i < world->t->n; i++) {
         const struct step *s = &at->r->steps[i];
-        unsigned wanted = s->status == STEP_SKIPPED || s->attempt == 0 ? at->completed[i] : 1;
+        unsigned most = ends_most(at);
+        bool told = s->status == STEP_SKIPPED || s->attempt == 0 || at->completed[i] > 0;
+
+        if (is_none(at, i))
+            continue;
 
         if (!step_status_ended(s->status))
             whole_fault("step " STR_FMT " is %s after the end", STR_ARG(world->t->nodes[i].id),
                         step_status_name(s->status));
-        if (at->completed[i] != wanted || at->completed[i] > 1)
+        if (!told || at->completed[i] > most)
             whole_fault("the end of step " STR_FMT " was told %u times", STR_ARG(world->t->nodes[i].id),
                         at->completed[i]);
         if (s->status == STEP_SUCCEEDED)
             check_success(at, i);
     }
+}
+
+/* Who deployed a target checks it and takes it back; and of a job that rolled back, every target it touched is back. */
+static void check_job(const struct reading *at)
+{
+    const struct job *job = job_of(at->r);
+
+    for (int k = 0; k < job->n_targets; k++) {
+        const int *task = job->targets[k].task;
+        const struct step *deploy = &at->r->steps[task[JOB_DEPLOY]], *back = &at->r->steps[task[JOB_ROLLBACK]],
+                          *check = task[JOB_CHECK] < 0 ? NULL : &at->r->steps[task[JOB_CHECK]];
+
+        if (check != NULL && check->status == STEP_SUCCEEDED && !str_eq(check->agent, deploy->agent))
+            whole_fault("target %d is checked by another agent than deployed it", k);
+        if (back->status == STEP_SUCCEEDED && deploy->agent.n > 0 && !str_eq(back->agent, deploy->agent))
+            whole_fault("target %d is taken back by another agent than deployed it", k);
+        if (job_status(at->r) == JOB_STATUS_ROLLED_BACK && deploy->status == STEP_SUCCEEDED &&
+            back->status != STEP_SUCCEEDED)
+            whole_fault("target %d has kept what the job rolled back", k);
+    }
+    world->coverage->rolled_back += job_status(at->r) == JOB_STATUS_ROLLED_BACK;
 }
 
 static bool is_one(unsigned agents)
@@ -196,6 +257,9 @@ static void check_heard(const struct reading *at, const struct whole_process *p)
     struct str rest = str_z(p->id);
     int64_t attempt = 0;
     int step;
+
+    if (world->epoch > 1)
+        return; /* whoever was told may be gone */
 
     str_cut(&rest, ':');
     step = template_find(world->t, str_cut(&rest, ':'));
@@ -250,6 +314,8 @@ void whole_check_end(void)
     if (at.ends != 1)
         whole_fault("the end of the run was told %u times", at.ends);
     check_steps(&at);
+    if (world->t->kind == &job_kind)
+        check_job(&at);
     check_agents(&at);
     for (int i = 0; i < WHOLE_WATCHERS; i++)
         if (world->watchers[i].seq != c->seq)

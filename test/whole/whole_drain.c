@@ -1,4 +1,6 @@
 /* The run in the store: loaded, moved by the entries of its inbox, and committed, or not. */
+#include "server/engine/choose.h"
+#include "server/engine/kind.h"
 #include "server/engine/template.h"
 #include "test/whole/whole.h"
 
@@ -24,12 +26,18 @@ static bool among(const struct str *list, unsigned n, struct str id)
     return false;
 }
 
-static struct str agent_id(int agent)
+/* The one that has to do it; STR_NONE: any may. */
+static struct str wanted(const struct run *r, int step)
 {
-    return str_slice(str_z(world->channels[1 + agent].name), 6, 100);
+    struct choose_wish wish = {0};
+    struct str why;
+
+    if (world->t->kind == &job_kind && world->bug != WHOLE_WISH_IGNORED)
+        job_kind.wish(&world->scratch, r, step, run_step_config(&world->scratch, r, step, false, &why), &wish);
+    return wish.agent;
 }
 
-static void choose(struct run *r, int step, struct effects *fx)
+static void choose_for(struct run *r, int step, struct effects *fx)
 {
     const struct step *s = &r->steps[step];
     struct run_event e = {.type = EVENT_TASK_UNASSIGNED,
@@ -37,15 +45,17 @@ static void choose(struct run *r, int step, struct effects *fx)
                           .attempt = s->attempt,
                           .message = S("nobody is there")};
     unsigned from = dice_below(&world->dice, WHOLE_AGENTS);
+    struct str only = wanted(r, step);
 
     if (s->agent.n > 0 && s->accept_ms > 0 && !s->waits_agent)
         return;
     for (unsigned i = 0; i < WHOLE_AGENTS && e.agent.n == 0; i++) {
         int k = (int)((from + i) % WHOLE_AGENTS);
 
-        if (world->online[k] && !among(s->refused, s->n_refused, agent_id(k)) &&
-            !among(s->released, s->n_released, agent_id(k)))
-            e.agent = agent_id(k);
+        if (world->online[k] && (only.n == 0 || str_eq(only, whole_agent_id(k))) &&
+            !among(s->refused, s->n_refused, whole_agent_id(k)) &&
+            !among(s->released, s->n_released, whole_agent_id(k)))
+            e.agent = whole_agent_id(k);
     }
     if (e.agent.n > 0)
         e.type = EVENT_TASK_ASSIGNED;
@@ -126,39 +136,84 @@ static void commit(const struct run *r, const struct effects *fx, size_t consume
         write_effect(&fx->list[i], frames);
     for (int i = 0; i < WHOLE_CHANNELS; i++)
         whole_frames_end(&frames[i]);
+    world->commits++;
+    consumed = consumed < world->n_inbox ? consumed : world->n_inbox; /* more: with a planted bug alone */
     world->n_inbox -= consumed;
     world->consumed += consumed;
     memmove(world->inbox, world->inbox + consumed, world->n_inbox * sizeof *world->inbox);
+}
+
+/* The run moved by the first `n` of its inbox; NULL: there is a fault. */
+static struct run *move(struct arena *a, size_t n, struct effects *fx)
+{
+    struct run *r = whole_load(a);
+    size_t done = 0;
+
+    effects_init(fx, a);
+    for (size_t i = 0; r != NULL && i < n; i++) {
+        struct run_event e;
+
+        if (!run_event_read(a, world->inbox[i], &e)) {
+            whole_fault("an entry cannot be read back");
+            return NULL;
+        }
+        run_transition(r, &e, world->now, fx);
+        world->coverage->events++;
+        for (; done < fx->n; done++)
+            if (fx->list[done].type == EFFECT_CHOOSE)
+                choose_for(r, fx->list[done].step, fx);
+    }
+    if (fx->failed)
+        whole_fault("the transition ran out of memory");
+    return fx->failed ? NULL : r;
+}
+
+/* One that takes long: others may drain meanwhile, for its lease runs out. */
+static _Thread_local struct {
+    struct run *run; /* NULL: there is none */
+    struct effects fx;
+    size_t n;
+    uint64_t commits;
+} late;
+
+void whole_drain_forget(void)
+{
+    late.run = NULL;
+}
+
+bool whole_drain_late(void)
+{
+    bool fenced = late.commits != world->commits && world->bug != WHOLE_NOT_FENCED;
+
+    if (late.run == NULL)
+        return false;
+    if (fenced)
+        world->coverage->fenced++;
+    else
+        commit(late.run, &late.fx, late.n);
+    late.run = NULL;
+    return true;
 }
 
 bool whole_drain(void)
 {
     struct run *r;
     struct effects fx;
-    size_t n = world->n_inbox, done = 0;
+    size_t n = world->n_inbox;
 
     if (n == 0)
         return false;
     n = 1 + dice_below(&world->dice, (unsigned)n);
-    arena_reset(&world->scratch);
-    r = whole_load(&world->scratch);
-    effects_init(&fx, &world->scratch);
-    for (size_t i = 0; r != NULL && i < n; i++) {
-        struct run_event e;
-
-        if (!run_event_read(&world->scratch, world->inbox[i], &e)) {
-            whole_fault("an entry cannot be read back");
-            return true;
-        }
-        run_transition(r, &e, world->now, &fx);
-        world->coverage->events++;
-        for (; done < fx.n; done++)
-            if (fx.list[done].type == EFFECT_CHOOSE)
-                choose(r, fx.list[done].step, &fx);
+    if (late.run == NULL && whole_unlucky(60, &world->coverage->faults)) {
+        arena_reset(&world->held);
+        late.run = move(&world->held, n, &late.fx);
+        late.n = n;
+        late.commits = world->commits;
+        return true;
     }
-    if (fx.failed)
-        whole_fault("the transition ran out of memory");
-    else if (r != NULL && !whole_unlucky(50, &world->coverage->commits_lost))
+    arena_reset(&world->scratch);
+    r = move(&world->scratch, n, &fx);
+    if (r != NULL && !whole_unlucky(50, &world->coverage->commits_lost))
         commit(r, &fx, n);
     return true;
 }

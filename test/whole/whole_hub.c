@@ -10,6 +10,7 @@ static struct redis *fake_open(struct loop *loop, const struct redis_target *tar
                                const struct redis_events *events, void *arg);
 static void fake_close(struct redis *r, void (*closed)(void *arg), void *arg);
 static bool fake_ready(const struct redis *r);
+static void fake_drop(struct redis *r);
 static enum redis_error fake_subscribe(struct redis *r, struct str key);
 static enum redis_error fake_unsubscribe(struct redis *r, struct str key);
 static enum code fake_read(struct store *s, const struct store_command *commands, size_t n, struct ops *asker,
@@ -21,6 +22,7 @@ static void fake_timer(struct timer *t, struct loop *loop, int64_t ms, void (*fn
 #define redis_open        fake_open
 #define redis_close       fake_close
 #define redis_ready       fake_ready
+#define redis_drop(r, y)  fake_drop(r)
 #define redis_subscribe   fake_subscribe
 #define redis_unsubscribe fake_unsubscribe
 #define store_read        fake_read
@@ -67,6 +69,15 @@ static void fake_close(struct redis *r, void (*closed)(void *arg), void *arg)
 {
     (void)r;
     closed(arg);
+}
+
+static void fake_drop(struct redis *r)
+{
+    struct whole_server *s = (struct whole_server *)(void *)r;
+
+    memset(s->subscribed, 0, sizeof s->subscribed);
+    s->n_hints = 0;
+    s->cut = true;
 }
 
 static bool fake_ready(const struct redis *r)
@@ -145,6 +156,7 @@ bool whole_server_start(struct whole_server *s)
     memset(s->subscribed, 0, sizeof s->subscribed);
     memset(s->asked, 0, sizeof s->asked);
     s->n_hints = 0;
+    s->cut = false;
     s->worker.store = (struct store *)(void *)s;
     s->worker.settings = &settings;
     s->hub = hub_open(&s->worker);
@@ -181,6 +193,13 @@ void whole_server_tick(struct whole_server *s)
 
 bool whole_server_subscription(struct whole_server *s)
 {
+    if (s->cut) { /* now it sees it, and what it had heard before is behind it */
+        s->cut = false;
+        s->n_hints = 0;
+        s->events->on_down(s->subscriber, REDIS_LOST, "cut");
+        s->events->on_ready(s->subscriber);
+        return true;
+    }
     for (int i = 0; i < WHOLE_CHANNELS; i++) {
         char key[128];
 

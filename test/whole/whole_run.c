@@ -270,6 +270,10 @@ static bool bad_luck(void)
         world->now += dice_below(&world->dice, 90000);
     if (whole_unlucky(15, &c->trims))
         trim(&world->channels[dice_below(&world->dice, WHOLE_CHANNELS)]);
+    if (whole_unlucky(25, &c->faults))
+        whole_data_copy();
+    if (world->copy.there && whole_unlucky(25, &c->faults))
+        whole_data_replace();
     if (a->link == NULL && whole_unlucky(80, &c->faults))
         world->online[a->index] = false;
     return true;
@@ -316,7 +320,7 @@ static const struct {
     {20, store_step},   {20, store_answer}, {12, server_turn}, {4, subscription}, {8, hint},     {2, server_tick},
     {10, whole_drain},  {4, timer},         {3, feed_end},     {4, connects},     {14, to_server}, {14, to_agent},
     {6, goes_on},        {8, agent_tick},    {2, agent_beat},   {8, process_step}, {6, watch},    {4, bad_luck},
-    {2, mend},          {1, people},
+    {2, mend},          {1, people},       {2, whole_drain_late},
 };
 // clang-format on
 
@@ -368,7 +372,8 @@ static const char *restless(void)
                 return "a task";
     }
     for (int i = 0; i < WHOLE_WATCHERS; i++)
-        if (world->watchers[i].server == NULL || world->watchers[i].seq != world->channels[0].seq)
+        if (world->watchers[i].server == NULL || world->watchers[i].seq != world->channels[0].seq ||
+            world->watchers[i].epoch != world->epoch)
             return "a watcher";
     arena_reset(&world->scratch);
     r = world->n_inbox > 0 ? NULL : whole_load(&world->scratch);
@@ -405,6 +410,7 @@ void whole_init(struct whole *w)
     memset(w, 0, sizeof *w);
     arena_init(&w->arena, 0);
     arena_init(&w->scratch, 0);
+    arena_init(&w->held, 0);
     w->logs = calloc(WHOLE_LOGS, sizeof *w->logs);
     for (int i = 0; i < WHOLE_CHANNELS; i++)
         w->channels[i].entries = calloc(WHOLE_ENTRIES, sizeof *w->channels[i].entries);
@@ -414,6 +420,7 @@ void whole_fini(struct whole *w)
 {
     arena_fini(&w->arena);
     arena_fini(&w->scratch);
+    arena_fini(&w->held);
     free(w->logs);
     for (int i = 0; i < WHOLE_CHANNELS; i++)
         free(w->channels[i].entries);
@@ -426,6 +433,8 @@ static void reset(struct whole *w)
     memset(w, 0, sizeof *w);
     w->arena = kept.arena;
     w->scratch = kept.scratch;
+    w->held = kept.held;
+    whole_drain_forget();
     arena_reset(&w->arena);
     w->logs = kept.logs;
     for (int i = 0; i < WHOLE_CHANNELS; i++)

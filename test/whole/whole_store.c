@@ -50,7 +50,7 @@ void whole_frames_end(struct whole_frames *f)
         return;
     }
     e = &c->entries[c->n++];
-    *e = (struct whole_entry){f->first, c->seq, buf_view(&f->b)};
+    *e = (struct whole_entry){f->first, c->seq, world->epoch, buf_view(&f->b)};
     world->coverage->frames += (uint64_t)(e->last - e->first + 1);
     for (int i = 0; i < WHOLE_SERVERS; i++)
         hint(&world->servers[i], (int)(c - world->channels), e);
@@ -219,6 +219,12 @@ static struct redis_value *entry_value(struct whole_op *o, const struct whole_en
     return list_value(o, 2, parts);
 }
 
+/* What an instance is told of it. */
+static int64_t epoch_told(void)
+{
+    return world->bug == WHOLE_EPOCH_UNSEEN ? 1 : world->epoch;
+}
+
 static void do_behind(struct whole_op *o)
 {
     const struct whole_channel *c = &world->channels[o->channel];
@@ -228,7 +234,7 @@ static void do_behind(struct whole_op *o)
     for (size_t i = c->trimmed; i < c->n && n < SLICE; i++)
         if (c->entries[i].last > o->behind)
             entries[n++] = entry_value(o, &c->entries[i]);
-    struct redis_value *parts[] = {list_value(o, n, entries), int_value(o, c->seq), int_value(o, world->epoch)};
+    struct redis_value *parts[] = {list_value(o, n, entries), int_value(o, c->seq), int_value(o, epoch_told())};
     o->reply = list_value(o, 3, parts);
 }
 
@@ -241,7 +247,7 @@ static void do_check(struct whole_op *o)
 
     for (struct str rest = o->task; rest.n > 0;)
         seqs[n++] = int_value(o, world->channels[whole_channel_of(str_cut(&rest, '\n'))].seq);
-    struct redis_value *parts[] = {list_value(o, n, seqs), int_value(o, world->epoch)};
+    struct redis_value *parts[] = {list_value(o, n, seqs), int_value(o, epoch_told())};
     o->reply = list_value(o, 2, parts);
 }
 
@@ -344,16 +350,31 @@ void whole_store_drop(struct whole_server *s)
     s->last = &s->first;
 }
 
+void whole_server_cut(struct whole_server *s)
+{
+    for (struct whole_op *o = s->first; o != NULL; o = o->next)
+        o->done = o->failed = true;
+    memset(s->subscribed, 0, sizeof s->subscribed);
+    s->cut = true;
+}
+
 void whole_store_begin(void)
 {
     static const char *const names[WHOLE_CHANNELS] = {"run:" WHOLE_RUN, "agent:0190a0b0-0000-7000-8000-00000000aaa0",
                                                       "agent:0190a0b0-0000-7000-8000-00000000aaa1"};
     struct json *nothing = json_new(&world->arena, JSON_OBJECT);
+    bool job = dice_percent(&world->dice, 50);
 
     world->epoch = 1;
     for (int i = 0; i < WHOLE_CHANNELS; i++)
         world->channels[i].name = names[i];
-    whole_make_template();
+    if (job) {
+        world->channels[0].name = "job:" WHOLE_RUN;
+        world->coverage->jobs++;
+        whole_make_plan();
+    } else {
+        whole_make_template();
+    }
     for (int i = 0; i < WHOLE_SERVERS; i++)
         world->servers[i].last = &world->servers[i].first;
     world->steps = arena_array(&world->arena, TEMPLATE_NODES, sizeof *world->steps);

@@ -12,9 +12,14 @@
 
 enum { RUNS = 1500, BUG_RUNS = 1000 };
 
-static const char *const bug_names[WHOLE_BUGS] = {"none", "a hint behind a hole is taken for the next one",
-                                                  "what was not stored is acknowledged", "lines are stored twice",
-                                                  "a task is forgotten"};
+static const char *const bug_names[WHOLE_BUGS] = {"none",
+                                                  "a hint behind a hole is taken for the next one",
+                                                  "what was not stored is acknowledged",
+                                                  "lines are stored twice",
+                                                  "a task is forgotten",
+                                                  "another data set is not seen",
+                                                  "a drain that lost its lease commits",
+                                                  "any agent gets a job's tasks"};
 
 static void *make(void)
 {
@@ -74,7 +79,9 @@ static bool report(const void *arg, bool whole_suite)
                 {"commands lost", c->store_errors},    {"answers lost", c->answers_lost},
                 {"hints lost", c->hints_lost},         {"commits lost", c->commits_lost},
                 {"clocks jumped", c->jumps},           {"channels trimmed", c->trims},
-                {"watchers reset", c->resets},         {"runs succeeded", c->ended[RUN_SUCCEEDED]},
+                {"watchers reset", c->resets},         {"data replaced", c->replaced},
+                {"drains fenced", c->fenced},          {"jobs", c->jobs},
+                {"rolled back", c->rolled_back},       {"runs succeeded", c->ended[RUN_SUCCEEDED]},
                 {"runs failed", c->ended[RUN_FAILED]}, {"runs cancelled", c->ended[RUN_CANCELLED]}};
     bool all = true;
 
