@@ -120,7 +120,7 @@ $(BUILD)/bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/bench/*.c)) $(ARCHIV
 bare: ## Try scripts/setup on a bare Debian in a temporary folder: install, build, test (root, minutes)
 	$(Q)scripts/bare
 
-.PHONY: test unit store sim api leaks scenario torture torture-build torture-smoke fuzz-smoke fuzz fuzz-planted asan
+.PHONY: test unit store sim api leaks scenario torture torture-build torture-smoke fuzz-smoke fuzz fuzz-minimise fuzz-planted asan
 test: ## Install what is missing and run every test
 	$(Q)scripts/setup build test
 	+$(Q)scripts/suites unit store sim api scenario torture-smoke fuzz-smoke
@@ -182,6 +182,10 @@ fuzz-smoke: ## 100,000 inputs for each fuzz target, from its corpus on
 fuzz: ## One target for longer: make fuzz T=http S=60; what it finds of use goes to its corpus
 	+$(Q)$(MAKE) --no-print-directory fuzzers $(FUZZ)
 	$(Q)mkdir -p test/fuzz/corpus/$(T) && build/fuzz/fuzz/$(T) -max_total_time=$(or $(S),60) -timeout=20 -rss_limit_mb=2048 test/fuzz/corpus/$(T)
+
+fuzz-minimise: ## Keep of each corpus what adds coverage; T="http ws": of these alone
+	+$(Q)$(MAKE) --no-print-directory fuzzers $(FUZZ)
+	$(Q)BUILD=build/fuzz scripts/fuzz-minimise $(T)
 
 fuzz-planted: ## Whether each fuzz target finds a bug that is planted for it (minutes; not part of make test)
 	+$(Q)$(MAKE) --no-print-directory fuzzers $(FUZZ)

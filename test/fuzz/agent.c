@@ -86,7 +86,7 @@ static void keep(drain_then *drained, append_then *appended,
 static void tell_first(void)
 {
     static const enum code codes[] = {OK, OK, OK, SYS_STORAGE, RES_NOT_FOUND};
-    const struct appended stored = {.now_ms = NOW_MS, .next = 1 + roll(5), .gap = roll(4) == 0};
+    const struct appended stored = {.now_ms = NOW_MS, .next = 1 + roll(5), .gap = roll(4) == 0, .stray = roll(6) == 0};
     const struct redis_value held = {.type = REDIS_INTEGER, .integer = roll(2)};
     enum code c = codes[roll(ARRAY_LEN(codes))];
     void *arg = world.late[0].arg;
