@@ -275,6 +275,18 @@ struct str json_str(const struct json *j)
     return (struct str){json_string_value(theirs(j)), json_string_length(theirs(j))};
 }
 
+struct str json_join(struct arena *a, const struct json *array, char between)
+{
+    struct buf b;
+    buf_init_arena(&b, a, 64);
+    for (size_t i = 0; i < json_count(array); i++) {
+        if (i > 0)
+            buf_char(&b, between);
+        buf_str(&b, json_str(json_at(array, i)));
+    }
+    return b.failed ? STR_NONE : b.n == 0 ? S("") : buf_view(&b);
+}
+
 int64_t json_int(const struct json *j, int64_t otherwise)
 {
     return json_is(j, JSON_INT) ? json_integer_value(theirs(j)) : otherwise;

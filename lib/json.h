@@ -40,6 +40,8 @@ struct json *json_path(const struct json *root, struct str dotted); /* "a.b.c" *
 size_t json_count(const struct json *j);                            /* elements or members */
 struct json *json_at(const struct json *array, size_t i);
 struct str json_str(const struct json *j); /* STR_NONE unless a string */
+/* The strings of an array, one behind the other. STR_NONE: no memory. */
+struct str json_join(struct arena *a, const struct json *array, char between);
 int64_t json_int(const struct json *j, int64_t otherwise);
 double json_real(const struct json *j, double otherwise) __asm__("slipway_json_real"); /* ints widen */
 bool json_bool(const struct json *j, bool otherwise);

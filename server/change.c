@@ -379,22 +379,28 @@ static enum flow read_references(struct request *r)
 /* Members the server sets wherever the rows have them. */
 static void set_common(struct request *r, struct change *c)
 {
+    static const struct {
+        const char *name;
+        enum { TENANT, TIME, CALLER } what;
+        bool at_creation;
+    } stamps[] = {{"tenantId", TENANT, false},  {"tenant_id", TENANT, false}, {"createdAt", TIME, true},
+                  {"created_at", TIME, true},   {"createdBy", CALLER, true},  {"created_by", CALLER, true},
+                  {"updatedAt", TIME, false},   {"updated_at", TIME, false},  {"updatedBy", CALLER, false},
+                  {"updated_by", CALLER, false}};
     const struct field *rows = c->resource->fields;
     bool create = c->verb == CHANGE_CREATE;
     c->set = (struct overlays){.arena = &r->arena};
     overlay_str(&c->set, "id", c->id);
-    if (field_find(rows, S("tenantId")) != NULL)
-        overlay_str(&c->set, "tenantId", r->caller.tenant);
     if (create && c->resource->parent != NULL)
         overlay_str(&c->set, c->resource->parent_field, str_z(((struct attempt *)r->state)->parent));
-    if (create && field_find(rows, S("createdAt")) != NULL)
-        overlay_time(&c->set, "createdAt", c->now_ms);
-    if (create && field_find(rows, S("createdBy")) != NULL)
-        overlay_str(&c->set, "createdBy", r->caller.id);
-    if (field_find(rows, S("updatedAt")) != NULL)
-        overlay_time(&c->set, "updatedAt", c->now_ms);
-    if (field_find(rows, S("updatedBy")) != NULL)
-        overlay_str(&c->set, "updatedBy", r->caller.id);
+    for (size_t i = 0; i < ARRAY_LEN(stamps); i++) {
+        if ((stamps[i].at_creation && !create) || field_find(rows, str_z(stamps[i].name)) == NULL)
+            continue;
+        if (stamps[i].what == TIME)
+            overlay_time(&c->set, stamps[i].name, c->now_ms);
+        else
+            overlay_str(&c->set, stamps[i].name, stamps[i].what == TENANT ? r->caller.tenant : r->caller.id);
+    }
     if (field_find(rows, S("revision")) != NULL)
         overlay_int(&c->set, "revision", c->revision);
 }

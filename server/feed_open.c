@@ -22,18 +22,6 @@ static void read_since(struct feed *f, struct str text)
         o->since = INT64_MAX; /* beyond everything: a gap and a snapshot */
 }
 
-static struct str joined(struct arena *a, const struct json *list)
-{
-    struct buf b;
-    buf_init_arena(&b, a, 64);
-    for (size_t i = 0; i < json_count(list); i++) {
-        if (i > 0)
-            buf_char(&b, ',');
-        buf_str(&b, json_str(json_at(list, i)));
-    }
-    return buf_view(&b);
-}
-
 const char *feed_part(const struct feed *f)
 {
     return f->spec->part == NULL ? "nodeId" : f->spec->part;
@@ -301,8 +289,8 @@ static enum flow take_parameters(struct feed *f, struct request *r)
         since = last;
     if (since.p != NULL)
         read_since(f, since);
-    if (!feed_set_filter(f, joined(&r->arena, json_get(p, "types")), joined(&r->arena, json_get(p, feed_part(f))),
-                         json_str(json_get(p, "level")), &fault))
+    if (!feed_set_filter(f, json_join(&r->arena, json_get(p, "types"), ','),
+                         json_join(&r->arena, json_get(p, feed_part(f)), ','), json_str(json_get(p, "level")), &fault))
         return refuse_parameter(r, f, fault);
     return NEXT;
 }

@@ -1,6 +1,8 @@
 #include "server/identity/user.h"
 
 #include "server/auth.h"
+#include "server/identity/group.h"
+#include "server/settings.h"
 #include "server/worker.h"
 
 struct str user_key(struct arena *a, const struct settings *s, struct space space, struct str id)
@@ -92,7 +94,53 @@ void user_set(struct commit *c, const struct settings *s, struct str id, const c
     commit_hset(c, user_key(c->arena, s, c->space, id), str_z(field), value);
 }
 
+static struct str decimal(struct arena *a, int64_t n)
+{
+    return arena_printf(a, "%lld", (long long)n);
+}
+
 void user_touch(struct commit *c, const struct settings *s, struct str id, int64_t now_ms)
 {
-    user_set(c, s, id, "last_login", arena_printf(c->arena, "%lld", (long long)now_ms));
+    user_set(c, s, id, "last_login", decimal(c->arena, now_ms));
+}
+
+static struct str group_hashes(struct arena *a, const struct settings *s, const struct json *groups)
+{
+    struct buf b;
+    char hex[65];
+    buf_init_arena(&b, a, 256);
+    for (size_t i = 0; i < json_count(groups); i++) {
+        auth_subject(s, GROUP_KIND, json_str(json_at(groups, i)), hex);
+        buf_z(&b, i == 0 ? "" : " ");
+        buf_z(&b, hex);
+    }
+    return b.failed ? STR_NONE : b.n == 0 ? S("") : buf_view(&b);
+}
+
+void user_put(struct commit *c, const struct settings *s, const struct user_record *u)
+{
+    const struct {
+        struct str name, value;
+    } fields[] = {{S("kind"), S(USER_KIND)},
+                  {S("tenant"), c->space.tenant},
+                  {S("id"), u->id},
+                  {S("email"), u->email},
+                  {S("name"), u->name},
+                  {S("roles"), u->roles},
+                  {S("groups"), group_hashes(c->arena, s, u->groups)},
+                  {S("revoked"), u->suspended_ms == 0 ? S("") : decimal(c->arena, u->suspended_ms)}};
+    struct str key = user_key(c->arena, s, c->space, u->id);
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        commit_hset(c, key, fields[i].name, fields[i].value);
+    if (u->hashed.n > 0)
+        commit_hset(c, key, S("password"), u->hashed);
+}
+
+void user_end(struct commit *c, const struct settings *s, struct str id, int64_t now_ms)
+{
+    struct str key = user_key(c->arena, s, c->space, id);
+    commit_hset(c, key, S("revoked"), decimal(c->arena, now_ms));
+    commit_hset(c, key, S("password"), STR_NONE);
+    commit_hset(c, key, S("totp"), STR_NONE);
+    commit_expire(c, key, s->token_ttl_max);
 }

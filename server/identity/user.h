@@ -1,11 +1,13 @@
 /* People. A user is a document of the tenant (kind "user": server/identity/user_resource.c) and a credential's record, on
  * which everything depends that acts in the person's name (server/auth.h): fields kind "user", tenant, id, name, email,
- * roles (in effect, between commas), permissions, password (server/identity/password.h; "" none), totp (sealed; "" none),
+ * roles (between commas), permissions, groups (the hashes of their records, between spaces: what its groups have counts as its
+ * own, server/store/admit.lua), password (server/identity/password.h; "" none), totp (sealed; "" none),
  * `revoked` while the user is suspended, and last_login (ms). Emails are kept in lower case; the unique index of the rows
  * finds a user by one. */
 #ifndef SERVER_IDENTITY_USER_H
 #define SERVER_IDENTITY_USER_H
 
+#include "lib/json.h"
 #include "lib/op.h"
 #include "server/code.h"
 #include "server/store/commit.h"
@@ -35,6 +37,17 @@ enum code user_by_id(struct worker *w, struct arena *a, struct space space, stru
 enum code user_by_email(struct worker *w, struct arena *a, struct space space, struct str email, struct ops *asker,
                         user_then *then, void *arg);
 
+/* Makes or changes the record, in a commit that does so with the document. What takes rights away needs commit_revoked
+ * beside it. */
+struct user_record {
+    struct str id, email, name, roles; /* the email in lower case; roles between commas */
+    const struct json *groups;         /* an array of ids; NULL: none */
+    struct str hashed;                 /* a new password; STR_NONE: as it is */
+    int64_t suspended_ms;              /* 0: active */
+};
+void user_put(struct commit *c, const struct settings *s, const struct user_record *u);
+/* With the document goes everything in the person's name. */
+void user_end(struct commit *c, const struct settings *s, struct str id, int64_t now_ms);
 /* In a commit. What ends somebody's sessions or takes rights away needs commit_revoked beside it. */
 void user_set(struct commit *c, const struct settings *s, struct str id, const char *field, struct str value);
 /* Notes a login. */

@@ -86,20 +86,9 @@ void client_check(const struct json *members, struct faults *faults)
         fault_add(faults, S("jwks"), "VAL_INVALID_FORMAT", "%s", why);
 }
 
-static struct str joined(struct arena *a, const struct json *list)
-{
-    struct buf b;
-    buf_init_arena(&b, a, 256);
-    for (size_t i = 0; i < json_count(list); i++) {
-        buf_z(&b, i == 0 ? "" : " ");
-        buf_str(&b, json_str(json_at(list, i)));
-    }
-    return b.failed ? STR_NONE : b.n == 0 ? S("") : buf_view(&b);
-}
-
 struct str client_scopes(struct arena *a, const struct json *members)
 {
-    return joined(a, json_get(members, "scopes"));
+    return json_join(a, json_get(members, "scopes"), ' ');
 }
 
 /* --- writing --- */
@@ -146,12 +135,12 @@ static void put_record(const struct client_new *n, const struct settings *s, str
         {S("id"), str_z(n->id)},
         {S("name"), json_str(json_get(m, "name"))},
         {S("scopes"), client_scopes(a, m)},
-        {S("grants"), joined(a, json_get(m, "grant_types"))},
+        {S("grants"), json_join(a, json_get(m, "grant_types"), ' ')},
         {S("method"), json_str(json_get(m, "token_endpoint_auth_method"))},
         {S("secret"), n->secret[0] != '\0' ? str_z(hash) : S("")},
         {S("jwks"), text_of(a, json_get(m, "jwks"))},
         {S("trust"), text_of(a, json_get(m, "trust"))},
-        {S("redirects"), joined(a, json_get(m, "redirect_uris"))},
+        {S("redirects"), json_join(a, json_get(m, "redirect_uris"), ' ')},
     };
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         commit_hset(c, key, fields[i].name, fields[i].value);

@@ -161,6 +161,9 @@ static const struct resource *const oauth_resources[] = {
     &token_resource,
     &client_resource,
     &user_resource,
+    &group_resource,
+    &invitation_resource,
+    &role_resource,
     &key_resource,
     &login_resource,
     NULL};

@@ -33,16 +33,25 @@ local function state(part, revoked, expires)
   return expires > 0 and expires <= part.now and EXPIRED or OK
 end
 
+-- A user's roles and those of the groups whose hashes stand between spaces.
+local function with_groups(part, roles, groups)
+  for hash in string.gmatch(groups or '', '%S+') do
+    local more = call('HGET', part.p .. 'k:' .. hash, 'roles')
+    roles = (roles or '') .. (more and ',' .. more or '')
+  end
+  return roles
+end
+
 -- Everything that is named in `of`, and what that depends on: nothing may be revoked or over, and nothing missing but what has "?" before it.
 local function follow(part, of, depth, answer)
   for mark, hash in string.gmatch(of, '(%??)(%S+)') do
-    local r = call('HMGET', part.p .. 'k:' .. hash, 'kind', 'revoked', 'expires', 'of', 'id', 'roles', 'permissions')
+    local r = call('HMGET', part.p .. 'k:' .. hash, 'kind', 'revoked', 'expires', 'of', 'id', 'roles', 'permissions', 'groups')
     local verdict = state(part, r[2], r[3])
     if depth > DEPTH or verdict == OK and not r[1] and mark == '' then
       return UNKNOWN
     end
     if r[1] == 'user' then
-      answer[16] = { r[5], r[6], r[7] }
+      answer[16] = { r[5], with_groups(part, r[6], r[8]), r[7] }
     end
     if verdict == OK then
       verdict = follow(part, r[4] or '', depth + 1, answer)

@@ -1,7 +1,9 @@
 // People of a tenant: made, changed and removed by whoever manages it.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { Browser, takeToken } from '../lib/browser.mjs';
 import { start } from '../lib/slipway.mjs';
+import { eventually } from '../lib/wait.mjs';
 
 let s;
 const users = (method, path = '', body) => s.api.request(method, `/v1/users${path}`, body, { absolute: true });
@@ -15,7 +17,7 @@ test('a user is made, without the password in the answer, and found by id and in
   assert.equal(made.status, 201, made.text);
   const { id, tenant_id: tenant, created_at: at, created_by: by, updated_at: changed, ...rest } = made.body;
   assert.ok(id && tenant && at && by && changed);
-  assert.deepEqual(rest, { email: 'ada@example.org', name: 'A person', status: 'active', roles: ['operator'], revision: 1 });
+  assert.deepEqual(rest, { email: 'ada@example.org', name: 'A person', status: 'active', roles: ['operator'], groups: [], revision: 1 });
   assert.deepEqual((await users('GET', `/${id}`)).body, made.body);
   assert.deepEqual((await users('GET', '?email=ada%40example.org')).body.data.map((u) => u.id), [id]);
 });
@@ -47,4 +49,75 @@ test('a user is changed and removed', async () => {
   assert.deepEqual([changed.body.status, changed.body.roles, changed.body.revision], ['suspended', [], 2]);
   assert.equal((await users('DELETE', `/${id}`)).status, 204);
   assert.equal((await users('GET', `/${id}`)).status, 404);
+});
+
+const of = (what, method, path = '', body, key) => (key === undefined ? s.api : s.api.as(key)).request(method, `/v1/${what}${path}`, body, { absolute: true });
+const made = async (what, body) => {
+  const answer = await of(what, 'POST', '', body);
+  assert.equal(answer.status, 201, answer.text);
+  return answer.body;
+};
+
+test('what a group has, its members have, from the next request on', async () => {
+  const group = await made('groups', { name: 'releasers', roles: ['release-manager'] });
+  const user = await made('users', person('gina@example.org', { roles: [], groups: [group.id] }));
+  assert.deepEqual(user.groups, [group.id]);
+  const b = await new Browser(s.server.url).login('gina@example.org', 'a long enough sentence');
+  const { client_id } = await made('oauth/clients', { name: 'app', token_endpoint_auth_method: 'none', grant_types: ['authorization_code'], redirect_uris: ['http://127.0.0.1/back'], scopes: ['projects:write'] });
+  const token = await takeToken(b, s.server.url, client_id, 'http://127.0.0.1/back');
+  const make = (name) => s.api.as(token).request('POST', '/components', { name });
+  assert.equal((await make('one')).status, 201);
+  assert.equal((await of('groups', 'PATCH', `/${group.id}`, { roles: ['viewer'] })).status, 200);
+  await eventually(async () => (await make('two')).status === 403, 'the group\'s role to be gone');
+  assert.equal((await of('groups', 'DELETE', `/${group.id}`)).code ?? (await of('groups', 'DELETE', `/${group.id}`)).body.error, 'conflict', 'it has a member');
+});
+
+test('nobody gets more by a group or an invitation than their giver has', async () => {
+  const key = await s.makeKey('--permissions', 'tenant:manage,release:read');
+  assert.equal((await of('groups', 'POST', '', { name: 'mine', roles: ['admin'] }, key)).status, 403);
+  const group = await made('groups', { name: 'admins', roles: ['admin'] });
+  assert.equal((await of('users', 'POST', '', person('max@example.org', { roles: [], groups: [group.id] }), key)).status, 403);
+  assert.equal((await of('invitations', 'POST', '', { email: 'max@example.org', roles: ['admin'] }, key)).status, 403);
+});
+
+test('an invitation is taken once, by whoever has its token', async () => {
+  const { token, ...invitation } = await made('invitations', { email: 'Ida@Example.org', roles: ['viewer'] });
+  assert.match(token, /^slin_[0-9A-Za-z]{36}$/);
+  assert.deepEqual((await of('invitations', 'GET', `/${invitation.id}`)).body, invitation);
+  const accept = (body) => s.api.as(undefined).request('POST', '/v1/invitations/accept', { token, name: 'Ida', password: 'a long enough sentence', ...body }, { absolute: true });
+  assert.equal((await accept({ password: 'short' })).status, 400);
+  assert.equal((await accept({ token: 'slin_x' })).status, 401);
+  const both = await Promise.all([accept(), accept()]);
+  assert.deepEqual(both.map((answer) => answer.status).sort(), [201, 401]);
+  const { body: user } = both.find((answer) => answer.status === 201);
+  assert.deepEqual([user.email, user.name, user.roles, user.status], ['ida@example.org', 'Ida', ['viewer'], 'active']);
+  assert.deepEqual((await of('users', 'GET', `/${user.id}`)).body, user);
+  assert.equal((await of('invitations', 'GET', `/${invitation.id}`)).body.status, 'accepted');
+  await new Browser(s.server.url).login('ida@example.org', 'a long enough sentence');
+});
+
+test('an invitation that was taken back, or whose person is there already, makes nobody', async () => {
+  const { token, id } = await made('invitations', { email: 'kim@example.org' });
+  assert.equal((await of('invitations', 'DELETE', `/${id}`)).status, 204);
+  const accept = (given) => s.api.as(undefined).request('POST', '/v1/invitations/accept', { token: given, name: 'Kim', password: 'a long enough sentence' }, { absolute: true });
+  assert.equal((await accept(token)).status, 401);
+  const twice = await made('invitations', { email: 'ada@example.org' });
+  assert.equal((await accept(twice.token)).status, 409);
+});
+
+test('an invitation is taken at a page, too', async () => {
+  const { token } = await made('invitations', { email: 'lea@example.org' });
+  const b = new Browser(s.server.url);
+  await b.get('/v1/auth/invitation');
+  const short = await b.submit({ token, name: 'Lea', password: 'short' });
+  assert.equal(short.status, 400);
+  assert.match(short.text, /shorter than 12 characters/);
+  assert.equal((await b.submit({ token, name: 'Lea', password: 'a long enough sentence' })).headers.location, '/v1/auth/login');
+  await b.login('lea@example.org', 'a long enough sentence');
+});
+
+test('the roles are listed for everybody who is known', async () => {
+  const { status, body } = await of('roles', 'GET', '', undefined, await s.makeKey('--permissions', 'release:read'));
+  assert.equal(status, 200);
+  assert.deepEqual(body.map((role) => role.name), ['admin', 'release-manager', 'operator', 'approver', 'viewer', 'auditor', 'agent']);
 });

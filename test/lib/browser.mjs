@@ -1,5 +1,7 @@
 // A browser as far as forms and cookies go; scripts it has none, redirects it shows. For a real one see test/browser.
 
+import { createHash, randomBytes } from 'node:crypto';
+
 const decoded = (text) => text.replaceAll('&quot;', '"').replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&amp;', '&');
 
 export class Browser {
@@ -46,4 +48,16 @@ export class Browser {
     if (answer.status !== 303) throw new Error(`${email} does not get in: ${answer.status} ${answer.text}`);
     return this;
   }
+}
+
+/** The access token that a public client gets from whoever is signed in at the browser. */
+export async function takeToken(browser, url, client_id, redirect_uri, scope) {
+  const code_verifier = randomBytes(32).toString('base64url');
+  const code_challenge = createHash('sha256').update(code_verifier).digest('base64url');
+  const query = new URLSearchParams({ client_id, redirect_uri, response_type: 'code', code_challenge, code_challenge_method: 'S256', ...(scope && { scope }) });
+  await browser.get(`/v1/auth/authorize?${query}`);
+  const { headers: { location } } = await browser.submit({ decision: 'allow' });
+  const code = new URL(location).searchParams.get('code');
+  const answer = await fetch(`${url}/v1/auth/token`, { method: 'POST', body: new URLSearchParams({ grant_type: 'authorization_code', client_id, redirect_uri, code, code_verifier }) });
+  return (await answer.json()).access_token;
 }
