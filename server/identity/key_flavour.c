@@ -9,7 +9,7 @@ const struct key_flavour key_flavours[KEY_FLAVOURS] = {
     {"sk_read",    NULL,        true,  "*:read,audit:read",  "A person's key that only reads."},
     {"sk_proj",    NULL,        false, "*",                  "A project's key."},
     {"hks_live",   "hxb_live",  false, "*",                  "A workspace's key."},
-    {"slp",        NULL,        false, "*",                  "A key of the tenant, as `slipway key create` makes them."},
+    {"slp",        NULL,        false, "*,agent:connect",                  "A key of the tenant, as `slipway key create` makes them."},
 };
 const char *const key_prefixes[KEY_FLAVOURS + 1] = {"aethex_pat", "sk_user", "sk_read", "sk_proj", "hks_live", "slp", NULL};
 // clang-format on
