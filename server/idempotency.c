@@ -14,13 +14,14 @@
 #include "server/store/commit.h"
 #include "server/worker.h"
 
-enum { FIELDS_MAX = 6, GRACE_MS = 500 /* from the deadline of an operation to the end of a claim */ };
+enum { FIELDS_MAX = 7, GRACE_MS = 500 /* from the deadline of an operation to the end of a claim */ };
 
 struct idempotency {
     struct str key, hash, fingerprint, record; /* the header's value; hex; hex; the record's name in the store */
     char owner[ID_UUID];                       /* of the claim; the request's id will not do, it may be the client's */
-    bool claimed, closed;
-    int status; /* of the answer that waits for its record, with the rest */
+    bool claimed, closed, put_off;             /* put off: nobody has claimed it, the commit is to */
+    enum code refused;                         /* what is answered, should the request turn out not to be done */
+    int status;                                /* of the answer that waits for its record, with the rest */
     const char *type;
     struct str body;
 };
@@ -188,52 +189,69 @@ static enum flow replay(struct request *r, const struct redis_value *record)
     return revision > 0 ? reply_document(r, status, data, revision) : reply_data(r, status, data);
 }
 
-static void claimed(void *arg, enum code c, const struct admitted *a)
+/* Whether it is ours now; else it is answered. */
+static bool is_ours(struct request *r, enum code c, const struct admitted *a)
 {
-    struct request *r = arg;
     if (c == OK && a->replay == ADMIT_REPLAY) {
         replay(r, a->record);
-        return;
+        return false;
     }
     c = c != OK                          ? c
         : a->replay == ADMIT_OTHER       ? r->dialect->key_conflict
         : a->replay == ADMIT_IN_PROGRESS ? RES_IDEMPOTENCY_IN_PROGRESS
         : a->replay == ADMIT_CLAIMED     ? OK
                                          : SYS_INTERNAL;
-    if (c != OK) {
-        r->idempotency = NULL;
-        reply_error(r, c);
-        return;
-    }
-    r->idempotency->claimed = true;
-    request_resume(r);
+    r->idempotency->claimed = c == OK;
+    if (c == OK)
+        return true;
+    r->idempotency = NULL;
+    reply_error(r, c);
+    return false;
+}
+
+static void claimed(void *arg, enum code c, const struct admitted *a)
+{
+    struct request *r = arg;
+    if (is_ours(r, c, a))
+        request_resume(r);
+}
+
+static enum code claim(struct request *r, admit_then *then)
+{
+    struct idempotency *i = r->idempotency;
+    id_uuid(clock_wall_ms(), i->owner);
+    const struct admission in = {
+        .partition = r->caller.partition,
+        .space = {r->caller.partition, r->caller.tenant},
+        .caller = auth_caller_name(&r->arena, &r->caller),
+        .idempotency = {r->route->path, i->hash, i->fingerprint, str_z(i->owner),
+                        r->worker->settings->redis_timeout + GRACE_MS},
+    };
+    return in.caller.p == NULL ? SYS_OVERLOADED : store_admit(r->worker->store, &r->arena, &in, &r->ops, then, r);
+}
+
+static bool name_record(struct request *r)
+{
+    struct idempotency *i = r->idempotency;
+    uint8_t hash[CRYPTO_HASH];
+    keyring_hash(r->worker->settings->keyring, i->key, hash);
+    i->hash = hex(&r->arena, hash);
+    i->fingerprint = fingerprint_of(r);
+    i->record = key_idempotency(&r->arena, (struct space){r->caller.partition, r->caller.tenant},
+                                auth_caller_name(&r->arena, &r->caller), r->route->path, i->hash);
+    return i->hash.p != NULL && i->fingerprint.p != NULL && i->record.p != NULL;
 }
 
 enum flow idempotency_claim(struct request *r)
 {
     struct idempotency *i = r->idempotency;
-    struct worker *w = r->worker;
-    uint8_t hash[CRYPTO_HASH];
     if (i == NULL)
         return NEXT;
-    id_uuid(clock_wall_ms(), i->owner);
-    keyring_hash(w->settings->keyring, i->key, hash);
-    const struct space space = {r->caller.partition, r->caller.tenant};
-    struct str caller = auth_caller_name(&r->arena, &r->caller);
-    i->hash = hex(&r->arena, hash);
-    i->fingerprint = fingerprint_of(r);
-    i->record = key_idempotency(&r->arena, space, caller, r->route->path, i->hash);
-    const struct admission in = {
-        .partition = r->caller.partition,
-        .space = space,
-        .caller = caller,
-        .idempotency = {r->route->path, i->hash, i->fingerprint, str_z(i->owner),
-                        w->settings->redis_timeout + GRACE_MS},
-    };
-    enum code c = caller.p == NULL || i->hash.p == NULL || i->fingerprint.p == NULL || i->record.p == NULL
-                      ? SYS_OVERLOADED
-                      : store_admit(w->store, &r->arena, &in, &r->ops, claimed, r);
-    if (c == OK)
+    enum code c = name_record(r) ? OK : SYS_OVERLOADED;
+    i->put_off = (r->route->flags & ROUTE_ONE_COMMIT) != 0 && r->resource->live == NULL;
+    if (c == OK && i->put_off)
+        return NEXT;
+    if (c == OK && (c = claim(r, claimed)) == OK)
         return WAIT;
     r->idempotency = NULL;
     return reply_error(r, c);
@@ -304,15 +322,18 @@ static void close_record(struct request *r, struct commit *c, const struct recor
     struct commit_answer of;
     if (a != NULL && is_document(a))
         of = (struct commit_answer){a->kind, a->id, a->revision, a->data};
-    commit_idempotency(c, r->idempotency->record, str_z(r->idempotency->owner), r->worker->settings->idempotency_keep,
-                       record->fields, record->n, a != NULL && is_document(a) ? &of : NULL);
+    struct str owner = r->idempotency->put_off ? STR_NONE : str_z(r->idempotency->owner);
+    commit_idempotency(c, r->idempotency->record, owner, r->worker->settings->idempotency_keep, record->fields,
+                       record->n, a != NULL && is_document(a) ? &of : NULL);
 }
 
 void idempotency_commit(struct request *r, struct commit *c, const struct idempotent_answer *a)
 {
     struct record record = {.n = 0};
-    if (r->idempotency == NULL || !r->idempotency->claimed)
+    if (r->idempotency == NULL || !(r->idempotency->claimed || r->idempotency->put_off))
         return;
+    if (r->idempotency->put_off)
+        add(&record, S("fingerprint"), r->idempotency->fingerprint);
     add_answer(r, &record, a);
     close_record(r, c, &record, a);
     r->idempotency->closed = true;
@@ -365,23 +386,19 @@ static enum code release(struct request *r, const struct idempotency *i)
     return code;
 }
 
-enum flow idempotency_keep(struct request *r, int status, const char *type, struct str body)
+/* Of an answer that is not in the record: keeps it or gives the claim back. */
+static enum flow keep(struct request *r)
 {
     struct record record = {.n = 0};
     struct idempotency *i = r->idempotency;
-    if (i == NULL || !i->claimed || (i->closed && status < 300))
-        return NEXT;
-    i->status = status;
-    i->type = type;
-    i->body = body;
-    if (!is_kept(status))
+    if (!is_kept(i->status) || r->refused == RES_IDEMPOTENCY_IN_PROGRESS)
         return release(r, i) == OK ? WAIT : NEXT;
     struct commit *c = arena_new(&r->arena, struct commit);
     if (c == NULL)
         return NEXT;
     commit_begin(c, &r->arena, (struct space){r->caller.partition, r->caller.tenant}, 0);
     if (r->answer.data.p != NULL) {
-        const struct idempotent_answer answer = {.status = status,
+        const struct idempotent_answer answer = {.status = i->status,
                                                  .data = r->answer.data,
                                                  .revision = r->answer.revision,
                                                  .location = r->answer.location,
@@ -390,14 +407,47 @@ enum flow idempotency_keep(struct request *r, int status, const char *type, stru
                                                  .id = r->answer.id};
         add_answer(r, &record, &answer);
         close_record(r, c, &record, &answer);
-    } else if (status >= 400) {
+    } else if (i->status >= 400) {
         add_refusal(r, &record);
         close_record(r, c, &record, NULL);
     } else {
-        add_number(r, &record, S("status"), status);
-        add(&record, S("type"), str_z(type == NULL ? "" : type));
-        add(&record, S("body"), body.p == NULL ? S("") : body);
+        add_number(r, &record, S("status"), i->status);
+        add(&record, S("type"), str_z(i->type == NULL ? "" : i->type));
+        add(&record, S("body"), i->body.p == NULL ? S("") : i->body);
         close_record(r, c, &record, NULL);
     }
     return store_commit(r->worker->store, c, &r->ops, kept, r) == OK ? WAIT : NEXT;
+}
+
+enum flow idempotency_keep(struct request *r, int status, const char *type, struct str body)
+{
+    struct idempotency *i = r->idempotency;
+    if (i == NULL || !i->claimed || (i->closed && status < 300))
+        return NEXT;
+    i->status = status;
+    i->type = type;
+    i->body = body;
+    return keep(r);
+}
+
+static void looked(void *arg, enum code c, const struct admitted *a)
+{
+    struct request *r = arg;
+    enum code refused = r->idempotency->refused;
+    if (c != OK || a->replay != ADMIT_CLAIMED) {
+        r->faults = NULL;
+        r->why = r->details = STR_NONE;
+    }
+    if (is_ours(r, c, a))
+        reply_error(r, refused);
+}
+
+enum flow idempotency_look(struct request *r, enum code refused)
+{
+    struct idempotency *i = r->idempotency;
+    if (i == NULL || !i->put_off || code_status(refused) >= 500)
+        return NEXT;
+    i->put_off = i->closed = false;
+    i->refused = refused;
+    return claim(r, looked) == OK ? WAIT : NEXT;
 }

@@ -4,6 +4,9 @@
  *                              |  `----another answer (404 409 422, or 2xx without idempotency_commit)--> kept
  *                              `-------400 401 403 429 5xx--> none
  *
+ * A request that is but one commit (ROUTE_ONE_COMMIT) claims nothing: that commit makes the record whole, or is refused
+ * since there is one. Only an answer without it, or after such a refusal, claims, and finds what to replay.
+ *
  * A record belongs to (tenant, caller, route, key); its fingerprint is the hash of method, path, query and body. It is
  * claimed once the request is known to be valid, so faults leave none behind. A claim that is never closed (the process
  * died, or Redis did) is over soon after the deadline of an operation: whoever asks again then does the work, and the
@@ -24,7 +27,7 @@ enum { IDEMPOTENCY_KEY_MAX = 255 }; /* bytes of the header's value */
 
 /* A POST's Idempotency-Key, if there is one; one that is malformed becomes a fault. False when memory ran out. */
 bool idempotency_begin(struct request *r, struct faults *faults);
-/* The step: claims, or answers a replay, a conflict, or that the first is still running. */
+/* The step: claims, or leaves that to the commit, or answers a replay, a conflict, or that the first is still running. */
 enum flow idempotency_claim(struct request *r);
 
 struct idempotent_answer {
@@ -36,11 +39,15 @@ struct idempotent_answer {
     const char *kind;    /* `data` is this document, as the commit stores it; NULL: it is none */
     struct str id;
 };
-/* Closes the claim in the commit that makes the change. No-op for a request without a key. */
+/* Closes the claim, or makes the record, in the commit that makes the change. No-op for a request without a key. */
 void idempotency_commit(struct request *r, struct commit *c, const struct idempotent_answer *a);
 
 /* The same where the answer is known only later: should it get lost, `data` as it is now is what is replayed. */
 void idempotency_draft(struct request *r, struct commit *c, const struct idempotent_answer *a);
+
+/* Before a refusal, of a request that left its claim to its commit: claims now. WAIT: what was done before is replayed, or
+ * the refusal is made again and kept. */
+enum flow idempotency_look(struct request *r, enum code refused);
 
 /* Before an answer goes out: closes or gives back a claim that no commit has closed. WAIT: the answer follows. */
 enum flow idempotency_keep(struct request *r, int status, const char *type, struct str body);

@@ -287,6 +287,8 @@ enum flow reply_error(struct request *r, enum code c)
     struct buf b;
     if (r->arena.failed)
         c = SYS_OVERLOADED;
+    if (idempotency_look(r, c) == WAIT)
+        return WAIT;
     struct str message = r->refused == c && r->why.n > 0 ? r->why : str_z(code_text(c));
     if (!r->replayed)
         audit_refused(r, c, message);

@@ -41,6 +41,8 @@ enum route_flag {
     ROUTE_FORM =
         65536, /* the body is a form (r->form); `body` only describes it: others than these are ignored (RFC 6749 §3.2) */
     ROUTE_MORE_QUERY = 262144, /* query parameters other than `query` are ignored (RFC 6749 §3.1) */
+    ROUTE_ONE_COMMIT =
+        524288, /* a POST that changes nothing but by one crud_create: its commit opens the idempotency record, and no trip before */
     ROUTE_BUILD =
         131072, /* starts a run, or will deploy: a build of the day (server/rate.h). A rollback is none: it is to get through */
 };

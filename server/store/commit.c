@@ -421,7 +421,7 @@ void commit_idempotency(struct commit *c, struct str key, struct str owner, int6
     struct buf *b = add_write(c, of == NULL ? 4 : 8, "idempotency");
 
     pack_key(c, b, key);
-    pack_key(c, b, owner);
+    pack_maybe(b, owner);
     pack_int(b, keep_ms);
     pack_array(b, (uint32_t)n);
     for (size_t i = 0; i < n; i++)

@@ -575,16 +575,18 @@ function writes.revoked(x)
   call('PUBLISH', x.p .. 'revoked', call('HINCRBY', x.part.meta, 'revoked', 1))
 end
 
--- {idempotency, key, owner, keep ms, names and values, kind or false, id, revision, its text or false}
+-- {idempotency, key, owner or false, keep ms, names and values, kind or false, id, revision, its text or false}
 function needs.idempotency(x, w)
   local refusal = typed(x.part, 'hash', w[2])
   if refusal then
     return refusal
   end
-  local h = call('HMGET', w[2], 'state', 'owner')
-  if not h[1] or h[2] ~= w[3] then -- a draft is done, and has its owner still
+  local h = call('HMGET', w[2], 'state', 'owner', 'until')
+  local free = not h[1] or h[1] == 'claimed' and tonumber(h[3] or 0) <= x.now
+  if w[3] and (not h[1] or h[2] ~= w[3]) or not w[3] and not free then -- a draft is done, and has its owner still
     return { BUSY, 'idempotency', h[1] }
   end
+  w.known = h[1]
   if w[6] then
     local d
     d, refusal = document(x, w[6], w[7])
@@ -598,7 +600,9 @@ function needs.idempotency(x, w)
 end
 
 function writes.idempotency(x, w)
-  call('HDEL', w[2], 'owner', 'until', 'data')
+  if w.known then
+    call('HDEL', w[2], 'owner', 'until', 'data')
+  end
   if w.d then
     call('HSET', w[2], 'state', 'done', 'kind', w[6], 'id', w[7], 'revision', int(w[8]), unpack(w[5]))
   elseif w[6] then

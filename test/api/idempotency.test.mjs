@@ -12,9 +12,14 @@ before(async () => {
 });
 after(() => s?.stop());
 
+/** One kind claims a key before its work, the other makes the record in the one commit that it is. */
+const KINDS = { environments: 'environment', components: 'component' };
+const every = (name, check) => Object.keys(KINDS).forEach((kind) => test(`${kind}: ${name}`, () => check(kind)));
+
 const body = (name, more = {}) => ({ name, orderIndex: ++order, ...more });
+const of = (kind, name) => (kind === 'environments' ? body(name) : { name });
 const post = (path, sent, key, client = s.api) => client.post(path, sent, { headers: { 'idempotency-key': key } });
-const named = async (name) => (await s.api.get('/environments', { query: { name } })).data;
+const named = async (name, kind = 'environments') => (await s.api.get(`/${kind}`, { query: { name } })).data;
 
 /** The bytes of the answer, but for the time and the id of the request. */
 const told = ({ text }) => text.slice(0, text.lastIndexOf(',"meta":'));
@@ -39,37 +44,37 @@ function replayed(answer, first) {
   assert.equal(answer.headers.location, first.headers.location);
 }
 
-test('the same key and body are done once and answered the same', async () => {
-  const sent = body('once');
-  const first = await post('/environments', sent, 'key-1');
+every('the same key and body are done once and answered the same', async (kind) => {
+  const sent = of(kind, 'once');
+  const first = await post(`/${kind}`, sent, 'key-1');
   assert.equal(first.status, 201);
   assert.equal(first.headers['idempotency-replayed'], undefined);
-  assert.equal(first.headers.location, `/api/v1/environments/${first.data.id}`);
-  for (let i = 0; i < 3; i++) replayed(await post('/environments', sent, 'key-1', s.server.client(s.key)), first);
-  assert.equal((await named('once')).length, 1);
+  assert.equal(first.headers.location, `/api/v1/${kind}/${first.data.id}`);
+  for (let i = 0; i < 3; i++) replayed(await post(`/${kind}`, sent, 'key-1', s.server.client(s.key)), first);
+  assert.equal((await named('once', kind)).length, 1);
 });
 
-test('an answer stays what it was when the document moves on, or is gone', async () => {
-  const sent = body('moving');
-  const first = await post('/environments', sent, 'key-moving');
-  await s.api.want(200, 'PUT', `/environments/${first.data.id}`, { displayName: 'Moved' });
-  replayed(await post('/environments', sent, 'key-moving'), first);
-  await s.api.want(204, 'DELETE', `/environments/${first.data.id}`);
-  replayed(await post('/environments', sent, 'key-moving'), first);
+every('an answer stays what it was when the document moves on, or is gone', async (kind) => {
+  const sent = of(kind, 'moving');
+  const first = await post(`/${kind}`, sent, 'key-moving');
+  await s.api.want(200, 'PUT', `/${kind}/${first.data.id}`, { displayName: 'Moved' });
+  replayed(await post(`/${kind}`, sent, 'key-moving'), first);
+  await s.api.want(204, 'DELETE', `/${kind}/${first.data.id}`);
+  replayed(await post(`/${kind}`, sent, 'key-moving'), first);
 });
 
-test('a record holds document, revision and status, and the text only once the document moves on', async () => {
+every('a record holds document, revision and status, and the text only once the document moves on', async (kind) => {
   for (const end of ['change', 'delete']) {
-    const sent = body(`held-${end}`);
-    const { answer: first, fields } = await recordOf(() => post('/environments', sent, `key-held-${end}`));
+    const sent = of(kind, `held-${end}`);
+    const { answer: first, fields } = await recordOf(() => post(`/${kind}`, sent, `key-held-${end}`));
     const held = await fields();
-    assert.deepEqual([held.kind, held.id, held.revision, held.status], ['environment', first.data.id, '1', '201']);
+    assert.deepEqual([held.kind, held.id, held.revision, held.status], [KINDS[kind], first.data.id, '1', '201']);
     assert.equal(held.data, undefined);
-    replayed(await post('/environments', sent, `key-held-${end}`), first);
-    if (end === 'change') await s.api.want(200, 'PUT', `/environments/${first.data.id}`, { displayName: 'Moved' });
-    else await s.api.want(204, 'DELETE', `/environments/${first.data.id}`);
+    replayed(await post(`/${kind}`, sent, `key-held-${end}`), first);
+    if (end === 'change') await s.api.want(200, 'PUT', `/${kind}/${first.data.id}`, { displayName: 'Moved' });
+    else await s.api.want(204, 'DELETE', `/${kind}/${first.data.id}`);
     assert.deepEqual(JSON.parse((await fields()).data), first.data);
-    replayed(await post('/environments', sent, `key-held-${end}`), first);
+    replayed(await post(`/${kind}`, sent, `key-held-${end}`), first);
   }
 });
 
@@ -90,23 +95,23 @@ test('the answer of a start, which moves on at once, and of actions', async () =
   assert.equal((await s.api.get('/workflow-runs')).data.length, 1);
 });
 
-test('while the first is under way the second is told so; replays and changes at once stay exact', async () => {
-  const sent = body('racing');
-  const first = await post('/environments', sent, 'key-racing');
-  const changes = Array.from({ length: 20 }, (_, i) => s.api.put(`/environments/${first.data.id}`, { displayName: `name ${i}` }));
-  const replays = Array.from({ length: 20 }, () => post('/environments', sent, 'key-racing'));
+every('while the first is under way the second is told so; replays and changes at once stay exact', async (kind) => {
+  const sent = of(kind, 'racing');
+  const first = await post(`/${kind}`, sent, 'key-racing');
+  const changes = Array.from({ length: 20 }, (_, i) => s.api.put(`/${kind}/${first.data.id}`, { displayName: `name ${i}` }));
+  const replays = Array.from({ length: 20 }, () => post(`/${kind}`, sent, 'key-racing'));
   for (const answer of await Promise.all(replays)) replayed(answer, first);
   await Promise.all(changes);
-  replayed(await post('/environments', sent, 'key-racing'), first);
+  replayed(await post(`/${kind}`, sent, 'key-racing'), first);
 });
 
-test('another body with the same key is a conflict', async () => {
-  const sent = body('conflict');
-  await post('/environments', sent, 'key-2');
-  const other = await post('/environments', { ...sent, name: 'conflict-b' }, 'key-2');
+every('another body with the same key is a conflict', async (kind) => {
+  const sent = of(kind, 'conflict');
+  await post(`/${kind}`, sent, 'key-2');
+  const other = await post(`/${kind}`, { ...sent, name: 'conflict-b' }, 'key-2');
   assert.equal(other.status, 409);
   assert.equal(other.code, 'RES_IDEMPOTENCY_CONFLICT');
-  assert.deepEqual(await named('conflict-b'), []);
+  assert.deepEqual(await named('conflict-b', kind), []);
 });
 
 test('a key belongs to its caller', async () => {
@@ -115,22 +120,22 @@ test('a key belongs to its caller', async () => {
   assert.equal((await post('/environments', body('theirs'), 'key-3', other)).status, 201);
 });
 
-test('refusals that depend on the state are kept, faults and refusals of the caller are not', async () => {
-  const sent = body('taken');
-  await s.api.want(201, 'POST', '/environments', sent);
-  const first = await post('/environments', sent, 'key-4');
+every('refusals that depend on the state are kept, faults and refusals of the caller are not', async (kind) => {
+  const sent = of(kind, 'taken');
+  await s.api.want(201, 'POST', `/${kind}`, sent);
+  const first = await post(`/${kind}`, sent, 'key-4');
   assert.equal(first.status, 409);
-  const id = (await named('taken'))[0].id;
-  await s.api.want(204, 'DELETE', `/environments/${id}`);
-  replayed(await post('/environments', sent, 'key-4'), first);
-  assert.equal((await post('/environments', { name: 'NO GOOD' }, 'key-5')).status, 400);
-  assert.equal((await post('/environments', body('good-now'), 'key-5')).status, 201);
+  const id = (await named('taken', kind))[0].id;
+  await s.api.want(204, 'DELETE', `/${kind}/${id}`);
+  replayed(await post(`/${kind}`, sent, 'key-4'), first);
+  assert.equal((await post(`/${kind}`, { name: 'NO GOOD' }, 'key-5')).status, 400);
+  assert.equal((await post(`/${kind}`, of(kind, 'good-now'), 'key-5')).status, 201);
 });
 
-test('of many at once exactly one does the work', async () => {
-  const sent = body('crowd');
+every('of many at once exactly one does the work', async (kind) => {
+  const sent = of(kind, 'crowd');
   const clients = Array.from({ length: 16 }, () => s.server.client(s.key));
-  const answers = await Promise.all(clients.map((c) => post('/environments', sent, 'key-6', c)));
+  const answers = await Promise.all(clients.map((c) => post(`/${kind}`, sent, 'key-6', c)));
   const fresh = answers.filter((a) => a.status === 201 && !a.headers['idempotency-replayed']);
   assert.equal(fresh.length, 1);
   for (const answer of answers.filter((a) => a !== fresh[0]))
@@ -140,26 +145,26 @@ test('of many at once exactly one does the work', async () => {
       assert.equal(answer.code, 'RES_IDEMPOTENCY_IN_PROGRESS');
       assert.equal(answer.headers['retry-after'], '1');
     }
-  assert.equal((await named('crowd')).length, 1);
+  assert.equal((await named('crowd', kind)).length, 1);
 });
 
-test('a change whose answer from the store was lost is replayed, not refused or made again', async () => {
+every('a change whose answer from the store was lost is replayed, not refused or made again', async (kind) => {
   const proxy = await new RedisProxy(s.nest, s.redis.socket).start();
   after(() => proxy.stop());
   const behind = new Server(s, 'behind', { args: ['--workers', '1', '--redis', proxy.url] });
   s.servers.push(behind);
   await behind.start();
-  const client = behind.client(s.key), sent = body('lost-answer');
+  const client = behind.client(s.key), sent = of(kind, 'lost-answer');
   const done = proxy.freezeAfter('lost-answer');
-  const answer = post('/environments', sent, 'key-lost', client);
+  const answer = post(`/${kind}`, sent, 'key-lost', client);
   await done;
   proxy.thaw();
   const lost = await answer;
   assert.equal(lost.status, 503);
-  const [made] = await named('lost-answer');
+  const [made] = await named('lost-answer', kind);
   assert.ok(made, 'the change was not made: nothing was tested');
   const again = await eventually(async () => {
-    const answer = await post('/environments', sent, 'key-lost', client);
+    const answer = await post(`/${kind}`, sent, 'key-lost', client);
     return [answer.status !== 503, answer];
   }, 'the store to be back');
   assert.equal(again.status, 201, again.text);

@@ -549,6 +549,39 @@ static void a_claim_that_was_never_finished_is_over(void **state)
     finish("req2", OK);
 }
 
+static void make(int64_t now, enum code expected)
+{
+    const struct str fields[] = {S("fingerprint"), S("f1"), S("status"), S("201")};
+    struct commit c;
+
+    set_clock(now);
+    begin(&c, 0);
+    commit_idempotency(&c, record(), STR_NONE, 86400000, fields, 4, NULL);
+    if (expected == OK)
+        commit_ok(&c);
+    else
+        commit_refused(&c, expected, "idempotency");
+}
+
+static void a_record_that_nobody_claimed_is_made_by_the_commit(void **state)
+{
+    struct admission first = claiming("f1", "req1"), other = claiming("f2", "req2");
+
+    (void)state;
+    make(t0, OK);
+    assert_true(redis_number("PTTL %s", record().p) > 86000000);
+    assert_int_equal(admit(&first)->replay, ADMIT_REPLAY);
+    assert_int_equal(admit(&other)->replay, ADMIT_OTHER);
+    make(t0, RES_IDEMPOTENCY_IN_PROGRESS);
+    redis_do("DEL %s", record().p);
+    assert_int_equal(admit(&other)->replay, ADMIT_CLAIMED);
+    make(t0, RES_IDEMPOTENCY_IN_PROGRESS);
+    make(t0 + 11000, OK); /* that claim is over, and leaves nothing behind */
+    assert_int_equal(redis_number("HEXISTS %s owner", record().p), 0);
+    assert_int_equal(admit(&first)->replay, ADMIT_REPLAY);
+    finish("req2", RES_IDEMPOTENCY_IN_PROGRESS);
+}
+
 static void who_is_limited_claims_nothing(void **state)
 {
     struct admission in = claiming("f1", "req1");
@@ -694,6 +727,7 @@ int main(void)
         TEST(a_small_limit_or_burst_has_no_credit),
         TEST(an_idempotency_key_is_claimed_finished_and_replayed),
         TEST(a_claim_that_was_never_finished_is_over),
+        TEST(a_record_that_nobody_claimed_is_made_by_the_commit),
         TEST(who_is_limited_claims_nothing),
         TEST(a_record_keeps_the_text_of_a_document_only_once_it_moves_on),
         TEST(an_answer_that_has_moved_on_already_brings_its_text),

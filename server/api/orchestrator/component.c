@@ -23,7 +23,7 @@ static const struct field fields[] = {
     {0}};
 
 static const struct route routes[] = {
-    {POST, "/components", crud_create, "component:create", "createComponent", "Create a component.", .status = 201},
+    {POST, "/components", crud_create, "component:create", "createComponent", "Create a component.", ROUTE_ONE_COMMIT, .status = 201},
     {GET, "/components", crud_list, "component:read", "listComponents", "List components.", ROUTE_LIST},
     {GET, "/components/{id}", crud_get, "component:read", "getComponent", "Read a component."},
     {PUT | PATCH, "/components/{id}", crud_update, "component:update", "updateComponent",

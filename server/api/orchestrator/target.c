@@ -123,7 +123,7 @@ static const struct field drift_data[] = {
     {0}};
 
 static const struct route routes[] = {
-    {POST, "/targets", crud_create, "target:create", "createTarget", "Add a target to an environment.", .status = 201},
+    {POST, "/targets", crud_create, "target:create", "createTarget", "Add a target to an environment.", ROUTE_ONE_COMMIT, .status = 201},
     {GET, "/targets", crud_list, "target:read", "listTargets", "List targets.", ROUTE_LIST},
     {GET, "/targets/{id}", crud_get, "target:read", "getTarget", "Read a target."},
     {PUT | PATCH, "/targets/{id}", crud_update, "target:update", "updateTarget",

@@ -251,7 +251,7 @@ static enum flow validate(struct request *r)
 
 // clang-format off
 static const struct route routes[] = {
-    {POST, "/workflow-templates", crud_create, "workflow:create", "createWorkflowTemplate", "Create a workflow template.",
+    {POST, "/workflow-templates", crud_create, "workflow:create", "createWorkflowTemplate", "Create a workflow template.", ROUTE_ONE_COMMIT,
      .status = 201, .codes = {WF_TEMPLATE_INVALID}},
     {GET, "/workflow-templates", crud_list, "workflow:read", "listWorkflowTemplates", "List workflow templates.", ROUTE_LIST},
     {GET, "/workflow-templates/{id}", crud_get, "workflow:read", "getWorkflowTemplate", "Read a workflow template."},
