@@ -210,6 +210,11 @@ static void the_latest_job_is_the_runs_own(void **state)
     assert_null(settle_latest_job(NULL, 0, S("r")));
 }
 
+static const struct json *fact(const struct json *promotion, const struct json *job, const struct json *before)
+{
+    return json(arena_z(&arena, promotion_deployed_fact(&arena, promotion, job, before, 0)));
+}
+
 static void what_is_deployed_remembers_what_was_there_before(void **state)
 {
     const struct json *promotion =
@@ -217,12 +222,12 @@ static void what_is_deployed_remembers_what_was_there_before(void **state)
     const struct json *before =
         json("{\"id\":\"old\",\"name\":\"n1\",\"previous\":{\"id\":\"older\",\"name\":\"n0\"}}");
     (void)state;
-    const struct json *first = json(promotion_deployed_fact(&arena, promotion, NULL, NULL, 0).p);
+    const struct json *first = fact(promotion, NULL, NULL);
     assert_true(json_is(json_get(first, "previous"), JSON_NULL));
-    const struct json *then = json(promotion_deployed_fact(&arena, promotion, json("\"j\""), before, 0).p);
+    const struct json *then = fact(promotion, json("\"j\""), before);
     assert_text(json_str(json_path(then, S("previous.id"))), "old");
     assert_text(json_str(json_get(then, "deploymentJobId")), "j");
-    const struct json *again = json(promotion_deployed_fact(&arena, promotion, NULL, then, 0).p);
+    const struct json *again = fact(promotion, NULL, then);
     assert_text(json_str(json_path(again, S("previous.id"))), "old");
 }
 
