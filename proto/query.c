@@ -52,15 +52,16 @@ void query_encode(struct buf *out, struct str text)
     }
 }
 
-/* Decodes into memory of the arena that is as long as the encoded text. */
+/* Decodes into memory of the arena that is as long as the encoded text, with a NUL behind it, which is not counted. */
 static enum query_fault decode(struct arena *a, struct str raw, struct str *out)
 {
     struct buf b;
     buf_init_arena(&b, a, raw.n + 1);
     bool fine = query_decode(&b, raw, true);
+    buf_char(&b, '\0');
     if (b.failed)
         return QUERY_MEMORY;
-    struct str text = {b.p != NULL ? b.p : "", b.n};
+    struct str text = {b.p, b.n - 1};
     if (!fine)
         return QUERY_ESCAPE;
     if (!str_utf8(text) || memchr(text.p, 0, text.n) != NULL)
