@@ -340,6 +340,8 @@ static enum http_event begin_body(struct http_parser *p)
         p->state = OVER;
         return HTTP_END;
     }
+    if (h->chunked != ((machine(p)->flags & F_CHUNKED) != 0))
+        return disagree(p); /* of an answer llhttp takes the body to reach to the end, when a tab follows the coding */
     if (h->chunked) {
         p->state = CHUNK_SIZE;
     } else if (h->length >= 0) {

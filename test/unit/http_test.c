@@ -477,6 +477,8 @@ static void answers_are_parsed_for_a_client(void **state)
                   "HEAD 100 Continue 1.1 keep\nEND\nHEAD 201 Made 1.1 keep length=0\nEND\n");
     expect_answer("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
                   "HEAD 101 Switching Protocols 1.1 keep upgrade\nEND\n");
+    expect_answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\t\r\n\r\n1;a\r\nx\r\n",
+                  "HEAD 200 OK 1.1 chunked\nFAULT 502\n");
     expect_answer("HTTP/2 200\r\n\r\n", "FAULT 502\n");
     expect_answer("HTTP/1.1 2000 OK\r\n\r\n", "FAULT 502\n");
     expect_answer("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "FAULT 502\n");
