@@ -20,6 +20,7 @@ enum {
     IDLE_MS = 75000,         /* the server pings every 30 s */
     BUSY_MS = 5000,          /* the same while there are tasks: what they print must not wait for a link that is dead */
     QUEUE_MOST = 512 * 1024, /* bytes under way to the server before tasks have to wait */
+    BEAT_AGAIN_MS = 1000,    /* when one could not be said */
     RENEW_BEFORE_MS = 600000, /* of the token's end; at most a fifth of its life */
     RENEW_AGAIN_MS = 30000,
     GONE_MS = 2000, /* to say that we leave when there is no stream */
@@ -60,7 +61,8 @@ static bool send_message(void *arg, struct str message)
     return client_ws_queued(a->ws) < QUEUE_MOST && client_ws_send(a->ws, message);
 }
 
-static void say_beat(struct agent *a)
+/* False: there was no memory for it. */
+static bool say_beat(struct agent *a)
 {
     struct buf b = {0};
     struct json_out o;
@@ -82,9 +84,9 @@ static void say_beat(struct agent *a)
     json_key(&o, S("version"));
     json_put_z(&o, SLIPWAY_VERSION);
     json_close(&o, '}');
-    if (!b.failed)
-        client_ws_send(a->ws, buf_view(&b));
+    bool said = !b.failed && client_ws_send(a->ws, buf_view(&b));
     buf_free(&b);
+    return said;
 }
 
 static void told(void *arg, const struct client_answer *answer)
@@ -275,8 +277,8 @@ static void heartbeat(void *arg)
     struct agent *a = arg;
     if (a->ws == NULL)
         return;
-    say_beat(a);
-    timer_start(&a->beat, &a->loop, a->heartbeat_ms, heartbeat, a);
+    bool said = say_beat(a); /* without one it gets no tasks */
+    timer_start(&a->beat, &a->loop, said ? a->heartbeat_ms : BEAT_AGAIN_MS, heartbeat, a);
 }
 
 static void on_ready(struct agent *a, const struct json *m)

@@ -195,12 +195,22 @@ static void tell(struct drain *d, const struct effect *e)
         drain_run(d->drains->worker, kind, d->place.space, e->run);
 }
 
+/* An agent that came when the roster had been read, and the wait was not known yet, has offered itself to nobody. */
+static void offer_again(struct drain *d)
+{
+    drain_append(d->drains->worker, d->place.kind, d->place.space, d->place.id, STR_NONE,
+                 &(struct run_event){.type = EVENT_OFFER}, NULL, NULL, NULL); /* refused: it asks again itself */
+}
+
 void drain_committed_effects(struct drain *d)
 {
+    bool waits = false;
+
     for (size_t i = 0; i < d->fx.n; i++) {
         const struct effect *e = &d->fx.list[i];
 
         count(d, e);
+        waits = waits || e->type == EFFECT_WAIT;
         if (e->type == EFFECT_TELL)
             tell(d, e);
         if (e->type == EFFECT_WORK && d->r->steps[e->step].status == STEP_RUNNING) {
@@ -210,6 +220,8 @@ void drain_committed_effects(struct drain *d)
                 work_begin(w);
         }
     }
+    if (waits)
+        offer_again(d);
     if (d->place.kind->committed != NULL)
         d->place.kind->committed(d->drains->worker, d->place.space, d->r, &d->fx, d->finished);
     for (int i = 0; i < d->r->template->n; i++)
