@@ -165,9 +165,11 @@ static void on_signal(void *arg, int signum)
 static void on_hangup(void *arg, int signum)
 {
     struct serve *s = arg;
-    log_info("serve.reload", "signal=%s", strsignal(signum));
-    if (s->listens[LISTEN_TLS].wanted)
-        certificate_load(&s->process);
+    bool wanted = s->listens[LISTEN_TLS].wanted, taken = wanted && certificate_load(&s->process);
+    log_info("serve.reload", "signal=%s certificate=%s", strsignal(signum),
+             taken    ? "taken"
+             : wanted ? "refused"
+                      : "none");
 }
 
 static void on_redis_up(void *arg)

@@ -108,6 +108,7 @@ class Command extends Start {
   constructor(args) {
     super({});
     this.args = args;
+    this.brief = true; // it is over before anybody can ask it anything
   }
 
   async begin(arm) {
@@ -149,6 +150,10 @@ export class Launches extends Sweep {
     await this.subject.open();
   }
 
+  take({ subject }) {
+    this.subject = subject;
+  }
+
   /** One process, with `arm` obeyed when the time has come; answers what was recorded. */
   async once(arm) {
     const { subject } = this;
@@ -164,9 +169,10 @@ export class Launches extends Sweep {
     this.row.right++;
     let told;
     if (subject.late) await subject.late(control, arm);
-    else if (!control.gone && arm.startsWith('record')) told = { ...(await control.ask('stop')), ...(await control.ask('sites')) };
+    else if (!subject.brief && arm.startsWith('record')) told = { ...(await control.ask('stop')), ...(await control.ask('sites')) };
     await subject.end(process);
     this.look();
+    if (!told) await within(control.end, 'the last word of the program', END_MS);
     return told ?? control.last;
   }
 

@@ -9,6 +9,10 @@ export class Requests extends Sweep {
     for (let i = 0; i < 2; i++) await this.calm(); // caches are full
   }
 
+  take({ world }) {
+    this.world = world;
+  }
+
   async calm() {
     const w = this.world;
     w.calm = true;

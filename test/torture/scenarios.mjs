@@ -123,7 +123,7 @@ export const scenarios = [
     async once(w) {
       const { process } = w.server, before = process.text().length;
       process.signal('SIGHUP');
-      await eventually(() => /tls\.(certificate|refused|expires)/.test(process.text().slice(before)), 'the certificate to be read again, or refused');
+      await eventually(() => /serve\.reload .*certificate=(taken|refused)/.test(process.text().slice(before)), 'the certificate to be read again, or refused');
       await w.call('GET', `${environments}/${w.fixed.id}`, undefined, { at: w.secure });
     },
   },

@@ -9,10 +9,11 @@ const CALM_EACH = 16; // failures, until a calm run and a look for leaks
 export class Sweep {
   /**
    * from: the first call to fail; most: how many to try; times: how many in a row fail; sites: only the first call of each
-   * place, by its stack; seconds: a sample, with a stride, for about so long; tell(text): hears of what is wrong at once.
+   * place, by its stack; seconds: a sample, with a stride, for about so long; tell(text): hears of what is wrong at once;
+   * before: a sweep of the same scenario that left open (leaves) what this one goes on with.
    */
-  constructor(scenario, kind, { from = 1, most = 2000, times = 1, sites = false, seconds = Infinity, tell = () => {} } = {}) {
-    Object.assign(this, { scenario, kind, from, most, times, sites, seconds, tell });
+  constructor(scenario, kind, { from = 1, most = 2000, times = 1, sites = false, seconds = Infinity, tell = () => {}, before, leaves = false } = {}) {
+    Object.assign(this, { scenario, kind, from, most, times, sites, seconds, tell, before, leaves });
     this.row = { scenario: scenario.name, kind, calls: 0, failed: 0, places: 0, right: 0, refused: 0, cut: 0, crashes: 0, leaks: 0, wrong: 0 };
     this.places = new Set();
     this.problems = [];
@@ -21,12 +22,14 @@ export class Sweep {
   async run() {
     const began = Date.now();
     try {
-      await this.open();
+      if (this.before) this.take(this.before);
+      else await this.open();
       const order = await this.order();
       await this.fail(order, Date.now() + this.seconds * 1000);
       await this.settle(order.at(-1));
+      this.well = true;
     } finally {
-      await this.close();
+      if (!this.leaves || !this.well) await this.close();
     }
     this.row.places = this.places.size;
     this.row.seconds = Math.round((Date.now() - began) / 100) / 10;

@@ -25,6 +25,7 @@ class Control {
     this.gone = false;
     readline.createInterface({ input: socket }).on('line', (line) => this.hear(line));
     socket.on('error', () => {});
+    this.end = new Promise((resolve) => socket.on('close', resolve));
     socket.on('close', () => {
       this.gone = true;
       for (const { reject } of this.asked.splice(0)) reject(new Error('the program is gone'));
