@@ -12,6 +12,8 @@ int agent_main(int argc, char **argv);   /* server/agent/main.c */
 int watch_main(int argc, char **argv);   /* server/watch.c */
 int client_main(int argc, char **argv);  /* server/client.c */
 int key_main(int argc, char **argv);     /* server/key.c */
+int tenant_main(int argc, char **argv);  /* server/tenant.c */
+int user_main(int argc, char **argv);    /* server/user.c */
 int backup_main(int argc, char **argv);  /* server/backup/backup.c */
 int restore_main(int argc, char **argv); /* server/backup/restore.c */
 int config_main(int argc, char **argv);  /* server/config.c */

@@ -136,8 +136,15 @@ static struct str tenant_json(struct arena *a, const char *tenant, struct str na
     return b.failed ? STR_NONE : buf_view(&b);
 }
 
+void tenant_note(struct commit *c, const char *tenant, const char *status, struct str name)
+{
+    commit_hset(c, key_tenants(c->arena, c->space.partition), str_z(tenant),
+                arena_printf(c->arena, "%s " STR_FMT, status, STR_ARG(name)));
+}
+
 void credential_put_tenant(struct commit *c, const char *tenant, struct str name, int64_t now_ms)
 {
+    tenant_note(c, tenant, "active", name);
     commit_put(c, &(struct commit_document){.kind = "tenant",
                                             .id = str_z(tenant),
                                             .revision = 1,

@@ -58,6 +58,8 @@ enum code credential_rotate(const struct settings *s, struct store *store, struc
 /* `text`: a JSON array of the tenant's documents of the kind ("key", "client"), oldest first, at most 1,000. */
 enum code credential_list(struct store *store, struct arena *arena, struct str tenant, const char *kind,
                           struct ops *asker, credential_then *then, void *arg);
+/* Notes in the directory of tenants, for `slipway tenant list`; status: active or suspended. */
+void tenant_note(struct commit *c, const char *tenant, const char *status, struct str name);
 /* Adds the tenant's document to a commit that makes something in a tenant without one. */
 void credential_put_tenant(struct commit *c, const char *tenant, struct str name, int64_t now_ms);
 

@@ -21,7 +21,8 @@
  *          (probe.h). What follows from them is settled: read whole, brought in line by one commit, safe to do twice
  *          (environment_settle.h: promotions; rollback_settle.h; target_settle.h: what is on a target).
  *
- * server/oauth/   the authorization server, in OAuth's own manner (dialect.c): clients, their tokens and scopes.
+ * server/oauth/   the authorization server, in OAuth's own manner (dialect.c): clients, grants, tokens and scopes.
+ * server/identity/  who they are about: people, groups, invitations, keys, and the pages that people see.
  * server/backup/  everything that is kept, to a folder (folder.h) and back.
  *
  * One binary, several programs: each entry of `commands` is a main of its own, in its own file. */
@@ -49,6 +50,8 @@ static const struct command commands[] = {
     {"key",     key_main,     "Make, list and revoke API keys; sign access tokens; rotate the keyring."},
     {"backup",  backup_main,  "Copy everything that is kept to a folder, while servers run."},
     {"restore", restore_main, "Bring a backup back into an empty data folder or Redis."},
+    {"tenant",  tenant_main,  "Make, list, suspend and activate tenants."},
+    {"user",    user_main,    "Add, invite, list, suspend and delete the people of a tenant."},
     {"client",  client_main,  "Register, list and revoke OAuth clients."},
     {"config",  config_main,  "Print the settings and where each comes from."},
     {"version", version_main, "Print the version."},

@@ -172,3 +172,27 @@ int tool_run(const struct settings *s, const char *command, void (*action)(struc
     arena_fini(&run.tool.arena);
     return run.status;
 }
+
+/* "create, list and revoke" */
+static void list_actions(const struct tool_action *actions, char *out, size_t room)
+{
+    size_t n = 0;
+    for (const struct tool_action *a = actions; a->name != NULL; a++)
+        n += (size_t)snprintf(out + n, room - n, "%s%s",
+                              a == actions        ? ""
+                              : a[1].name == NULL ? " and "
+                                                  : ", ",
+                              a->name);
+}
+
+int tool_choose(const struct config *config, const char *command, const struct tool_action *actions, void *call)
+{
+    char names[128];
+    list_actions(actions, names, sizeof names);
+    if (config->rest_count == 0)
+        return config_usage(config, "one of %s is needed", names);
+    for (const struct tool_action *a = actions; a->name != NULL; a++)
+        if (strcmp(config->rest[0], a->name) == 0)
+            return config->rest_count > a->arguments ? config_usage(config, "too many arguments") : a->run(call);
+    return config_usage(config, "there is no `%s %s`", command, config->rest[0]);
+}

@@ -20,6 +20,15 @@ struct tool {
     struct ops ops;
 };
 
+/* The actions of a command: its first argument. Finds and runs one, or explains. */
+struct tool_action {
+    const char *name;
+    int (*run)(void *call);
+    int arguments; /* with the action's own name */
+};
+struct config;
+int tool_choose(const struct config *config, const char *command, const struct tool_action *actions, void *call);
+
 /* Runs action(tool, arg) once the store is ready; it must lead to tool_end, at once or later. Answers the status given
  * there, or 1 after a message when the store cannot be had. */
 int tool_run(const struct settings *s, const char *command, void (*action)(struct tool *t, void *arg), void *arg);

@@ -164,6 +164,7 @@ static const struct resource *const oauth_resources[] = {
     &group_resource,
     &invitation_resource,
     &role_resource,
+    &tenant_resource,
     &key_resource,
     &login_resource,
     NULL};

@@ -17,8 +17,11 @@ struct call {
     int status;
 };
 
-static bool read_bearer(const char *file, char out[BEARER], char why[REMOTE_WHY])
+static bool read_bearer(const struct remote *to, char out[BEARER], char why[REMOTE_WHY])
 {
+    if (to->bearer != NULL)
+        return snprintf(out, BEARER, "Bearer %s", to->bearer) < BEARER;
+    const char *file = to->key_file;
     FILE *in = fopen(file, "re");
     size_t n = (size_t)snprintf(out, BEARER, "Bearer ");
     if (in != NULL) {
@@ -73,7 +76,7 @@ int remote_call(const struct remote *to, const char *method, struct str path, st
         snprintf(why, REMOTE_WHY, "--ca %s", reason);
         return 0;
     }
-    if (read_bearer(to->key_file, bearer, why)) {
+    if (read_bearer(to, bearer, why)) {
         const struct client_header headers[] = {
             {"Authorization", str_z(bearer)}, {"Accept", S("application/json")}, {0}};
         const struct client_request request = {

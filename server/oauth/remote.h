@@ -6,6 +6,7 @@
 
 struct remote {
     const char *url, *ca, *key_file; /* as `slipway watch` takes them */
+    const char *bearer;              /* in place of what is in the file; NULL: read it */
 };
 /* The status of the answer, whose body is appended to `out`; 0 after a sentence in `why`. */
 enum { REMOTE_WHY = 512 };

@@ -162,6 +162,11 @@ struct str key_assertion(struct arena *a, unsigned partition, struct str hash)
     return hash.n ? arena_printf(a, "{p%02u}:ja:" STR_FMT, partition, STR_ARG(hash)) : STR_NONE;
 }
 
+struct str key_tenants(struct arena *a, unsigned partition)
+{
+    return of_partition(a, partition, "tn");
+}
+
 struct str key_tenant(struct arena *a, struct space s)
 {
     return of_tenant(a, s, "kt", S(""));

@@ -21,6 +21,7 @@
  *     {p07}:i:<tenant>:<caller>:<route>:<hash>       HASH    idempotency record
  *     {p07}:k:<hash>                                 HASH    credential
  *     {p07}:kt:<tenant>                              HASH    what holds for all its credentials: suspended (ms), networks
+ *     {p07}:tn                                       HASH    tenants of the partition: id -> "<status> <name>"
  *     {p07}:ja:<hash>                                STRING  a client's assertion that was used, until it is over
  *     {p07}:b:<tenant>:<caller>                      HASH    rate window and bucket: w n l s
  *     {p07}:in:<tenant>:<run>                        LIST    inbox; {p07}:ids:<tenant>:<run> ZSET entry ids seen
@@ -73,6 +74,7 @@ struct str key_audit_unsealed(struct arena *a, unsigned partition);
 struct str key_idempotency(struct arena *a, struct space s, struct str caller, const char *route, struct str hash);
 struct str key_credential(struct arena *a, unsigned partition, struct str hash);
 struct str key_tenant(struct arena *a, struct space s);
+struct str key_tenants(struct arena *a, unsigned partition);
 struct str key_assertion(struct arena *a, unsigned partition, struct str hash);
 struct str key_rate(struct arena *a, struct space s, struct str caller);
 struct str key_inbox(struct arena *a, struct space s, struct str run);
