@@ -167,7 +167,7 @@ void client_put(struct client_new *n, const struct settings *s, struct commit *c
 
 void client_end(const struct settings *s, struct commit *c, struct str id, int64_t now_ms)
 {
-    char hex[65];
+    char hex[65] = "";
     unsigned partition;
     client_credential(s, id, &partition, hex);
     struct str record = key_credential(c->arena, c->space.partition, str_z(hex));

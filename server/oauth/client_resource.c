@@ -147,8 +147,11 @@ static enum flow client_delete(struct request *r)
     struct attempt *t = arena_new(&r->arena, struct attempt);
     if (t == NULL)
         return reply_error(r, SYS_OVERLOADED);
+    char hex[65];
+    unsigned partition;
     *t = (struct attempt){.r = r};
-    if (!id_is_uuid(r->params[0], t->id))
+    if (!id_is_uuid(r->params[0], t->id) || !client_credential(r->worker->settings, r->params[0], &partition, hex) ||
+        partition != r->caller.partition)
         return reply_error(r, RES_NOT_FOUND);
     commit_begin(&t->commit, &r->arena, space_of(r), COMMIT_ESSENTIAL);
     client_end(r->worker->settings, &t->commit, str_z(t->id), store_now_ms(r->worker->store));
