@@ -73,12 +73,15 @@ export const resp = (...words) =>
 
 /** The head of a request, and its body. */
 export function request(method, target, fields = {}, body = '') {
-  const all = { Host: 'bench', ...fields, ...(body && { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) }) };
+  const all = { Host: 'bench', ...(body && { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) }), ...fields };
   return `${method} ${target} HTTP/1.1\r\n${Object.entries(all).map(([k, v]) => `${k}: ${v}\r\n`).join('')}\r\n${body}`;
 }
 
 export const upgrade = (target, fields) => request('GET', target, {
   Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==', ...fields });
+
+/** What a client that takes compressed frames offers. */
+export const DEFLATE = { 'Sec-WebSocket-Extensions': 'permessage-deflate; client_no_context_takeover; server_no_context_takeover' };
 
 /** What the load generator is started by: the words of a command that takes another one. See profile.mjs. */
 export const startedBy = [];

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { ROOT } from '../lib/process.mjs';
 import { eventually } from '../lib/wait.mjs';
-import { childrenOf, freePort, pour, request, resp, startRedis, startServer, upgrade } from './machine.mjs';
+import { DEFLATE, childrenOf, freePort, pour, request, resp, startRedis, startServer, upgrade } from './machine.mjs';
 
 const HERE = path.join(ROOT, 'test/bench/peers');
 const NCHAN = '/usr/lib/nginx/modules/ngx_nchan_module.so';
@@ -84,9 +84,14 @@ class NodePeer {
     return { request: upgrade('/channel') };
   }
 
-  publication(text) {
+  /** The same with permessage-deflate. */
+  packed() {
+    return this.file === 'uws' ? { request: upgrade('/packed', DEFLATE), channel: 'packed' } : undefined;
+  }
+
+  publication(text, channel = 'channel') {
     return { publish: `unix:${this.data.redis.socket}`,
-      message: resp('PUBLISH', 'channel', `{"type":"step_log","line":${JSON.stringify(text).slice(0, -1)}@@@@@@@@@@"}`) };
+      message: resp('PUBLISH', channel, `{"type":"step_log","line":${JSON.stringify(text).slice(0, -1)}@@@@@@@@@@"}`) };
   }
 }
 

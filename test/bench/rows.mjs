@@ -28,10 +28,13 @@ const http = (connections, depth, ask) => async (bench, server) => {
   return asked && measured(bench, server, 'http', { connections, depth, ...asked });
 };
 
-const fanout = (spec) => async (bench, server) => {
-  const { word, ...channel } = await server.channel();
+/** `how`: the channel as it is, or packed. */
+const fanout = (spec, how = 'channel') => async (bench, server) => {
+  const open = await server[how]?.();
+  if (!open) return undefined;
+  const { word, channel, ...asked } = open;
   const text = server === bench.slipway ? MESSAGE.slipway : MESSAGE.peers;
-  return measured(bench, server, 'fanout', { connections: SUBSCRIBERS, size: 150, ...spec, ...channel, ...(await server.publication(text)) });
+  return measured(bench, server, 'fanout', { connections: SUBSCRIBERS, size: 150, ...spec, ...asked, ...(await server.publication(text, channel)) });
 };
 
 /** Bytes that each of `count` connections costs. */
@@ -55,13 +58,14 @@ async function lines(bench, server) {
   return { perSecond: figures.perSecond, p50: figures.p50, p99: figures.p99, server: own, redis };
 }
 
-/** Bytes of a principal that a worker keeps: each of them asks once. */
-async function cachedKey(bench, server) {
-  const asked = await server.greeting();
+/** Each of them asks once: what the first look at a bearer costs, and the bytes of a principal that a worker keeps. */
+const firstUse = (ask) => async (bench, server) => {
+  const asked = await ask(bench, server);
   const [pid] = server.pids, before = resident(pid);
-  await load(bench.nest, 'http', { to: server.address, connections: 1, total: bench.principals, ...asked }).figures;
-  return { bytes: (resident(pid) - before) / bench.principals };
-}
+  const figures = await load(bench.nest, 'http', { to: server.address, connections: 1, total: bench.principals, cpu: server.pids.join(','), ...asked }).figures;
+  const [own, redis] = figures.cpu.map((us) => us / bench.principals), bytes = (resident(pid) - before) / bench.principals;
+  return { server: own, redis, ...(bytes > 0 && { bytes }) };
+};
 
 const document = (cached) => async (bench, server) => server.document?.(await bench.document(), cached);
 
@@ -70,12 +74,17 @@ export const ROWS = [
   { id: 'fresh', once: true, name: 'resident, freshly started', only: 'slipway', run: (bench, server) => ({ bytes: server.fresh }) },
   { id: 'get', name: 'plain GET', aim: LEVEL, run: http(64, 1, (bench, server) => server.plain()) },
   { id: 'pipelined', name: 'plain GET, 16 pipelined', aim: LEVEL, run: http(64, 16, (bench, server) => server.plain()) },
-  { id: 'key', once: true, name: 'each cached key', only: 'slipway', run: cachedKey },
+  { id: 'key', once: true, name: 'a key at its first use, then cached', only: 'slipway', run: firstUse((bench, server) => server.greeting(server.keys())) },
+  { id: 'token', once: true, name: 'a JWT at its first use, then cached', only: 'slipway', run: firstUse((bench, server) => server.greeting(server.tokens())) },
   { id: 'agents', once: true, name: `each of ${AGENTS} idle agents`, only: 'slipway', run: async (bench, server) => held(bench, server, AGENTS, await server.agents(AGENTS)) },
   { id: 'idle', once: true, name: `each of ${IDLE} idle WebSockets`, most: 690, run: async (bench, server) => held(bench, server, IDLE, await server.channel()) },
   { id: 'authed', name: 'GET of a release, authenticated', aim: 1 / 3, run: http(64, 1, document(false)), cached: http(64, 1, document(true)) },
+  { id: 'cached-key', name: 'GET with a cached key', only: 'slipway', run: http(64, 1, (bench, server) => server.greeting(server.keys())) },
+  { id: 'cached-token', name: 'GET with a cached JWT', only: 'slipway', run: http(64, 1, (bench, server) => server.greeting(server.tokens())) },
+  { id: 'grant', name: 'a token for client credentials', only: 'slipway', run: http(64, 1, (bench, server) => server.grant()) },
   { id: 'create', name: `POST of ${TEMPLATE.length} bytes`, aim: 1 / 3, run: http(64, 1, (bench, server) => server.create?.(TEMPLATE)) },
   { id: 'saturated', name: `fan-out to ${SUBSCRIBERS}, 64 under way`, aim: 1 / 1.5, run: fanout({ depth: 64 }) },
+  { id: 'packed', name: `… with permessage-deflate`, run: fanout({ depth: 64 }, 'packed') },
   { id: 'singly', name: `fan-out to ${SUBSCRIBERS}, singly`, aim: LEVEL, run: fanout({ depth: 1 }) },
   { id: 'paced', name: `fan-out to ${SUBSCRIBERS}, 50 a second`, aim: LEVEL, run: fanout({ rate: 50 }) },
   { id: 'handshake', name: 'WebSocket handshake', aim: LEVEL,

@@ -5,7 +5,7 @@ import { makeCertificate } from '../lib/certificate.mjs';
 import { Gate, script, wait as waiting } from '../lib/run.mjs';
 import { SLIPWAY, run } from '../lib/process.mjs';
 import { eventually } from '../lib/wait.mjs';
-import { load, request, resident, resp, startRedis, startServer, upgrade } from './machine.mjs';
+import { DEFLATE, load, request, resident, resp, startRedis, startServer, upgrade } from './machine.mjs';
 
 const API = '/api/v1';
 
@@ -76,8 +76,8 @@ export class Slipway {
 
   /** As one of the principals, each of which has a rate of its own. */
   async call(method, path, body, headers) {
-    this.secrets ??= fs.readFileSync(await this.keys(), 'utf8').trim().split('\n');
-    headers ??= { authorization: `Bearer ${this.secrets[this.calls++ % this.secrets.length]}` };
+    this.callers ??= fs.readFileSync(await this.keys(), 'utf8').trim().split('\n');
+    headers ??= { authorization: `Bearer ${this.callers[this.calls++ % this.callers.length]}` };
     const answer = await fetch(`${this.url}${API}${path}`, {
       method, headers: { ...headers, 'content-type': 'application/json' }, ...(body && { body: JSON.stringify(body) }) });
     const text = await answer.text();
@@ -87,23 +87,26 @@ export class Slipway {
 
   /** Keys of 1,000 principals in a file, a line each. */
   async keys() {
-    if (this.keyFile) return this.keyFile;
+    return (this.keyFile ??= await this.secrets('keys', /slp_\w+/, (at) => ['create', '--name', `bench-${at}`, '--role', 'admin', '--tier', 'premium']));
+  }
+
+  /** A file of as many secrets as there are principals, each from one `slipway key`. */
+  async secrets(name, form, words) {
     const { principals } = this.bench;
-    this.bench.say(`${principals} API keys`);
+    this.bench.say(`${principals} ${name}`);
     const secrets = [];
     const make = async () => {
       while (secrets.length < principals) {
         const at = secrets.push('') - 1;
-        const made = await run(SLIPWAY, ['key', 'create', '--data', this.data, '--redis', `unix:${this.redis.socket}`, '--name', `bench-${at}`,
-          '--role', 'admin', '--tier', 'premium']);
-        if (made.code !== 0) throw new Error(`slipway key create: ${made.stderr}`);
-        secrets[at] = /slp_\w+/.exec(made.stdout)[0];
+        const made = await run(SLIPWAY, ['key', ...words(at), '--data', this.data, '--redis', `unix:${this.redis.socket}`]);
+        if (made.code !== 0) throw new Error(`slipway key: ${made.stderr}`);
+        secrets[at] = form.exec(made.stdout)[0];
       }
     };
     await Promise.all(Array.from({ length: 4 }, make));
-    const file = this.nest.file('keys');
+    const file = this.nest.file(name);
     fs.writeFileSync(file, `${secrets.join('\n')}\n`);
-    return (this.keyFile = file);
+    return file;
   }
 
   /** 100,000 releases; a file of their ids. */
@@ -132,11 +135,6 @@ export class Slipway {
     return { request: request('GET', '/livez') };
   }
 
-  /** What makes a worker know each principal. */
-  async greeting() {
-    return { lists: [await this.keys()], inOrder: true, request: request('GET', `${API}/step-types`, { Authorization: 'Bearer $$1' }) };
-  }
-
   async document() {
     return { lists: [await this.keys(), await this.releases()], request: request('GET', `${API}/releases/$$2`, { Authorization: 'Bearer $$1' }) };
   }
@@ -144,6 +142,37 @@ export class Slipway {
   async create(body) {
     return { lists: [await this.keys()], request: request('POST', `${API}/workflow-templates`, {
       Authorization: 'Bearer $$1', 'Idempotency-Key': 'bench-@@@@@@@@@@' }, body) };
+  }
+
+  /** Access tokens of as many users. */
+  async tokens() {
+    return (this.tokenFile ??= await this.secrets('tokens', /^ey\S+/m, (at) => ['jwt', '--user', `bench-${at}`, '--role', 'admin']));
+  }
+
+  /** What needs nothing of the store once the bearer is known. */
+  async greeting(bearers) {
+    return { lists: [await bearers], inOrder: true, request: request('GET', `${API}/step-types/wait`, { Authorization: 'Bearer $$1' }) };
+  }
+
+  /** A token from the token endpoint, for one of as many clients as there are principals. */
+  async grant() {
+    const keys = fs.readFileSync(await this.keys(), 'utf8').trim().split('\n');
+    const register = async (key) => {
+      const answer = await fetch(`${this.url}/v1/oauth/clients`, { method: 'POST', body: JSON.stringify({ name: 'bench' }),
+        headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' } });
+      const { client_id: id, client_secret: secret } = await answer.json();
+      return Buffer.from(`${id}:${secret}`).toString('base64');
+    };
+    const file = this.nest.file('clients'), clients = [];
+    for (const key of keys) clients.push(await register(key));
+    fs.writeFileSync(file, `${clients.join('\n')}\n`);
+    return { lists: [file], request: request('POST', '/v1/auth/token',
+      { Authorization: 'Basic $$1', 'Content-Type': 'application/x-www-form-urlencoded' }, 'grant_type=client_credentials') };
+  }
+
+  async packed() {
+    const { request: text, ...rest } = await this.channel();
+    return { ...rest, request: text.replace('\r\n', `\r\n${Object.entries(DEFLATE).map(([k, v]) => `${k}: ${v}\r\n`).join('')}`) };
   }
 
   echo() {

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <zlib.h>
 
 enum { INPUT = 262144, OPENING = 64 };
 
@@ -28,13 +29,36 @@ static bool frame_head(struct str in, size_t *head, size_t *length)
     return true;
 }
 
+/* What a compressed frame says; each is compressed by itself. */
+static struct str inflated(struct str frame)
+{
+    static z_stream z;
+    static unsigned char plain[INPUT];
+    static const unsigned char end[] = {0, 0, 0xff, 0xff}; /* RFC 7692 §7.2.2 */
+    struct str parts[] = {frame, {(const char *)end, sizeof end}};
+    if (z.state == NULL && inflateInit2(&z, -MAX_WBITS) != Z_OK)
+        give_up("memory", "none left");
+    inflateReset(&z);
+    z.next_out = plain;
+    z.avail_out = sizeof plain;
+    for (size_t i = 0; i < 2; i++) {
+        z.next_in = (unsigned char *)(uintptr_t)parts[i].p;
+        z.avail_in = (unsigned)parts[i].n;
+        int e = inflate(&z, Z_SYNC_FLUSH);
+        if (e != Z_OK && e != Z_BUF_ERROR && e != Z_STREAM_END)
+            give_up("a compressed frame", z.msg == NULL ? "is none" : z.msg);
+    }
+    return (struct str){(const char *)plain, sizeof plain - z.avail_out};
+}
+
 /* Takes whole frames off the front; answers what is left. */
 static struct str take_frames(struct subscriber *s, struct str in)
 {
     size_t head, length;
     while (frame_head(in, &head, &length) && in.n - head >= length) {
+        struct str frame = str_slice(in, head, head + length);
         if ((in.p[0] & 0x0f) == 1)
-            subscribers.on_frame(s, str_slice(in, head, head + length));
+            subscribers.on_frame(s, (in.p[0] & 0x40) != 0 ? inflated(frame) : frame);
         if ((in.p[0] & 0x0f) == 8 && !s->done)
             give_up("a subscriber", "was closed before the end");
         in = str_slice(in, head + length, in.n);

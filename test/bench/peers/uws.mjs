@@ -47,8 +47,9 @@ app.get('/cached/releases/:id', release(true));
 app.post('/templates', create);
 app.ws('/echo', { message: (ws, message, binary) => ws.send(message, binary) });
 app.ws('/channel', { maxBackpressure: 1 << 20, open: (ws) => ws.subscribe('channel') });
+app.ws('/packed', { maxBackpressure: 1 << 20, compression: uws.SHARED_COMPRESSOR, open: (ws) => ws.subscribe('packed') });
 
-subscriber.on('message', (channel, message) => app.publish(channel, message));
-await subscriber.subscribe('channel');
+subscriber.on('message', (channel, message) => app.publish(channel, message, false, channel === 'packed'));
+await subscriber.subscribe('channel', 'packed');
 await redis.ping();
 app.listen('127.0.0.1', 0, (socket) => console.log(`listening ${uws.us_socket_local_port(socket)}`));
