@@ -24,7 +24,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WORKERS_MAX = 256, IDLE_BEAT_MS = 3600000, DESCRIPTORS_KEPT = 512 /* of all: not for connections */ };
+enum {
+    WORKERS_MAX = 256,
+    IDLE_BEAT_MS = 3600000,
+    LISTEN_AGAIN_MS = 1000,
+    DESCRIPTORS_KEPT = 512 /* of all: not for connections */
+};
 
 struct serve {
     struct settings settings;
@@ -35,7 +40,8 @@ struct serve {
     struct embedded *embedded;
     struct drain drain;
     struct signal_watch term, interrupt, hangup;
-    struct timer beat; /* signals alone do not keep a loop running */
+    struct timer listen_again; /* a file of where the server is could not be written */
+    struct timer beat;         /* signals alone do not keep a loop running */
     int64_t beat_ms;
     bool watched; /* by the service manager: a beat tells it that every worker's loop goes round */
     struct listen listens[LISTENS];
@@ -58,7 +64,7 @@ static void listen_path(const struct serve *s, unsigned which, char out[4096])
              which == LISTEN_TLS ? ".tls" : "");
 }
 
-static void write_listen(const struct serve *s, unsigned which)
+static bool write_listen(const struct serve *s, unsigned which)
 {
     char path[4096], fresh[4096 + 8];
     struct buf text = {0};
@@ -67,24 +73,34 @@ static void write_listen(const struct serve *s, unsigned which)
     listen_path(s, which, path);
     snprintf(fresh, sizeof(fresh), "%s.new", path);
     int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    bool written = fd >= 0 && write(fd, text.p, text.n) == (ssize_t)text.n;
+    bool written = !text.failed && fd >= 0 && write(fd, text.p, text.n) == (ssize_t)text.n;
     if (fd >= 0)
         close(fd);
-    if (!written || rename(fresh, path) != 0)
-        log_error("serve.listen_file", "path=%s error=%s", path, strerror(errno));
+    written = written && rename(fresh, path) == 0;
+    if (!written)
+        log_error("serve.listen_file", "path=%s error=\"%s\"", path, text.failed ? "out of memory" : strerror(errno));
     buf_free(&text);
+    return written;
 }
 
 /* Whoever waits for the first file finds the others. */
+static void write_listens(void *arg)
+{
+    struct serve *s = arg;
+    bool written = true;
+    for (unsigned i = LISTENS; i-- > 0;)
+        written = written && (!s->listens[i].wanted || write_listen(s, i));
+    if (!written)
+        timer_start(&s->listen_again, &s->loop, LISTEN_AGAIN_MS, write_listens, s);
+}
+
 static void announce(struct serve *s)
 {
     struct buf text[LISTENS] = {0};
-    for (unsigned i = LISTENS; i-- > 0;) {
-        if (!s->listens[i].wanted)
-            continue;
-        write_listen(s, i);
-        address_text(&s->listens[i].at, &text[i]);
-    }
+    for (unsigned i = 0; i < LISTENS; i++)
+        if (s->listens[i].wanted)
+            address_text(&s->listens[i].at, &text[i]);
+    write_listens(s);
     log_info("serve.ready", "listen=" STR_FMT " tls=" STR_FMT " workers=%u", STR_ARG(buf_view(&text[LISTEN_PLAIN])),
              STR_ARG(buf_view(&text[LISTEN_TLS])), s->process.count);
     for (unsigned i = 0; i < LISTENS; i++)
@@ -92,9 +108,10 @@ static void announce(struct serve *s)
     notify_send("READY=1");
 }
 
-static void unannounce(const struct serve *s)
+static void unannounce(struct serve *s)
 {
     char path[4096];
+    timer_stop(&s->listen_again);
     for (unsigned i = 0; i < LISTENS; i++) {
         listen_path(s, i, path);
         unlink(path);
