@@ -28,12 +28,6 @@ async function idOf(client) {
   const p = new Product(api), e = await p.environment();
   return (await p.promote(await p.release(), e, { skipOrderReason: 'to know the caller' }, client)).requestedBy;
 }
-/** What only a job could bring about: the stored document with another status. */
-async function put(promotion, status) {
-  const [key] = await s.redis.keys(`*}:d:${promotion.tenantId}:promotion:${promotion.id}`);
-  const text = await s.redis.command('HGET', key, 'j');
-  await s.redis.command('HSET', key, 'j', text.replace(/"status":"\w+"/, `"status":"${status}"`));
-}
 /** A slow promotion that has the environment. */
 async function deploying(p, environment, more = {}) {
   return p.until(await p.skip(await p.release(), environment, more), 'deploying');
@@ -346,13 +340,21 @@ describe('a promotion', () => {
   });
 
   test('is rejected when its release was rolled back in the environment before while it waits', async () => {
-    const dev = await p.environment(), stage = await p.environment('slow'), r = await p.release();
-    const source = await p.deploy(r, dev), one = await deploying(p, stage);
-    const two = await p.promote(r, stage);
+    const { environment: dev, labels } = await makeEstate(api, 1);
+    await new HostAgent(s).serve(labels);
+    const stage = await p.environment('slow');
+    const template = await makeTemplate(api, [{ id: 'deploy', type: 'deploy', config: { strategy: 'all-at-once' } }]);
+    const deploy = async (release) => p.until(await promote(api, release, dev, { templateId: template.id }), 'deployed');
+    const older = await makeRelease(api), r = await makeRelease(api, older);
+    await deploy(older);
+    const one = await deploying(p, stage), three = await p.promote(older, stage);
+    const source = await deploy(r), two = await p.promote(r, stage);
     await gates(two, 'environment-busy');
-    await p.deploy(await p.release(), dev); // a newer one there does not matter
-    await put(source, 'rolled_back');
+    await gates(three, 'environment-busy'); // that a newer one is there now does not matter
+    await api.want(201, 'POST', '/rollbacks', { deploymentJobId: source.deploymentJobId, reason: 'it is broken' });
+    await eventually(async () => (await get(source)).status === 'rolled_back', 'the promotion to be taken back');
     await cancelRun(one);
+    await cancelRun(await p.until(three, 'deploying'));
     const over = await p.until(two, 'rejected');
     assert.deepEqual([over.error.code, over.blockers.map((b) => b.gate)], ['PROM_SOURCE_NOT_DEPLOYED', ['environment-order']]);
   });
