@@ -1,4 +1,4 @@
-/* Hashes, signatures, sealing: the face of libsodium, and of nettle for SHA-256 (crypto_sha256.c). Nothing here allocates on the heap; nothing fails but where it
+/* Hashes, signatures, sealing: the face of libsodium, and of nettle for SHA-256 (crypto_nettle.c). Nothing here allocates on the heap; nothing fails but where it
  * answers bool. Random bytes are in lib/id.h. */
 #ifndef LIB_CRYPTO_H
 #define LIB_CRYPTO_H
@@ -21,6 +21,9 @@ bool crypto_init(void);
 
 void crypto_sha256(struct str in, uint8_t out[CRYPTO_HASH]);
 void crypto_hmac_sha256(const uint8_t key[CRYPTO_KEY], struct str in, uint8_t out[CRYPTO_HASH]);
+/* For codes of authenticators alone (server/identity/totp.h). */
+enum { CRYPTO_SHA1 = 20 };
+void crypto_hmac_sha1(struct str key, struct str in, uint8_t out[CRYPTO_SHA1]);
 /* Keyed BLAKE2b-256. */
 void crypto_blake2b(const uint8_t key[CRYPTO_KEY], struct str in, uint8_t out[CRYPTO_HASH]);
 

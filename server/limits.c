@@ -28,6 +28,7 @@
 #include "server/idempotency.h"
 #include "server/identity/key.h"
 #include "server/identity/password.h"
+#include "server/identity/second_factor.h"
 #include "server/list.h"
 #include "server/oauth/assertion.h"
 #include "server/oauth/authorize.h"
@@ -57,6 +58,7 @@ static const struct {
     {"oauth.code-life", GRANT_CODE_MS, MS, "OAUTH_INVALID_GRANT", "How long an authorization code may be exchanged."},
     {"oauth.redirect-uris", REDIRECTS_MAX, COUNT, "VAL_FAILED", "Redirect URIs of a client."},
     {"oauth.redirect-uri", REDIRECT_LENGTH_MAX, BYTES, "VAL_FAILED", "Bytes of a redirect URI."},
+    {"login.codes", SECOND_FACTOR_TRIES_MAX, COUNT, "AUTH_LOGIN_FAILED", "Wrong codes of a second factor after one password."},
     {"password.length-min", PASSWORD_LENGTH_MIN, COUNT, "VAL_FAILED", "Characters of a new password, at least."},
     {"password.length-max", PASSWORD_LENGTH_MAX, BYTES, "VAL_FAILED", "Bytes of a password."},
     {"password.under-way", PASSWORDS_MAX, COUNT, "SYS_OVERLOADED", "Passwords that a worker hashes or checks at the same time."},

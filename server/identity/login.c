@@ -9,6 +9,7 @@
 #include "server/identity/invitation.h"
 #include "server/identity/page.h"
 #include "server/identity/password.h"
+#include "server/identity/second_factor.h"
 #include "server/identity/signed_in.h"
 #include "server/worker.h"
 
@@ -92,7 +93,8 @@ static void logged_in(void *arg, const struct commit_result *result)
     if (result->code != OK)
         page_refuse(t->r, result->code);
     else
-        page_redirect(t->r, return_to(t->r, form_get(t->r->form, S("return_to"))));
+        t->user->totp.n > 0 ? second_factor_ask(t->r)
+                            : page_redirect(t->r, return_to(t->r, form_get(t->r->form, S("return_to"))));
 }
 
 static enum code begin(struct attempt *t)
@@ -103,10 +105,13 @@ static enum code begin(struct attempt *t)
     r->caller = (struct caller){
         .type = CALLER_USER, .id = u->id, .name = u->name, .tenant = u->tenant, .partition = u->partition};
     commit_begin(&t->commit, &r->arena, (struct space){u->partition, u->tenant}, 0);
-    session_begin(&t->commit, r, u, now_ms);
-    user_touch(&t->commit, r->worker->settings, u->id, now_ms);
+    bool half = u->totp.n > 0;
+    session_begin(&t->commit, r, u, half, now_ms);
+    if (!half)
+        user_touch(&t->commit, r->worker->settings, u->id, now_ms);
     audit_add(&t->commit, r,
-              &(struct audit_entry){.action = "user.login", .resource = USER_KIND, .resource_id = u->id});
+              &(struct audit_entry){
+                  .action = half ? "user.password-given" : "user.login", .resource = USER_KIND, .resource_id = u->id});
     return store_commit(r->worker->store, &t->commit, &r->ops, logged_in, t);
 }
 
@@ -177,7 +182,7 @@ static enum flow end_session(struct request *r, const struct signed_in *s)
     *t = (struct attempt){.r = r};
     commit_begin(&t->commit, &r->arena, (struct space){s->user.partition, s->user.tenant}, COMMIT_ESSENTIAL);
     session_end(&t->commit, s);
-    session_forget(r);
+    session_forget(r, false);
     audit_add(&t->commit, r,
               &(struct audit_entry){.action = "user.logout", .resource = USER_KIND, .resource_id = s->user.id});
     enum code c = store_commit(r->worker->store, &t->commit, &r->ops, logged_out, t);
@@ -201,6 +206,7 @@ static enum flow show_account(struct request *r, const struct signed_in *s)
     page_html(&p, ".</p>\n");
     page_form(&p, "/auth/logout");
     page_html(&p, "<button>Sign out</button></form>\n");
+    second_factor_show(&p, &s->user);
     return page_send(&p, 200);
 }
 

@@ -8,6 +8,7 @@ extern const struct resource group_resource;
 extern const struct resource invitation_resource;
 extern const struct resource login_resource;
 extern const struct resource role_resource;
+extern const struct resource second_factor_resource;
 extern const struct resource tenant_resource;
 extern const struct resource user_resource;
 extern const struct field user_fields[];

@@ -11,12 +11,14 @@
 #include "server/store/admit.h"
 #include "server/worker.h"
 
-static const char cookie[] = "slipway-session", prefix[] = "sls";
+static const char prefix[] = "sls";
+static const char *const cookies[] = {"slipway-session", "slipway-half"}, *const kinds[] = {"session", "half"};
 
 struct look {
     struct request *r;
     signed_in_then *then;
     unsigned partition;
+    bool half;
     struct signed_in found;
 };
 
@@ -70,6 +72,8 @@ static enum code take_session(struct look *l, const struct admitted *a)
     struct str id = arena_str(&r->arena, redis_text(redis_at(a->user, ADMIT_USER_ID)));
     l->found.id = arena_str(&r->arena, redis_text(redis_field(a->credential, S("id"))));
     l->found.since_ms = redis_int(redis_field(a->credential, S("since")), 0);
+    l->found.tries = redis_int(redis_field(a->credential, S("tries")), 0);
+    l->found.pending = arena_str(&r->arena, redis_text(redis_field(a->credential, S("pending"))));
     l->found.until_ms = redis_int(redis_field(a->credential, S("expires")), 0);
     r->caller = (struct caller){.type = CALLER_USER, .id = id, .tenant = tenant, .partition = l->partition};
     if (tenant.p == NULL || id.p == NULL || l->found.id.p == NULL ||
@@ -84,7 +88,8 @@ static enum code take_session(struct look *l, const struct admitted *a)
 static void looked_up(void *arg, enum code c, const struct admitted *a)
 {
     struct look *l = arg;
-    if (c == OK && (a->verdict != ADMIT_OK || !str_eqz(redis_text(redis_field(a->credential, S("kind"))), "session"))) {
+    if (c == OK &&
+        (a->verdict != ADMIT_OK || !str_eqz(redis_text(redis_field(a->credential, S("kind"))), kinds[l->half]))) {
         ask_to_log_in(l->r);
         return;
     }
@@ -94,13 +99,13 @@ static void looked_up(void *arg, enum code c, const struct admitted *a)
         page_refuse(l->r, c);
 }
 
-enum flow signed_in(struct request *r, signed_in_then *then)
+static enum flow look_up(struct request *r, bool half, signed_in_then *then)
 {
-    struct str found, secret = page_cookie(r, cookie);
+    struct str found, secret = page_cookie(r, cookies[half]);
     struct look *l = arena_new(&r->arena, struct look);
     if (l == NULL)
         return page_refuse(r, SYS_OVERLOADED);
-    *l = (struct look){.r = r, .then = then};
+    *l = (struct look){.r = r, .half = half, .then = then};
     if (secret.p == NULL || !id_key_check(secret, &found, &l->partition) || !str_eqz(found, prefix))
         return ask_to_log_in(r);
     auth_credential(r->worker->settings, secret, l->found.credential);
@@ -110,28 +115,39 @@ enum flow signed_in(struct request *r, signed_in_then *then)
     return c == OK ? WAIT : page_refuse(r, c);
 }
 
-void session_begin(struct commit *c, struct request *r, const struct user *u, int64_t now_ms)
+enum flow signed_in(struct request *r, signed_in_then *then)
+{
+    return look_up(r, false, then);
+}
+
+enum flow signed_in_half(struct request *r, signed_in_then *then)
+{
+    return look_up(r, true, then);
+}
+
+void session_begin(struct commit *c, struct request *r, const struct user *u, bool half, int64_t now_ms)
 {
     char secret[ID_KEY_MAX], hex[65], of[65], id[ID_UUID];
     const struct settings *s = r->worker->settings;
+    int64_t life_ms = half ? SESSION_HALF_MS : s->session_ttl;
     id_key(prefix, u->partition, secret);
     id_uuid(now_ms, id);
     auth_credential(s, str_z(secret), hex);
     auth_subject(s, USER_KIND, u->id, of);
     struct str key = key_credential(c->arena, u->partition, str_z(hex));
-    commit_hset(c, key, S("kind"), S("session"));
+    commit_hset(c, key, S("kind"), str_z(kinds[half]));
     commit_hset(c, key, S("tenant"), u->tenant);
     commit_hset(c, key, S("id"), str_z(id));
     commit_hset(c, key, S("of"), str_z(of));
     commit_hset(c, key, S("since"), arena_printf(c->arena, "%lld", (long long)now_ms));
-    commit_hset(c, key, S("expires"), arena_printf(c->arena, "%lld", (long long)(now_ms + s->session_ttl)));
-    commit_expire(c, key, s->session_ttl);
-    page_set_cookie(r, cookie, str_z(secret), s->session_ttl / 1000);
+    commit_hset(c, key, S("expires"), arena_printf(c->arena, "%lld", (long long)(now_ms + life_ms)));
+    commit_expire(c, key, life_ms);
+    page_set_cookie(r, cookies[half], str_z(secret), life_ms / 1000);
 }
 
-void session_forget(struct request *r)
+void session_forget(struct request *r, bool half)
 {
-    page_set_cookie(r, cookie, S(""), 0);
+    page_set_cookie(r, cookies[half], S(""), 0);
 }
 
 void session_end(struct commit *c, const struct signed_in *s)

@@ -16,10 +16,12 @@ bool user_read(struct user *out, struct arena *a, unsigned partition, const stru
 {
     struct {
         struct str name, *to;
-    } fields[] = {{S("id"), &out->id},     {S("tenant"), &out->tenant},    {S("email"), &out->email},
-                  {S("name"), &out->name}, {S("roles"), &out->roles},      {S("permissions"), &out->permissions},
-                  {S("totp"), &out->totp}, {S("password"), &out->password}};
-    *out = (struct user){.partition = partition, .suspended = redis_text(redis_field(record, S("revoked"))).n > 0};
+    } fields[] = {{S("id"), &out->id},     {S("tenant"), &out->tenant},     {S("email"), &out->email},
+                  {S("name"), &out->name}, {S("roles"), &out->roles},       {S("permissions"), &out->permissions},
+                  {S("totp"), &out->totp}, {S("password"), &out->password}, {S("recovery"), &out->recovery}};
+    *out = (struct user){.partition = partition,
+                         .totp_step = redis_int(redis_field(record, S("totp_step")), 0),
+                         .suspended = redis_text(redis_field(record, S("revoked"))).n > 0};
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
         struct str text = redis_text(redis_field(record, fields[i].name));
         if (text.n > 0 && (*fields[i].to = arena_str(a, text)).p == NULL)

@@ -19,7 +19,9 @@ struct settings;
 struct worker;
 
 struct user { /* as its record says; texts live in the arena */
-    struct str id, tenant, email, name, roles, permissions, password, totp;
+    struct str id, tenant, email, name, roles, permissions, password;
+    struct str totp, recovery; /* server/identity/second_factor.h */
+    int64_t totp_step;
     unsigned partition;
     bool suspended;
 };

@@ -167,6 +167,7 @@ static const struct resource *const oauth_resources[] = {
     &tenant_resource,
     &key_resource,
     &login_resource,
+    &second_factor_resource,
     NULL};
 // clang-format on
 

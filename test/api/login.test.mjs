@@ -1,5 +1,6 @@
 // Signing in at a browser: forms, cookies, and who gets no further. Redirects are looked at, not followed.
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { Browser } from '../lib/browser.mjs';
 import { start } from '../lib/slipway.mjs';
@@ -97,4 +98,80 @@ test('a session opens no API', async () => {
   const b = await new Browser(s.server.url).login('ada@example.org', PASSWORD);
   assert.equal((await b.get('/api/v1/environments')).status, 401);
   assert.equal((await b.get('/v1/users')).status, 401);
+});
+
+const base32 = (text) => {
+  let bits = '';
+  for (const c of text) bits += 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(c).toString(2).padStart(5, '0');
+  return Buffer.from(bits.match(/.{8}/g).map((b) => parseInt(b, 2)));
+};
+/** RFC 6238, as an authenticator does it. */
+const codeOf = (secret, step) => {
+  const counter = Buffer.alloc(8);
+  counter.writeBigUInt64BE(BigInt(step));
+  const mac = createHmac('sha1', base32(secret)).update(counter).digest();
+  return String((mac.readUInt32BE(mac[19] & 15) & 0x7fffffff) % 1_000_000).padStart(6, '0');
+};
+const step = () => Math.floor(Date.now() / 30_000);
+const form = (b, action, fields) => b.post(action, { ...b.hidden, ...fields });
+
+/** Somebody with an authenticator; the code of the step before was used for it. */
+async function withSecondFactor(email) {
+  const made = await s.api.request('POST', '/v1/users', { email, name: 'Careful', password: PASSWORD }, { absolute: true });
+  assert.equal(made.status, 201);
+  const b = await new Browser(s.server.url).login(email, PASSWORD);
+  await b.get('/v1/auth/account');
+  const shown = page(await form(b, '/v1/auth/account/totp'));
+  const [, secret] = /<code>([A-Z2-7]{32})<\/code>/.exec(shown);
+  assert.match(shown, new RegExp(`otpauth://totp/Slipway:${email}\\?secret=${secret}&amp;issuer=Slipway`));
+  const wrong = await form(b, '/v1/auth/account/totp/confirm', { code: 'abcdef' });
+  assert.equal(wrong.status, 401);
+  const on = page(await form(b, '/v1/auth/account/totp/confirm', { code: codeOf(secret, step() - 1) }));
+  const recovery = [...on.matchAll(/<li><code>([a-z2-9]{5}-[a-z2-9]{5})<\/code>/g)].map(([, code]) => code);
+  assert.equal(recovery.length, 8);
+  return { b, secret, recovery };
+}
+const half = async (email) => {
+  const b = new Browser(s.server.url);
+  await b.get('/v1/auth/login?return_to=%2Fv1%2Fauth%2Faccount%3Fx');
+  const there = await b.submit({ email, password: PASSWORD });
+  assert.match(there.headers.location, /^\/v1\/auth\/login\/code\?return_to=/);
+  await b.get(there.headers.location);
+  return b;
+};
+
+test('RFC 6238: with a second factor the password alone opens nothing, and a code leads on', async () => {
+  const { secret } = await withSecondFactor('cara@example.org');
+  const b = await half('cara@example.org');
+  assert.equal((await b.get('/v1/auth/account')).status, 303);
+  await b.get('/v1/auth/login/code?return_to=%2Fv1%2Fauth%2Faccount%3Fx');
+  assert.equal((await b.submit({ code: '000000' })).status, 401);
+  assert.equal((await b.submit({ code: codeOf(secret, step()) })).headers.location, '/v1/auth/account?x');
+  assert.match(page(await b.get('/v1/auth/account')), /It is on/);
+});
+
+test('RFC 6238 §5.2: a code counts once', async () => {
+  const { secret } = await withSecondFactor('dora@example.org');
+  const code = codeOf(secret, step()), first = await half('dora@example.org'), second = await half('dora@example.org');
+  const both = await Promise.all([first.submit({ code }), second.submit({ code })]);
+  assert.deepEqual(both.map((answer) => answer.status).sort(), [303, 401]);
+});
+
+test('after five wrong codes the password is asked for again', async () => {
+  await withSecondFactor('emil@example.org');
+  const b = await half('emil@example.org');
+  for (let i = 0; i < 5; i++) assert.equal((await b.submit({ code: 'wrong!' })).status, 401);
+  const away = await b.submit({ code: 'wrong!' });
+  assert.deepEqual([away.status, away.headers.location], [303, '/v1/auth/login']);
+});
+
+test('a recovery code signs in once, and may turn the second factor off', async () => {
+  const { recovery } = await withSecondFactor('fred@example.org');
+  const b = await half('fred@example.org');
+  assert.equal((await b.submit({ code: recovery[0].toUpperCase() })).status, 303);
+  assert.equal((await (await half('fred@example.org')).submit({ code: recovery[0] })).status, 401);
+  await b.get('/v1/auth/account');
+  assert.equal((await form(b, '/v1/auth/account/totp/off', { code: recovery[0] })).status, 401);
+  assert.equal((await form(b, '/v1/auth/account/totp/off', { code: recovery[1] })).status, 303);
+  await new Browser(s.server.url).login('fred@example.org', PASSWORD);
 });

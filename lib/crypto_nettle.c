@@ -1,7 +1,8 @@
-/* The face of nettle: it takes the processor's own instructions for SHA-256, which libsodium does not, and an audited
+/* The face of nettle: it has what old standards want, and takes the processor's own instructions for SHA-256, which libsodium does not, and an audited
  * change hashes some kilobytes. */
 #include "lib/crypto.h"
 
+#include <nettle/hmac.h>
 #include <nettle/sha2.h>
 
 _Static_assert(sizeof(struct crypto_sha256) >= sizeof(struct sha256_ctx), "state");
@@ -32,4 +33,12 @@ void crypto_sha256(struct str in, uint8_t out[CRYPTO_HASH])
     crypto_sha256_init(&h);
     crypto_sha256_add(&h, in.p, in.n);
     crypto_sha256_end(&h, out);
+}
+
+void crypto_hmac_sha1(struct str key, struct str in, uint8_t out[CRYPTO_SHA1])
+{
+    struct hmac_sha1_ctx h;
+    hmac_sha1_set_key(&h, key.n, (const uint8_t *)key.p);
+    hmac_sha1_update(&h, in.n, (const uint8_t *)in.p);
+    hmac_sha1_digest(&h, CRYPTO_SHA1, out);
 }
