@@ -9,11 +9,12 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { jobOf, jobReaches, promote, runOf, tasksOf } from '../lib/deployment.mjs';
 import { alive } from '../lib/process.mjs';
+import { Proxy } from '../lib/proxy.mjs';
 import { Gate, makeTemplate, reaches, unique } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
 import { eventually } from '../lib/wait.mjs';
 
-let s, api, artifacts;
+let s, api, artifacts, proxy;
 const served = new Map(); // path -> bytes
 
 /** The bytes of a tarball of one file. */
@@ -99,6 +100,7 @@ after(async () => {
     assert.deepEqual(await s?.server.stop(), { code: 0, signal: null });
   } finally {
     await s?.stop();
+    proxy?.stop();
   }
 });
 
@@ -196,6 +198,36 @@ describe('a deployment on a real agent', { concurrency: true }, () => {
     assert.equal(sticker(where.root).release.id, one.id);
     await eventually(() => !alive(pid), 'the hook to end');
   });
+});
+
+/** In front of the server: it goes away in the middle of an artifact, `times` times. */
+class Cutting extends Proxy {
+  constructor(server, times) {
+    super(() => ({ host: server.host, port: server.port }));
+    Object.assign(this, { times, cuts: 0 });
+  }
+
+  filter(piece, way) {
+    const { client } = way.link;
+    if (way.to !== client || this.cuts === this.times || !piece.includes('application/octet-stream')) return super.filter(piece, way);
+    this.cuts++;
+    setImmediate(() => client.destroySoon());
+    return piece.subarray(0, -1);
+  }
+}
+
+test('a server that goes away in the middle of an artifact costs the deployment no attempt', async () => {
+  const zone = unique('zone');
+  proxy = await new Cutting(s.server, 2).start();
+  await s.addAgent('cut', { labels: { zone }, server: { url: `http://127.0.0.1:${proxy.port}` } });
+  const c = await component(), where = await estate({ labels: [`zone=${zone}`] }), bytes = tarball('whole');
+  const digest = `sha256:${crypto.createHash('sha256').update(bytes).digest('hex')}`;
+  const version = await api.want(201, 'POST', `/components/${c.id}/versions`, { tag: 'v', digest });
+  const at = `/components/${c.id}/versions/${version.id}/artifact`;
+  await api.want(201, 'PUT', at, undefined, { raw: bytes, headers: { 'content-type': 'application/octet-stream' } });
+  const job = await deployed(await api.want(201, 'POST', '/releases', { name: unique('r'), components: [{ componentId: c.id, versionId: version.id }] }), where);
+  assert.equal(site(where.root, c), 'whole');
+  assert.deepEqual([proxy.cuts, (await deployTask(job)).attempt], [2, 1]);
 });
 
 test('a task that is killed in its hook, with its agent, is done again and ends as it should', async () => {
