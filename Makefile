@@ -164,7 +164,7 @@ torture-smoke: torture-build ## A sample of it, seconds
 
 # The program with a way to fail each call that may fail (test/torture/point.h). Its hooks are older than the sanitizers'
 # start, so they are built without.
-torture-build: $(BUILD)/torture
+torture-build: all $(BUILD)/torture
 
 $(BUILD)/test/torture/%.o: override SANITIZE =
 
