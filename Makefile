@@ -120,10 +120,10 @@ $(BUILD)/bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/bench/*.c)) $(ARCHIV
 bare: ## Try scripts/setup on a bare Debian in a temporary folder: install, build, test (root, minutes)
 	$(Q)scripts/bare
 
-.PHONY: test unit store sim api leaks scenario torture torture-build torture-smoke fuzz-smoke fuzz fuzz-minimise fuzz-planted asan
+.PHONY: test unit store sim api browser leaks scenario torture torture-build torture-smoke fuzz-smoke fuzz fuzz-minimise fuzz-planted asan
 test: ## Install what is missing and run every test
 	$(Q)scripts/setup build test
-	+$(Q)scripts/suites unit store sim api scenario torture-smoke fuzz-smoke
+	+$(Q)scripts/suites unit store sim api browser scenario torture-smoke fuzz-smoke
 
 unit: $(filter $(BUILD)/test/unit/%,$(PROGRAMS)) ## Functions and parsers, without a loop
 	$(Q)scripts/suite $@ $^
@@ -141,6 +141,9 @@ simulate: $(SIMULATIONS) ## The same for longer, other seeds each time: make sim
 
 api: all ## The HTTP contract, by a real server
 	$(Q)scripts/suite $@ $(sort $(wildcard test/api/*.test.mjs))
+
+browser: all ## The pages that people see, in a real browser
+	$(Q)scripts/suite $@ $(sort $(wildcard test/browser/*.test.mjs))
 
 leaks: all ## Agents, tasks and watchers from start to orderly end; what make asan looks for leaks in
 	$(Q)scripts/suite $@ test/scenario/agent_deploy.test.mjs test/scenario/watch.test.mjs

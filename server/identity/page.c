@@ -186,7 +186,7 @@ static void put_headers(const struct html *p)
     }
     buf_z(&policy, "; frame-ancestors 'none'; base-uri 'none'");
     reply_header(r, "Content-Security-Policy", buf_view(&policy));
-    reply_header(r, "Referrer-Policy", S("no-referrer"));
+    reply_header(r, "Referrer-Policy", S("same-origin")); /* with no-referrer a form's Origin would be null */
     reply_header(r, "X-Frame-Options", S("DENY"));
 }
 
