@@ -72,7 +72,7 @@ struct worker {
     struct metrics metrics;
     unsigned tails;     /* server/audit_tail.h */
     unsigned passwords; /* under way (server/identity/password.h) */
-    struct ops ops; /* operations nobody in particular waits for */
+    struct ops ops;     /* operations nobody in particular waits for */
 
     enum worker_state state; /* atomic; private to worker.c from here */
     enum phase seen;

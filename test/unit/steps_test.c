@@ -608,10 +608,8 @@ static void verdicts_have_their_codes(void **state)
         int status;
         const char *code;
     } cases[] = {
-        {ADMIT_UNKNOWN, 401, "AUTH_API_KEY_INVALID"},
-        {ADMIT_EXPIRED, 401, "AUTH_TOKEN_EXPIRED"},
-        {ADMIT_REVOKED, 401, "AUTH_TOKEN_REVOKED"},
-        {ADMIT_LIMITED, 429, "RATE_LIMIT_EXCEEDED"},
+        {ADMIT_UNKNOWN, 401, "AUTH_API_KEY_INVALID"}, {ADMIT_EXPIRED, 401, "AUTH_TOKEN_EXPIRED"},
+        {ADMIT_REVOKED, 401, "AUTH_TOKEN_REVOKED"},   {ADMIT_LIMITED, 429, "RATE_LIMIT_EXCEEDED"},
         {ADMIT_BUILDS, 429, "RATE_BUILDS_EXCEEDED"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
