@@ -232,6 +232,7 @@ void credit_got(struct credits *all, const struct caller *caller, const struct r
     if (k == NULL || !k->asking || k->asked_ms != asked_ms)
         return;
     k->asking = false;
+    k->tier = caller->tier;
     k->left = rate->known ? granted : 0;
     k->rate = *rate;
     k->known_ms = loop_now_ms(&all->worker->loop);
