@@ -20,7 +20,7 @@
  *     {p07}:ad                                       ZSET    tenants with entries that are not sealed, by time
  *     {p07}:i:<tenant>:<caller>:<route>:<hash>       HASH    idempotency record
  *     {p07}:k:<hash>                                 HASH    credential
- *     {p07}:kt:<tenant>                              HASH    what holds for all its credentials: suspended (ms), networks
+ *     {p07}:kt:<tenant>                              HASH    what holds for all its credentials: suspended (ms), networks, tier (number)
  *     {p07}:tn                                       HASH    tenants of the partition: id -> "<status> <name>"
  *     {p07}:ja:<hash>                                STRING  a client's assertion that was used, until it is over
  *     {p07}:b:<tenant>:<caller>                      HASH    rate window and bucket: w n l s
