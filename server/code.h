@@ -23,6 +23,10 @@
     X(OAUTH_UNAUTHORIZED_CLIENT, 400, "the client may not use this grant")                                                 \
     X(OAUTH_UNSUPPORTED_GRANT_TYPE, 400, "the grant type is not one of those in the metadata")                             \
     X(OAUTH_INVALID_SCOPE, 400, "a scope is unknown, malformed, or more than the client may ask for")                      \
+    X(OAUTH_AUTHORIZATION_PENDING, 400, "the person has not answered yet")                                                 \
+    X(OAUTH_SLOW_DOWN, 400, "asked too often: wait five seconds longer between questions")                                  \
+    X(OAUTH_ACCESS_DENIED, 400, "the person refused")                                                                       \
+    X(OAUTH_EXPIRED_TOKEN, 400, "the device code's time is over: begin anew")                                               \
     X(OAUTH_INVALID_TARGET, 400, "the resource is not this service")                                                       \
     X(AUTH_LOGIN_FAILED, 401, "nobody here has this email and this password")                                            \
     X(PERM_FORM, 403, "the form was not filled in on a page of this server, in this browser")                             \

@@ -33,6 +33,7 @@
 #include "server/oauth/assertion.h"
 #include "server/oauth/authorize.h"
 #include "server/oauth/client.h"
+#include "server/oauth/device.h"
 #include "server/oauth/grant.h"
 #include "server/oauth/provider.h"
 #include "server/oauth/redirect.h"
@@ -55,6 +56,7 @@ static const struct {
     const char *doc;
 } constants[] = {
     {"oauth.state", AUTHORIZE_STATE_MAX, BYTES, "OAUTH_INVALID_REQUEST", "Bytes of `state` in an authorization request."},
+    {"oauth.device-life", DEVICE_LIFE_S * INT64_C(1000), MS, "OAUTH_EXPIRED_TOKEN", "How long a person may take to enter the code that a device shows."},
     {"oauth.code-life", GRANT_CODE_MS, MS, "OAUTH_INVALID_GRANT", "How long an authorization code may be exchanged."},
     {"oauth.redirect-uris", REDIRECTS_MAX, COUNT, "VAL_FAILED", "Redirect URIs of a client."},
     {"oauth.redirect-uri", REDIRECT_LENGTH_MAX, BYTES, "VAL_FAILED", "Bytes of a redirect URI."},

@@ -111,7 +111,7 @@ static const char *fault_of(struct wish *w, const char **error)
 
 /* --- consent --- */
 
-static void show_scopes(struct html *p, struct str scopes)
+void authorize_show_scopes(struct html *p, struct str scopes)
 {
     struct str scope;
     page_html(p, "<ul>");
@@ -142,7 +142,7 @@ static enum flow show_consent(struct wish *w, const struct signed_in *s)
     page_html(&p, "</strong> asks to act in your name, ");
     page_text(&p, s->user.email);
     page_html(&p, ", and never to do more than you may yourself:</p>\n");
-    show_scopes(&p, w->scope);
+    authorize_show_scopes(&p, w->scope);
     page_html(&p, "<p>You will be sent to <code>");
     page_text(&p, p.leads_to);
     page_html(&p, "</code>.</p>\n");

@@ -11,6 +11,9 @@ enum { AUTHORIZE_STATE_MAX = 1024 }; /* bytes of `state` */
 
 enum flow authorize_ask(struct request *r);    /* GET */
 enum flow authorize_answer(struct request *r); /* POST: the consent page's form */
+struct html;                                   /* server/identity/page.h */
+/* What scopes are about, as a list. */
+void authorize_show_scopes(struct html *p, struct str scopes);
 extern const struct field authorize_rows[], authorize_form_rows[];
 
 #endif

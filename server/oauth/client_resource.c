@@ -5,13 +5,14 @@
 #include "server/crud.h"
 #include "server/idempotency.h"
 #include "server/oauth/client.h"
+#include "server/oauth/device.h"
 #include "server/oauth/exchange.h"
 #include "server/oauth/redirect.h"
 #include "server/oauth/scopes.h"
 #include "server/worker.h"
 
-static const char *const grant_words[] = {"client_credentials", "authorization_code", "refresh_token", EXCHANGE_GRANT,
-                                          NULL};
+static const char *const grant_words[] = {"client_credentials", "authorization_code", "refresh_token",
+                                          DEVICE_GRANT,         EXCHANGE_GRANT,       NULL};
 static const char *const method_words[] = {"client_secret_basic", "client_secret_post", "private_key_jwt", "none",
                                            NULL};
 
@@ -21,7 +22,7 @@ static const char *const method_words[] = {"client_secret_basic", "client_secret
     {"tenant_id",   FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED},                                                  \
     {"name",        FIELD_STRING, FIELD_REQUIRED | FIELD_FILTER | FIELD_SORT, .min = 1, .max = 100,                  \
      .doc = "What it is, for people; shown in the audit trail."},                                                    \
-    {"grant_types", FIELD_LIST,   FIELD_UNIQUE_ITEMS, .item = FIELD_ENUM, .choices = grant_words, .min = 1, .max = 4, \
+    {"grant_types", FIELD_LIST,   FIELD_UNIQUE_ITEMS, .item = FIELD_ENUM, .choices = grant_words, .min = 1, .max = 5, \
      .preset = "[\"client_credentials\"]"},                                                                          \
     {"scopes",      FIELD_LIST,   FIELD_UNIQUE_ITEMS, .item = FIELD_STRING, .min = 1, .max = SCOPES_MAX,             \
      .item_max = SCOPES_NAME_MAX, .preset = scopes_preset,                                                           \

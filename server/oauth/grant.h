@@ -20,6 +20,7 @@ enum {
 
 #define GRANT_CODE_PREFIX    "slac"
 #define GRANT_REFRESH_PREFIX "slrt"
+#define GRANT_DEVICE_PREFIX  "sldc"
 
 struct client; /* server/oauth/client.h */
 
@@ -49,9 +50,10 @@ void grant_put_code(struct commit *c, const struct settings *s, const struct cod
 void grant_put_refresh(struct commit *c, const struct settings *s, const struct grant *g, int64_t now_ms,
                        char token[ID_KEY_MAX]);
 
-/* The grants of the token endpoint: authorization_code and refresh_token. */
+/* The grants of the token endpoint: authorization_code, refresh_token, device_code. */
 enum flow grant_redeem(struct request *r, const struct client *c);
 enum flow grant_refresh(struct request *r, const struct client *c);
+enum flow grant_device(struct request *r, const struct client *c);
 /* Whether the text is a refresh token of ours. */
 bool grant_is_refresh(struct str token, unsigned *partition);
 

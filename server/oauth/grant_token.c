@@ -8,6 +8,7 @@
 #include "server/auth.h"
 #include "server/identity/user.h"
 #include "server/oauth/client.h"
+#include "server/oauth/device.h"
 #include "server/oauth/scopes.h"
 #include "server/oauth/token.h"
 #include "server/settings.h"
@@ -19,13 +20,14 @@
 struct redemption {
     struct request *r;
     const struct client *client;
-    const char *kind; /* "code", "refresh" */
+    const char *kind; /* "code", "refresh", "device" */
     struct str secret, key;
     unsigned partition;
     struct grant grant;
     struct commit commit;
     struct token_order order;
     char refresh[ID_KEY_MAX];
+    enum code answer; /* to a device that waits */
 };
 
 static enum flow refuse(struct redemption *t, const char *why)
@@ -79,7 +81,7 @@ static enum flow give(struct redemption *t, int64_t now_ms)
     commit_begin(c, &r->arena, (struct space){t->partition, t->client->tenant}, COMMIT_GROWS);
     commit_expect_field(c, OAUTH_INVALID_GRANT, "used", t->key, S("used"), STR_NONE);
     commit_hset(c, t->key, S("used"), arena_printf(&r->arena, "%lld", (long long)now_ms));
-    if (strcmp(t->kind, "code") == 0)
+    if (strcmp(t->kind, "refresh") != 0)
         grant_begin(c, s, &t->grant, now_ms);
     if (client_has_grant(t->client, "refresh_token"))
         grant_put_refresh(c, s, &t->grant, now_ms, t->refresh);
@@ -111,8 +113,8 @@ static enum code look_at_chain(struct redemption *t)
 {
     char hex[65];
     struct request *r = t->r;
-    bool is_code = strcmp(t->kind, "code") == 0;
-    auth_subject(r->worker->settings, is_code ? USER_KIND : "grant", is_code ? t->grant.user : t->grant.id, hex);
+    bool begins = strcmp(t->kind, "refresh") != 0;
+    auth_subject(r->worker->settings, begins ? USER_KIND : "grant", begins ? t->grant.user : t->grant.id, hex);
     const struct admission in = {
         .partition = t->partition, .credential = str_z(hex), .space = {t->partition, t->client->tenant}};
     return store_admit(r->worker->store, &r->arena, &in, &r->ops, chain_known, t);
@@ -135,7 +137,8 @@ static const char *fault_of(struct redemption *t, const struct redis_value *reco
     struct request *r = t->r;
     if (!str_eqz(redis_text(redis_field(record, S("kind"))), t->kind) || !str_eq(t->grant.client, t->client->id))
         return "it is unknown, over, or another client's";
-    if (redis_int(redis_field(record, S("expires")), 0) <= store_now_ms(r->worker->store))
+    bool device = strcmp(t->kind, "device") == 0; /* has a code of its own for that */
+    if (!device && redis_int(redis_field(record, S("expires")), 0) <= store_now_ms(r->worker->store))
         return "its time is over";
     if (strcmp(t->kind, "code") != 0)
         return NULL;
@@ -143,6 +146,36 @@ static const char *fault_of(struct redemption *t, const struct redis_value *reco
         return "redirect_uri is another than the one it was sent to";
     return proves(r, redis_text(redis_field(record, S("challenge")))) ? NULL
                                                                       : "code_verifier does not fit its challenge";
+}
+
+/* --- a device that asks again and again (RFC 8628 §3.5) --- */
+
+static void asked(void *arg, const struct commit_result *result)
+{
+    struct redemption *t = arg;
+    reply_error(t->r, result->code != OK ? result->code : t->answer);
+}
+
+static enum code note_question(struct redemption *t, int64_t interval_s, int64_t now_ms)
+{
+    struct arena *a = &t->r->arena;
+    commit_begin(&t->commit, a, (struct space){t->partition, t->client->tenant}, 0);
+    commit_hset(&t->commit, t->key, S("asked"), arena_printf(a, "%lld", (long long)now_ms));
+    commit_hset(&t->commit, t->key, S("interval"), arena_printf(a, "%lld", (long long)interval_s));
+    return store_commit(t->r->worker->store, &t->commit, &t->r->ops, asked, t);
+}
+
+static enum code device_state(struct redemption *t, const struct redis_value *record)
+{
+    int64_t now_ms = store_now_ms(t->r->worker->store);
+    int64_t interval_s = redis_int(redis_field(record, S("interval")), DEVICE_INTERVAL_S);
+    bool soon = now_ms - redis_int(redis_field(record, S("asked")), 0) < interval_s * 1000;
+    if (redis_int(redis_field(record, S("expires")), 0) <= now_ms)
+        return OAUTH_EXPIRED_TOKEN;
+    if (str_eqz(redis_text(redis_field(record, S("state"))), "denied"))
+        return OAUTH_ACCESS_DENIED;
+    t->answer = soon ? OAUTH_SLOW_DOWN : OAUTH_AUTHORIZATION_PENDING;
+    return note_question(t, interval_s + (soon ? DEVICE_SLOWER_S : 0), now_ms);
 }
 
 static void found(void *arg, enum code c, const struct redis_value *record)
@@ -155,7 +188,11 @@ static void found(void *arg, enum code c, const struct redis_value *record)
         refuse(t, fault);
         return;
     }
-    if (c == OK)
+    bool waits =
+        c == OK && strcmp(t->kind, "device") == 0 && !str_eqz(redis_text(redis_field(record, S("state"))), "allowed");
+    if (waits)
+        c = device_state(t, record);
+    else if (c == OK)
         c = redis_text(redis_field(record, S("used"))).n > 0 ? end_grant(t) : look_at_chain(t);
     if (c != OK)
         reply_error(t->r, c);
@@ -191,4 +228,9 @@ enum flow grant_redeem(struct request *r, const struct client *c)
 enum flow grant_refresh(struct request *r, const struct client *c)
 {
     return redeem(r, c, "refresh", GRANT_REFRESH_PREFIX, "refresh_token");
+}
+
+enum flow grant_device(struct request *r, const struct client *c)
+{
+    return redeem(r, c, "device", GRANT_DEVICE_PREFIX, "device_code");
 }

@@ -23,6 +23,7 @@ const struct field metadata_server_rows[] = {
     {"service_documentation",    URL},
     {"scopes_supported",         LIST, .doc = "Permissions are scopes as well: release:read."},
     {"authorization_endpoint",   URL},
+    {"device_authorization_endpoint", URL, .doc = "RFC 8628 §4."},
     {"response_types_supported", LIST},
     {"response_modes_supported", LIST},
     {"code_challenge_methods_supported",               LIST, .doc = "RFC 7636: S256 alone, and never without."},
@@ -110,6 +111,7 @@ enum flow metadata_server(struct request *r)
     json_open(&o, '{');
     put_url(&o, base, "issuer", "");
     put_url(&o, base, "authorization_endpoint", "/v1/auth/authorize");
+    put_url(&o, base, "device_authorization_endpoint", "/v1/auth/device_authorization");
     put_url(&o, base, "token_endpoint", "/v1/auth/token");
     put_url(&o, base, "revocation_endpoint", "/v1/auth/revoke");
     put_url(&o, base, "introspection_endpoint", "/v1/auth/introspect");

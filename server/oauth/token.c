@@ -6,6 +6,7 @@
 #include "server/audit.h"
 #include "server/oauth/authenticate.h"
 #include "server/oauth/authorize.h"
+#include "server/oauth/device.h"
 #include "server/oauth/exchange.h"
 #include "server/oauth/grant.h"
 #include "server/oauth/issuer.h"
@@ -22,6 +23,7 @@ static const struct {
     enum flow (*give)(struct request *r, const struct client *c);
 } grants[] = {{"authorization_code", grant_redeem},
               {"refresh_token", grant_refresh},
+              {DEVICE_GRANT, grant_device},
               {"client_credentials", client_credentials},
               {EXCHANGE_GRANT, exchange}};
 
@@ -46,6 +48,7 @@ static const struct field token_form[] = {
     {"code",          FIELD_STRING, .max = 64, .doc = "authorization_code: what the person came back with."},
     {"redirect_uri",  FIELD_STRING, .doc = "authorization_code: where to."},
     {"code_verifier", FIELD_STRING, .max = 128, .doc = "authorization_code: what its challenge was made of (RFC 7636)."},
+    {"device_code",   FIELD_STRING, .max = 64, .doc = "device_code: of the device authorization."},
     {"refresh_token", FIELD_STRING, .max = 64, .doc = "refresh_token: good once; the answer has the next."},
     {"subject_token",        FIELD_STRING, .doc = "Token exchange: the identity token of a CI's job."},
     {"subject_token_type",   FIELD_STRING, .doc = "Token exchange: urn:ietf:params:oauth:token-type:id_token or :jwt."},
@@ -85,12 +88,20 @@ enum { ENDPOINT = ROUTE_PUBLIC | ROUTE_FORM | ROUTE_ENVELOPE_NONE };
 static const struct route routes[] = {
     {POST, "/auth/token", token, NULL, "token", "Give an access token for a grant (RFC 6749).", ENDPOINT,
      .body = token_form, .data = token_data,
-     .codes = {OAUTH_INVALID_CLIENT, OAUTH_UNAUTHORIZED_CLIENT, OAUTH_UNSUPPORTED_GRANT_TYPE, OAUTH_INVALID_GRANT, OAUTH_INVALID_SCOPE, OAUTH_INVALID_TARGET}},
+     .codes = {OAUTH_INVALID_CLIENT, OAUTH_UNAUTHORIZED_CLIENT, OAUTH_UNSUPPORTED_GRANT_TYPE, OAUTH_INVALID_GRANT, OAUTH_INVALID_SCOPE, OAUTH_INVALID_TARGET,
+               OAUTH_AUTHORIZATION_PENDING, OAUTH_SLOW_DOWN, OAUTH_ACCESS_DENIED, OAUTH_EXPIRED_TOKEN}},
     {GET, "/auth/authorize", authorize_ask, NULL, "authorize",
      "Ask a person at a browser to let a client act in their name (RFC 6749 §3.1, RFC 7636, RFC 9207).",
      ROUTE_PUBLIC | ROUTE_ENVELOPE_NONE | ROUTE_MORE_QUERY, .query = authorize_rows, .media = "text/html", .other_status = 303},
     {POST, "/auth/authorize", authorize_answer, NULL, "authorizeAnswer", "The person's answer: leads back to the client.",
      ENDPOINT, .status = 303, .body = authorize_form_rows, .media = "text/html", .codes = {PERM_FORM}},
+    {POST, "/auth/device_authorization", device_begin, NULL, "deviceAuthorization", "Begin where there is no browser (RFC 8628 §3.1).",
+     ENDPOINT, .body = device_form, .data = device_data,
+     .codes = {OAUTH_INVALID_CLIENT, OAUTH_UNAUTHORIZED_CLIENT, OAUTH_INVALID_SCOPE, OAUTH_INVALID_TARGET}},
+    {GET, "/auth/device", device_page, NULL, "devicePage", "The page for the code that a device shows (RFC 8628 §3.3).",
+     ROUTE_PUBLIC | ROUTE_ENVELOPE_NONE | ROUTE_MORE_QUERY, .query = device_query, .media = "text/html", .other_status = 303},
+    {POST, "/auth/device", device_answer, NULL, "deviceAnswer", "The person's answer to a device.", ENDPOINT, .body = device_page_form,
+     .media = "text/html", .other_status = 303, .codes = {PERM_FORM, OAUTH_INVALID_GRANT}},
     {POST, "/auth/revoke", token_revoke, NULL, "revokeToken", "Take an access token of the client's own back (RFC 7009).", ENDPOINT,
      .body = state_form, .media = "", .codes = {OAUTH_INVALID_CLIENT, OAUTH_INVALID_GRANT}},
     {POST, "/auth/introspect", token_introspect, NULL, "introspectToken", "Say whether an access token of the client's tenant is good, and what it says (RFC 7662).", ENDPOINT,
@@ -128,8 +139,7 @@ struct gift {
     char id[ID_UUID];
 };
 
-/* What is asked for, every part of it covered by what may be given. */
-static enum code choose_scope(struct request *r, struct str most, struct str *scope)
+enum code token_scope(struct request *r, struct str most, struct str *scope)
 {
     struct str resource = form_get(r->form, S("resource")), name;
     *scope = form_get(r->form, S("scope"));
@@ -263,7 +273,7 @@ enum flow token_give(struct request *r, const struct token_order *o)
         return reply_error(r, SYS_OVERLOADED);
     *g = (struct gift){.r = r, .order = o};
     int64_t now_ms = store_now_ms(r->worker->store), life_s = r->worker->settings->token_ttl / 1000;
-    enum code code = choose_scope(r, o->scope, &g->scope);
+    enum code code = token_scope(r, o->scope, &g->scope);
     buf_init_arena(&access, &r->arena, 1024);
     id_uuid(now_ms, g->id);
     if (code == OK)
