@@ -21,7 +21,7 @@ static enum flow invitation_take(struct request *r);
     {"id",         FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SEARCH},                                      \
     {"tenant_id",  FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED},                                                     \
     {"email",      FIELD_STRING, FIELD_REQUIRED | FIELD_FILTER | FIELD_UNIQUE, .min = 3, .max = 254,                   \
-     .pattern = "^[^\\s@,;<>]+@[^\\s@,;<>]+$", .doc = "Who is invited; kept in lower case."},                          \
+     .pattern = "^[^ \t\r\n@,;<>]+@[^ \t\r\n@,;<>]+$", .doc = "Who is invited; kept in lower case."},                  \
     {"status",     FIELD_ENUM,   FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER, .choices = status_words},             \
     {"roles",      FIELD_LIST,   FIELD_UNIQUE_ITEMS, .item = FIELD_ENUM, .choices = group_roles, .max = 6, .preset = "[\"viewer\"]"}, \
     {"expires_in", FIELD_INT,    FIELD_WRITEONLY, .min = 60, .max = INVITATION_DAYS_MAX * DAY_S, .doc = "Seconds; seven days when it is left out."}, \

@@ -15,7 +15,7 @@ const struct field user_fields[] = {
     {"id",            FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SEARCH},
     {"tenant_id",     FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED},
     {"email",         FIELD_STRING, FIELD_REQUIRED | FIELD_FILTER | FIELD_SORT | FIELD_UNIQUE, .min = 3, .max = 254,
-     .pattern = "^[^\\s@,;<>]+@[^\\s@,;<>]+$", .doc = "Unique in the tenant; kept in lower case."},
+     .pattern = "^[^ \t\r\n@,;<>]+@[^ \t\r\n@,;<>]+$", .doc = "Unique in the tenant; kept in lower case."},
     {"name",          FIELD_STRING, FIELD_REQUIRED | FIELD_SORT | FIELD_SEARCH, .min = 1, .max = 100, .doc = "For people."},
     {"status",        FIELD_ENUM,   FIELD_FILTER, .choices = status_words, .preset = "\"active\"",
      .doc = "A suspended user's sessions, keys and tokens are refused."},

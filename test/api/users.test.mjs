@@ -27,6 +27,12 @@ test('an email is given once, in whatever case', async () => {
   assert.equal((await users('POST', '', person('BOB@example.org'))).status, 409);
 });
 
+test('an email has any letter, and no spaces', async () => {
+  assert.equal((await users('POST', '', person('the.quick+brown-fox_jumps@overthelazydogs.example'))).status, 201);
+  for (const bad of ['a b@example.org', 'a\tb@example.org', 'a@b@example.org', 'a,b@example.org', 'a@exam ple.org'])
+    assert.equal((await users('POST', '', person(bad))).status, 400, bad);
+});
+
 test('a password is long, and none that is tried first', async () => {
   for (const [password, why] of [['short', /shorter than 12/], ['PasswordPassword', /tried first/], ['x'.repeat(2000), /1024|longer/]]) {
     const answer = await users('POST', '', person('eve@example.org', { password }));
