@@ -1,9 +1,9 @@
 // Signing in at a browser: forms, cookies, and who gets no further. Redirects are looked at, not followed.
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { Browser } from '../lib/browser.mjs';
 import { start } from '../lib/slipway.mjs';
+import { codeOf } from '../lib/totp.mjs';
 
 const PASSWORD = 'a long enough sentence';
 let s;
@@ -100,18 +100,6 @@ test('a session opens no API', async () => {
   assert.equal((await b.get('/v1/users')).status, 401);
 });
 
-const base32 = (text) => {
-  let bits = '';
-  for (const c of text) bits += 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(c).toString(2).padStart(5, '0');
-  return Buffer.from(bits.match(/.{8}/g).map((b) => parseInt(b, 2)));
-};
-/** RFC 6238, as an authenticator does it. */
-const codeOf = (secret, step) => {
-  const counter = Buffer.alloc(8);
-  counter.writeBigUInt64BE(BigInt(step));
-  const mac = createHmac('sha1', base32(secret)).update(counter).digest();
-  return String((mac.readUInt32BE(mac[19] & 15) & 0x7fffffff) % 1_000_000).padStart(6, '0');
-};
 const step = () => Math.floor(Date.now() / 30_000);
 const form = (b, action, fields) => b.post(action, { ...b.hidden, ...fields });
 

@@ -12,6 +12,7 @@ import { Arguments, disguises, everything, files } from '../lib/disguises.mjs';
 import { makeTemplate, reaches, script, unique } from '../lib/run.mjs';
 import { start } from '../lib/slipway.mjs';
 import { SseStream } from '../lib/stream.mjs';
+import { base32, codeOf } from '../lib/totp.mjs';
 
 const FORM = { 'content-type': 'application/x-www-form-urlencoded', authorization: null };
 
@@ -19,7 +20,7 @@ let s, argv;
 /** What was told in confidence: what it is, and the text of it. */
 const secrets = [];
 function keep(what, secret) {
-  assert.ok(typeof secret === 'string' && secret.length >= 12, `${what}: ${secret}`);
+  assert.ok(secret.length >= 11, `${what}: ${secret}`);
   secrets.push([what, secret]);
   return secret;
 }
@@ -167,6 +168,30 @@ describe('clients act for people', () => {
       for (const token of [made.token, keep(`a rotated key ${prefix}`, next.token)]) assert.equal((await s.api.as(token).get('/environments')).status, 200);
       await want(204, 'DELETE', `/tokens/${made.id}`);
     }
+  });
+});
+
+describe('people come by invitation and have a second factor', () => {
+  test('invitation, authenticator, recovery codes', async () => {
+    const { token } = await want(201, 'POST', '/invitations', { email: 'second@example.org', roles: ['viewer'] });
+    const password = invent('the password of who was invited');
+    const accepted = await s.api.as(undefined).request('POST', '/v1/invitations/accept', { token: keep('an invitation', token), name: 'Second', password }, { absolute: true });
+    assert.equal(accepted.status, 201, accepted.text);
+    const browser = await new Browser(s.server.url).login('second@example.org', password);
+    const form = (action, fields) => browser.post(action, { ...browser.hidden, ...fields });
+    await browser.get('/v1/auth/account');
+    const [, secret] = /<code>([A-Z2-7]{32})<\/code>/.exec((await form('/v1/auth/account/totp')).text);
+    keep('the secret of an authenticator', secret);
+    keep('its bytes', base32(secret));
+    const on = await form('/v1/auth/account/totp/confirm', { code: codeOf(secret, Math.floor(Date.now() / 30_000)) });
+    const recovery = [...on.text.matchAll(/<li><code>([a-z2-9]{5}-[a-z2-9]{5})<\/code>/g)].map(([, code]) => code);
+    assert.equal(recovery.length, 8, on.text);
+    for (const code of recovery) keep('a recovery code', code);
+    const again = new Browser(s.server.url);
+    await again.get('/v1/auth/login');
+    await again.get((await again.submit({ tenant: 'default', email: 'second@example.org', password })).headers.location);
+    assert.equal((await again.submit({ code: recovery[0] })).status, 303);
+    for (const b of [browser, again]) for (const [name, value] of b.cookies) if (value.length >= 12) keep(`the cookie ${name}`, value);
   });
 });
 
