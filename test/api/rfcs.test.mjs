@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { ROOT } from '../lib/process.mjs';
 
 const PROMISED = `
+6238 5.2: a one-time password counts once
 6265 4.1.2: a session is a cookie that no script reads
 6749 2.3: one way to authenticate in each request
 6749 2.3.1: Basic and post
@@ -44,6 +45,10 @@ const PROMISED = `
 8252 7.3: any port on loopback
 8414 2: the server's metadata
 8414 3: the issuer in it
+8628 3.1: the device grant, for whom
+8628 3.2: what the device shows
+8628 3.5: polling, and its errors
+8628 5.2: a code that is guessed
 8693 2.2.1: token exchange
 8693 2.2.2: and its refusals
 8725 3.1: no confused algorithms
