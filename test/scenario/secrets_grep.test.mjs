@@ -160,6 +160,21 @@ describe('clients act for people', () => {
     for (const [name, value] of browser.cookies) keep(`the cookie ${name}`, value);
   });
 
+  test('a device', async () => {
+    const grant = 'urn:ietf:params:oauth:grant-type:device_code', password = invent('the password of who has a device');
+    await want(201, 'POST', '/users', { email: 'device@example.org', name: 'Device', password });
+    const { client_id } = await want(201, 'POST', '/oauth/clients', {
+      name: 'tool', token_endpoint_auth_method: 'none', grant_types: [grant, 'refresh_token'], scopes: ['projects:read'],
+    });
+    const { body: begun } = await oauth('auth/device_authorization', { client_id });
+    keep('a device code', begun.device_code);
+    const browser = await new Browser(s.server.url).login('device@example.org', password);
+    await browser.get('/v1/auth/device');
+    await browser.submit({ user_code: begun.user_code });
+    await browser.submit({ decision: 'allow' });
+    given(await oauth('auth/token', { grant_type: grant, client_id, device_code: begun.device_code }));
+  });
+
   test('keys of every dialect, given out and rotated', async () => {
     for (const prefix of ['sk_proj', 'hks_live', 'slp']) {
       const made = await want(201, 'POST', '/tokens', { name: prefix, prefix });
