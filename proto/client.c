@@ -175,7 +175,8 @@ bool client_call(struct loop *loop, const struct client_request *request, struct
     c->parser.no_body = strcmp(request->method, "HEAD") == 0;
     client_head(&c->head, request, request->method);
     if (request->body.p != NULL) {
-        http_write_field(&c->head, S("Content-Type"), S("application/json"));
+        http_write_field(&c->head, S("Content-Type"),
+                         request->type != NULL ? str_z(request->type) : S("application/json"));
         http_write_number(&c->head, S("Content-Length"), request->body.n);
     }
     buf_z(&c->head, "Connection: close\r\n\r\n");

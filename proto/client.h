@@ -40,7 +40,8 @@ struct client_request {
     const char *method;
     struct str path;                     /* behind the base; with its query */
     const struct client_header *headers; /* beside Host, Content-Length, Connection; ends with {0}; NULL: none */
-    struct str body;                     /* STR_NONE: none; sent as application/json */
+    struct str body;                     /* STR_NONE: none */
+    const char *type;                    /* of the body; NULL: application/json */
     int64_t deadline_ms;                 /* for everything; 0: 10,000 */
 };
 

@@ -240,7 +240,7 @@ static void tenant_looked_up(void *arg, enum code code, const struct redis_value
                                     .now_ms = clock_wall_ms()};
     commit_begin(&c->commit, a, c->client.space, COMMIT_GROWS);
     if (missing)
-        credential_put_tenant(&c->commit, c->tenant, str_z(c->options.tenant), c->client.now_ms);
+        credential_put_tenant(&c->commit, &c->settings, c->tenant, str_z(c->options.tenant), c->client.now_ms);
     client_put(&c->client, &c->settings, &c->commit);
     if (code == OK)
         code = commit_now(c, "client.created", str_z(c->client.id), c->client.document);

@@ -11,6 +11,9 @@ int serve_main(int argc, char **argv);   /* server/serve.c */
 int agent_main(int argc, char **argv);   /* server/agent/main.c */
 int watch_main(int argc, char **argv);   /* server/watch.c */
 int client_main(int argc, char **argv);  /* server/client.c */
+int login_main(int argc, char **argv);   /* server/login.c */
+int logout_main(int argc, char **argv);  /* server/login.c */
+int whoami_main(int argc, char **argv);  /* server/login.c */
 int key_main(int argc, char **argv);     /* server/key.c */
 int tenant_main(int argc, char **argv);  /* server/tenant.c */
 int user_main(int argc, char **argv);    /* server/user.c */

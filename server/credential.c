@@ -9,6 +9,7 @@
 #include "server/identity/key.h"
 #include "server/identity/resources.h"
 #include "server/identity/user.h"
+#include "server/oauth/client.h"
 #include "server/settings.h"
 #include "server/store/commit.h"
 #include "server/store/page.h"
@@ -142,8 +143,10 @@ void tenant_note(struct commit *c, const char *tenant, const char *status, struc
                 arena_printf(c->arena, "%s " STR_FMT, status, STR_ARG(name)));
 }
 
-void credential_put_tenant(struct commit *c, const char *tenant, struct str name, int64_t now_ms)
+void credential_put_tenant(struct commit *c, const struct settings *s, const char *tenant, struct str name,
+                           int64_t now_ms)
 {
+    client_put_of_commands(c, s);
     tenant_note(c, tenant, "active", name);
     commit_put(c, &(struct commit_document){.kind = "tenant",
                                             .id = str_z(tenant),
@@ -180,7 +183,7 @@ static enum code commit_key(struct task *t, bool with_tenant)
         commit_expect_exists(&t->commit, RES_REFERENCE_UNKNOWN, "user",
                              user_key(t->arena, t->settings, t->space, k->user));
     if (with_tenant)
-        credential_put_tenant(&t->commit, k->tenant, k->tenant_name, now_ms);
+        credential_put_tenant(&t->commit, t->settings, k->tenant, k->tenant_name, now_ms);
     commit_put(&t->commit, &(struct commit_document){.kind = KEY_KIND,
                                                      .id = str_z(k->id),
                                                      .revision = 1,

@@ -61,7 +61,8 @@ enum code credential_list(struct store *store, struct arena *arena, struct str t
 /* Notes in the directory of tenants, for `slipway tenant list`; status: active or suspended. */
 void tenant_note(struct commit *c, const char *tenant, const char *status, struct str name);
 /* Adds the tenant's document to a commit that makes something in a tenant without one. */
-void credential_put_tenant(struct commit *c, const char *tenant, struct str name, int64_t now_ms);
+void credential_put_tenant(struct commit *c, const struct settings *s, const char *tenant, struct str name,
+                           int64_t now_ms);
 
 /* Before a process serves: the keyring must be the one of the data set (its new keys are noted there), and a data set
  * without the tenant "default" gets it, with an admin key in DATA/admin.key (mode 0600). Not OK: `text` says why;

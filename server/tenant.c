@@ -99,7 +99,7 @@ static void create(struct tool *t, void *arg)
 {
     struct call *c = arg;
     begin(c, t);
-    credential_put_tenant(&c->commit, c->id, str_z(c->name), clock_wall_ms());
+    credential_put_tenant(&c->commit, &c->settings, c->id, str_z(c->name), clock_wall_ms());
     commit_now(c, "tenant.created");
 }
 

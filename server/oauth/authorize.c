@@ -116,7 +116,7 @@ void authorize_show_scopes(struct html *p, struct str scopes)
     struct str scope;
     page_html(p, "<ul>");
     while (scopes_next(&scopes, &scope)) {
-        const char *name, *grants, *doc, *found = NULL;
+        const char *name, *grants, *doc, *found = str_eqz(scope, "*") ? "Everything that you may do." : NULL;
         for (size_t i = 0; scopes_row(i, &name, &grants, &doc); i++)
             if (str_eqz(scope, name))
                 found = doc;

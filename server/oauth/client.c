@@ -1,6 +1,7 @@
 #include "server/oauth/client.h"
 
 #include "server/auth.h"
+#include "server/oauth/device.h"
 #include "server/settings.h"
 #include "server/store/store.h"
 
@@ -50,4 +51,28 @@ bool client_has_grant(const struct client *c, const char *name)
         if (str_eqz(str_cut(&rest, ' '), name))
             return true;
     return false;
+}
+
+void client_of_commands(struct str tenant, char id[ID_UUID])
+{
+    char seed[64];
+    snprintf(seed, sizeof seed, "slipway login:" STR_FMT, STR_ARG(tenant));
+    id_uuid_of(0, str_z(seed), id);
+    snprintf(&id[ID_UUID - 3], 3, "%02x", partition_of(tenant));
+}
+
+void client_put_of_commands(struct commit *c, const struct settings *s)
+{
+    char hex[65], id[ID_UUID];
+    client_of_commands(c->space.tenant, id);
+    auth_subject(s, CLIENT_KIND, str_z(id), hex);
+    const struct {
+        struct str name, value;
+    } fields[] = {{S("kind"), S(CLIENT_KIND)}, {S("tenant"), c->space.tenant},
+                  {S("id"), str_z(id)},        {S("name"), S("slipway, at a terminal")},
+                  {S("scopes"), S("*")},       {S("grants"), S(DEVICE_GRANT " refresh_token")},
+                  {S("method"), S("none")}};
+    struct str key = key_credential(c->arena, c->space.partition, str_z(hex));
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        commit_hset(c, key, fields[i].name, fields[i].value);
 }

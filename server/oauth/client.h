@@ -24,6 +24,10 @@ bool client_credential(const struct settings *s, struct str id, unsigned *partit
 /* False when memory ran out. */
 bool client_read(struct client *out, struct arena *a, unsigned partition, const struct redis_value *record);
 
+/* The public client that every tenant has for `slipway login`: its id is made of the tenant's. */
+void client_of_commands(struct str tenant, char id[ID_UUID]);
+void client_put_of_commands(struct commit *c, const struct settings *s);
+
 bool client_has_grant(const struct client *c, const char *name);
 
 /* What rows cannot say about a new client's members: its scopes are known, and it has keys where it signs. */

@@ -159,6 +159,7 @@ static void error_schema(struct json_out *o, const struct code_set *codes, int s
 // clang-format off
 static const struct resource *const oauth_resources[] = {
     &token_resource,
+    &userinfo_resource,
     &client_resource,
     &user_resource,
     &group_resource,

@@ -4,6 +4,7 @@
 #include "lib/loop.h"
 #include "lib/signal.h"
 #include "proto/client.h"
+#include "server/oauth/login_file.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -17,24 +18,44 @@ struct call {
     int status;
 };
 
-static bool read_bearer(const struct remote *to, char out[BEARER], char why[REMOTE_WHY])
+static bool read_file(const char *file, char out[BEARER], size_t n)
 {
-    if (to->bearer != NULL)
-        return snprintf(out, BEARER, "Bearer %s", to->bearer) < BEARER;
-    const char *file = to->key_file;
     FILE *in = fopen(file, "re");
-    size_t n = (size_t)snprintf(out, BEARER, "Bearer ");
-    if (in != NULL) {
-        n += fread(out + n, 1, BEARER - n - 1, in);
-        fclose(in);
-    }
+    if (in == NULL)
+        return false;
+    n += fread(out + n, 1, BEARER - n - 1, in);
+    fclose(in);
     out[n] = '\0';
     out[strcspn(out, "\r\n")] = '\0';
-    if (in == NULL)
-        snprintf(why, REMOTE_WHY, "%s: %s", file, strerror(errno));
-    else if (out[strlen("Bearer ")] == '\0')
-        snprintf(why, REMOTE_WHY, "no key in %s", file);
-    return in != NULL && out[strlen("Bearer ")] != '\0';
+    return true;
+}
+
+static bool ask_login(const struct remote *to, char out[BEARER], char why[REMOTE_WHY])
+{
+    struct arena a;
+    arena_init(&a, 0);
+    struct str token = login_token(&a, to, why);
+    bool there = token.n > 0 && snprintf(out, BEARER, "Bearer " STR_FMT, STR_ARG(token)) < BEARER;
+    arena_fini(&a);
+    return there;
+}
+
+/* The Authorization header; "" for none. */
+static bool read_bearer(const struct remote *to, char out[BEARER], char why[REMOTE_WHY])
+{
+    size_t n = (size_t)snprintf(out, BEARER, "Bearer ");
+    if (to->bearer != NULL)
+        return snprintf(out, BEARER, "%s%s", to->bearer[0] == '\0' ? "" : "Bearer ", to->bearer) < BEARER;
+    if (!read_file(to->key_file, out, n)) {
+        int error = errno;
+        bool signed_in = ask_login(to, out, why);
+        if (!signed_in && to->key_file[0] != '\0' && strncmp(why, "there is no key", 15) == 0)
+            snprintf(why, REMOTE_WHY, "%s: %s, and nobody is signed in at %s", to->key_file, strerror(error), to->url);
+        return signed_in;
+    }
+    if (out[n] == '\0')
+        snprintf(why, REMOTE_WHY, "no key in %s", to->key_file);
+    return out[n] != '\0';
 }
 
 static void answered(void *arg, const struct client_answer *answer)
@@ -77,10 +98,11 @@ int remote_call(const struct remote *to, const char *method, struct str path, st
         return 0;
     }
     if (read_bearer(to, bearer, why)) {
-        const struct client_header headers[] = {
-            {"Authorization", str_z(bearer)}, {"Accept", S("application/json")}, {0}};
+        const struct client_header with[] = {{"Accept", S("application/json")}, {"Authorization", str_z(bearer)}, {0}};
+        const struct client_header without[] = {{"Accept", S("application/json")}, {0}};
+        const struct client_header *headers = bearer[0] == '\0' ? without : with;
         const struct client_request request = {
-            .url = &url, .method = method, .path = path, .headers = headers, .body = body};
+            .url = &url, .method = method, .path = path, .headers = headers, .body = body, .type = to->type};
         ask(&call, &request);
     }
     crypto_wipe(bearer, sizeof bearer);

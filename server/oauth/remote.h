@@ -6,8 +6,10 @@
 
 struct remote {
     const char *url, *ca, *key_file; /* as `slipway watch` takes them */
-    const char *bearer;              /* in place of what is in the file; NULL: read it */
+    const char *bearer; /* in place of what is in the file; "": none; NULL: read it, or ask the login (login_file.h) */
+    const char *type;   /* of the body; NULL: application/json */
 };
+#define REMOTE_FORM "application/x-www-form-urlencoded"
 /* The status of the answer, whose body is appended to `out`; 0 after a sentence in `why`. */
 enum { REMOTE_WHY = 512 };
 int remote_call(const struct remote *to, const char *method, struct str path, struct str body, struct buf *out,

@@ -6,5 +6,6 @@
 
 extern const struct resource client_resource;
 extern const struct resource token_resource;
+extern const struct resource userinfo_resource;
 
 #endif
