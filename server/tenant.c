@@ -5,6 +5,7 @@
 #include "server/audit.h"
 #include "server/auth.h"
 #include "server/credential.h"
+#include "server/limit.h"
 #include "server/settings.h"
 #include "server/store/commit.h"
 #include "server/store/store.h"
@@ -24,13 +25,15 @@ static const struct config_row rows[] = {
 static const char summary[] =
     "Organisations that share a server and see nothing of each other. `tenant create NAME` makes "
     "one, `tenant list` lists them, `tenant suspend NAME` refuses all its people, keys and tokens "
-    "and ends their streams, `tenant activate NAME` takes that back.";
+    "and ends their streams, `tenant activate NAME` takes that back; `tenant tier NAME TIER` gives its keys and people "
+    "the rates of standard, premium, free, pro or enterprise.";
 
 struct call {
     struct settings settings;
     struct options options;
     const char *name;
     char id[ID_UUID];
+    unsigned tier;
     struct commit commit;
     struct tool *tool;
 };
@@ -126,6 +129,18 @@ static void activate(struct tool *t, void *arg)
     set_suspended(t, arg, false);
 }
 
+static void set_tier(struct tool *t, void *arg)
+{
+    struct call *c = arg;
+    struct arena *a = &t->arena;
+    begin(c, t);
+    struct space space = c->commit.space;
+    commit_expect_exists(&c->commit, RES_NOT_FOUND, "id", key_document(a, space, "tenant", str_z(c->id)));
+    commit_hset(&c->commit, key_tenant(a, space), S("tier"), arena_printf(a, "%u", c->tier));
+    commit_revoked(&c->commit);
+    commit_now(c, "tenant.tier-set");
+}
+
 /* --- listing --- */
 
 static void listed(void *arg, enum code code, const struct redis_value *v)
@@ -193,22 +208,33 @@ static int run_activate(void *c)
     return act(c, activate);
 }
 
+static int run_tier(void *arg)
+{
+    struct call *c = arg;
+    const struct config *config = &c->settings.config;
+    if (config->rest_count < 3 || !limit_tier_find(str_z(config->rest[2]), &c->tier))
+        return config_usage(config, "tier needs a tenant, and standard, premium, free, pro or enterprise");
+    return act(c, set_tier);
+}
+
 static int run_list(void *arg)
 {
     struct call *c = arg;
     return tool_run(&c->settings, "tenant", list, c);
 }
 
-static const struct tool_action actions[] = {
-    {"create", run_create, 2}, {"list", run_list, 1}, {"suspend", run_suspend, 2}, {"activate", run_activate, 2}, {0}};
+static const struct tool_action actions[] = {{"create", run_create, 2},   {"list", run_list, 1},
+                                             {"suspend", run_suspend, 2}, {"activate", run_activate, 2},
+                                             {"tier", run_tier, 3},       {0}};
 
 int tenant_main(int argc, char **argv)
 {
     struct call *c = calloc(1, sizeof *c);
     if (c == NULL)
         return 1;
-    int status = settings_read(&c->settings, "tenant create NAME | list | suspend NAME | activate NAME", summary, rows,
-                               &c->options, argc, argv);
+    int status =
+        settings_read(&c->settings, "tenant create NAME | list | suspend NAME | activate NAME | tier NAME TIER",
+                      summary, rows, &c->options, argc, argv);
     if (status == CONFIG_READ)
         status = tool_choose(&c->settings.config, "tenant", actions, c);
     settings_fini(&c->settings);

@@ -76,6 +76,15 @@ test('a tenant is made, suspended with all that is in it, and activated again', 
   await eventually(async () => (await tenant()).status === 200, 'the key to be good again');
 });
 
+test('a tenant has the rates that the operator gives it', async () => {
+  await ok('tenant', 'create', 'paying');
+  const client = s.api.as(await s.makeKey('--tenant', 'paying', '--role', 'viewer'));
+  const limit = async () => (await client.get('/releases')).headers['x-ratelimit-limit'];
+  assert.notEqual(await limit(), '300');
+  await ok('tenant', 'tier', 'paying', 'pro');
+  await eventually(async () => (await limit()) === '300', 'the rates of the tier');
+});
+
 test('a tenant says from where it may be used, and does not lock its administrator out', async () => {
   await ok('tenant', 'create', 'walled');
   const client = s.api.as(await s.makeKey('--tenant', 'walled', '--role', 'admin'));
@@ -106,7 +115,7 @@ test('what cannot be is refused with a reason', async () => {
     [['user', 'create'], 2, /needs an --email/], [['user', 'create', '--email', 'x@y'], 2, /--password-file/], [['user', 'suspend'], 2, /needs an email or an id/],
     [['user', 'suspend', 'nobody@example.org'], 1, /nobody with the email/], [['user', 'list', '--tenant', 'nowhere'], 1, /no tenant nowhere/], [['user'], 2, /one of create, invite/],
     [['user', 'create', '--email', 'no-email', '--password-file', file], 1, /email/], [['user', 'invite', '--email', 'z@example.org', '--role', 'king'], 1, /roles/],
-    [['tenant', 'create'], 2, /needs the name/], [['tenant', 'create', 'acme'], 1, /there already/], [['tenant', 'suspend', 'nowhere'], 1, /no such tenant/], [['tenant', 'rename'], 2, /no `tenant rename`/],
+    [['tenant', 'create'], 2, /needs the name/], [['tenant', 'create', 'acme'], 1, /there already/], [['tenant', 'suspend', 'nowhere'], 1, /no such tenant/], [['tenant', 'rename'], 2, /no `tenant rename`/], [['tenant', 'tier', 'acme', 'gold'], 2, /tier needs/],
   ];
   for (const [args, status, text] of wrong) {
     const { code, stderr } = await slipway(...args);
