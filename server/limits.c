@@ -27,6 +27,7 @@
 #include "server/forwarded.h"
 #include "server/idempotency.h"
 #include "server/identity/key.h"
+#include "server/identity/guesses.h"
 #include "server/identity/password.h"
 #include "server/identity/second_factor.h"
 #include "server/list.h"
@@ -60,6 +61,12 @@ static const struct {
     {"oauth.code-life", GRANT_CODE_MS, MS, "OAUTH_INVALID_GRANT", "How long an authorization code may be exchanged."},
     {"oauth.redirect-uris", REDIRECTS_MAX, COUNT, "VAL_FAILED", "Redirect URIs of a client."},
     {"oauth.redirect-uri", REDIRECT_LENGTH_MAX, BYTES, "VAL_FAILED", "Bytes of a redirect URI."},
+    {"login.guesses-browser", GUESSES_BROWSER_MAX, COUNT, "AUTH_LOGIN_LOCKED",
+     "Wrong passwords, or codes, in a quarter of an hour in a browser in which the person signed in before."},
+    {"login.guesses-network", GUESSES_NETWORK_MAX, COUNT, "AUTH_LOGIN_LOCKED",
+     "Wrong passwords, or codes, of one person in a quarter of an hour from one network, in other browsers."},
+    {"login.guesses-anywhere", GUESSES_ANYWHERE_MAX, COUNT, "AUTH_LOGIN_LOCKED",
+     "Wrong passwords, or codes, of one person in an hour from everywhere, in other browsers."},
     {"login.codes", SECOND_FACTOR_TRIES_MAX, COUNT, "AUTH_LOGIN_FAILED", "Wrong codes of a second factor after one password."},
     {"password.length-min", PASSWORD_LENGTH_MIN, COUNT, "VAL_FAILED", "Characters of a new password, at least."},
     {"password.length-max", PASSWORD_LENGTH_MAX, BYTES, "VAL_FAILED", "Bytes of a password."},

@@ -7,6 +7,7 @@
 #include "server/credential.h"
 #include "server/dialect.h"
 #include "server/identity/invitation.h"
+#include "server/identity/guesses.h"
 #include "server/identity/page.h"
 #include "server/identity/password.h"
 #include "server/identity/second_factor.h"
@@ -47,7 +48,7 @@ enum { PAGE = ROUTE_PUBLIC | ROUTE_ENVELOPE_NONE };
 static const struct route routes[] = {
     {GET, "/auth/login", login_page, NULL, "loginPage", "The page to sign in at.", PAGE, .query = login_query, .media = "text/html"},
     {POST, "/auth/login", login, NULL, "login", "Sign in: sets the session's cookie and leads on.", PAGE | ROUTE_FORM, .status = 303,
-     .body = login_form, .media = "text/html", .codes = {AUTH_LOGIN_FAILED, PERM_FORM}},
+     .body = login_form, .media = "text/html", .codes = {AUTH_LOGIN_FAILED, AUTH_LOGIN_LOCKED, PERM_FORM}},
     {POST, "/auth/logout", logout, NULL, "logout", "Sign out: ends the session.", PAGE | ROUTE_FORM, .status = 303,
      .body = plain_form, .media = "text/html", .codes = {PERM_FORM}},
     {GET, "/auth/account", account, NULL, "accountPage", "Who is signed in here.", PAGE, .media = "text/html"},
@@ -61,6 +62,7 @@ static const struct route routes[] = {
 struct attempt {
     struct request *r;
     struct str email, password;
+    struct guess guess;
     char tenant[ID_UUID];
     const struct user *user;
     struct commit commit;
@@ -99,6 +101,9 @@ static void logged_in(void *arg, const struct commit_result *result)
 
 static enum code begin(struct attempt *t)
 {
+    if (t->user->totp.n > 0) /* the browser is known once the code is right, too */
+        t->guess.user = STR_NONE;
+    guess_right(&t->guess);
     struct request *r = t->r;
     const struct user *u = t->user;
     int64_t now_ms = store_now_ms(r->worker->store);
@@ -129,14 +134,31 @@ static void checked(void *arg, bool same)
         page_refuse(r, c);
 }
 
+static void charged(void *arg)
+{
+    struct attempt *t = arg;
+    struct str hashed = t->user == NULL ? S("") : t->user->password;
+    enum code c = password_check(t->r->worker, t->password, hashed, &t->r->ops, checked, t);
+    if (c != OK)
+        page_refuse(t->r, c);
+}
+
 static void user_found(void *arg, enum code c, const struct user *u)
 {
     struct attempt *t = arg;
+    struct request *r = t->r;
+    if (c != OK) {
+        page_refuse(r, c);
+        return;
+    }
     t->user = u;
-    if (c == OK)
-        c = password_check(t->r->worker, t->password, u == NULL ? S("") : u->password, &t->r->ops, checked, t);
-    if (c != OK)
-        page_refuse(t->r, c);
+    t->guess = (struct guess){
+        .request = r,
+        .space = {partition_of(str_z(t->tenant)), str_z(t->tenant)},
+        .who = arena_printf(&r->arena, "login:" STR_FMT, STR_ARG(arena_lower(&r->arena, t->email))),
+        .user = u == NULL ? STR_NONE : u->id,
+    };
+    guess_charge(&t->guess, charged, t);
 }
 
 static enum flow refuse_form(struct request *r)

@@ -8,6 +8,7 @@
 #include "server/audit.h"
 #include "server/auth.h"
 #include "server/dialect.h"
+#include "server/identity/guesses.h"
 #include "server/identity/resources.h"
 #include "server/identity/totp.h"
 #include "server/settings.h"
@@ -37,7 +38,7 @@ enum { PAGE = ROUTE_PUBLIC | ROUTE_ENVELOPE_NONE, FORM = PAGE | ROUTE_FORM };
 static const struct route routes[] = {
     {GET, "/auth/login/code", code_page, NULL, "codePage", "The page that asks for the second factor.", PAGE, .query = code_query, .media = "text/html"},
     {POST, "/auth/login/code", code_answer, NULL, "codeAnswer", "Give the code: leads on.", FORM, .status = 303, .body = code_form,
-     .media = "text/html", .codes = {AUTH_LOGIN_FAILED, PERM_FORM}},
+     .media = "text/html", .codes = {AUTH_LOGIN_FAILED, AUTH_LOGIN_LOCKED, PERM_FORM}},
     {POST, "/auth/account/totp", turn_on, NULL, "totpBegin", "Make the secret of an authenticator, and show it.", FORM, .body = code_form,
      .media = "text/html", .other_status = 303, .codes = {PERM_FORM}},
     {POST, "/auth/account/totp/confirm", confirm, NULL, "totpConfirm", "Turn the second factor on, with a first code; shows the recovery codes.",
@@ -52,6 +53,7 @@ struct attempt {
     const struct signed_in *s;
     struct commit commit;
     int64_t now_ms;
+    struct guess guess;
     char recovery[RECOVERY_CODES][12]; /* shown once */
 };
 
@@ -233,24 +235,41 @@ static void let_in(void *arg, const struct commit_result *result)
         page_refuse(t->r, result->code);
 }
 
-static enum flow check_half(struct request *r, const struct signed_in *s)
+static void check_half(void *arg)
 {
-    struct attempt *t = attempt_new(r, s, 0);
-    if (t == NULL)
-        return page_refuse(r, SYS_OVERLOADED);
-    if (!take_either(t))
-        return count_wrong(r, s);
+    struct attempt *t = arg;
+    struct request *r = t->r;
+    const struct signed_in *s = t->s;
+    if (!take_either(t)) {
+        count_wrong(r, s);
+        return;
+    }
+    guess_right(&t->guess);
     session_end(&t->commit, s);
     session_forget(r, true);
     session_begin(&t->commit, r, &s->user, false, t->now_ms);
     user_touch(&t->commit, r->worker->settings, s->user.id, t->now_ms);
-    return finish(t, "user.login", let_in);
+    finish(t, "user.login", let_in);
+}
+
+/* Five codes for each password, and no more of them than wrong passwords in all. */
+static enum flow charge_half(struct request *r, const struct signed_in *s)
+{
+    struct attempt *t = attempt_new(r, s, 0);
+    if (t == NULL)
+        return page_refuse(r, SYS_OVERLOADED);
+    t->guess = (struct guess){.request = r,
+                              .space = t->commit.space,
+                              .who = arena_printf(&r->arena, "code:" STR_FMT, STR_ARG(s->user.id)),
+                              .user = s->user.id};
+    guess_charge(&t->guess, check_half, t);
+    return WAIT;
 }
 
 static enum flow code_answer(struct request *r)
 {
     enum flow flow = refuse_form(r);
-    return flow == NEXT ? signed_in_half(r, check_half) : flow;
+    return flow == NEXT ? signed_in_half(r, charge_half) : flow;
 }
 
 /* --- on the account page --- */

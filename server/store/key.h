@@ -22,6 +22,7 @@
  *     {p07}:k:<hash>                                 HASH    credential
  *     {p07}:kt:<tenant>                              HASH    what holds for all its credentials: suspended (ms), networks, tier (number)
  *     {p07}:tn                                       HASH    tenants of the partition: id -> "<status> <name>"
+ *     {p07}:lg:<hash>                                STRING  wrong guesses at a login, for a while
  *     {p07}:ja:<hash>                                STRING  a client's assertion that was used, until it is over
  *     {p07}:b:<tenant>:<caller>                      HASH    rate window and bucket: w n l s
  *     {p07}:in:<tenant>:<run>                        LIST    inbox; {p07}:ids:<tenant>:<run> ZSET entry ids seen
@@ -75,6 +76,7 @@ struct str key_idempotency(struct arena *a, struct space s, struct str caller, c
 struct str key_credential(struct arena *a, unsigned partition, struct str hash);
 struct str key_tenant(struct arena *a, struct space s);
 struct str key_tenants(struct arena *a, unsigned partition);
+struct str key_guesses(struct arena *a, unsigned partition, struct str hash);
 struct str key_assertion(struct arena *a, unsigned partition, struct str hash);
 struct str key_rate(struct arena *a, struct space s, struct str caller);
 struct str key_inbox(struct arena *a, struct space s, struct str run);
