@@ -269,7 +269,7 @@ static void put_shared_responses(struct json_out *o, const struct use *u)
         for (const enum code *c = s->codes; *c != OK; c++)
             set.has[*c] = true;
         open_key(o, s->name, '{');
-        error_response_write(o, dialects[0], &set, code_status(s->codes[0]));
+        error_response_write(o, dialects[0], &set, code_status(s->codes[0]), false);
         json_close(o, '}');
     }
     json_close(o, '}');

@@ -498,9 +498,11 @@ bool response_matches(const struct code_set *set, int status, const enum code *c
     return n == m;
 }
 
-static void put_error(struct json_out *o, const struct dialect *d, const struct code_set *codes, int status)
+static void put_error(struct json_out *o, const struct operation *op, const struct code_set *codes, int status)
 {
     char key[16];
+    const struct dialect *d = op->dialect;
+    bool page = op->route->media != NULL && strcmp(op->route->media, "text/html") == 0;
     snprintf(key, sizeof key, "%d", status);
     json_key(o, str_z(key));
     for (const struct shared_response *s = shared_responses; d->error_schema == NULL && s->name != NULL; s++)
@@ -509,7 +511,7 @@ static void put_error(struct json_out *o, const struct dialect *d, const struct 
             return;
         }
     json_open(o, '{');
-    error_response_write(o, d, codes, status);
+    error_response_write(o, d, codes, status, page);
     json_close(o, '}');
 }
 
@@ -553,7 +555,8 @@ static void put_error_examples(struct json_out *o, const struct code_set *codes,
     json_close(o, '}');
 }
 
-void error_response_write(struct json_out *o, const struct dialect *d, const struct code_set *codes, int status)
+void error_response_write(struct json_out *o, const struct dialect *d, const struct code_set *codes, int status,
+                          bool page)
 {
     static const char *const retry[] = {"Retry-After", NULL}, *const challenge[] = {"WWW-Authenticate", NULL};
     char text[512] = "";
@@ -564,6 +567,8 @@ void error_response_write(struct json_out *o, const struct dialect *d, const str
     put_z(o, "description", text);
     put_headers(o, true, status == 429 || status == 503 ? retry : status == 401 || status == 403 ? challenge : NULL);
     open_key(o, "content", '{');
+    if (page)
+        put_raw(o, "text/html", "{\"schema\":{\"type\":\"string\"}}");
     open_key(o, "application/json", '{');
     json_key(o, S("schema"));
     if (d->error_schema != NULL) {
@@ -590,7 +595,7 @@ static void put_responses(struct json_out *o, const struct operation *op)
     for (int status = 400; status < 600; status++)
         for (size_t c = 0; c < CODES; c++)
             if (codes.has[c] && code_status((enum code)c) == status) {
-                put_error(o, op->dialect, &codes, status);
+                put_error(o, op, &codes, status);
                 break;
             }
     json_close(o, '}');

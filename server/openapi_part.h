@@ -29,7 +29,8 @@ extern const struct shared_response shared_responses[];
 /* Are `codes` just those that `set` has for the status? */
 bool response_matches(const struct code_set *set, int status, const enum code *codes);
 /* The response's members: description, headers, content. */
-void error_response_write(struct json_out *o, const struct dialect *d, const struct code_set *codes, int status);
+void error_response_write(struct json_out *o, const struct dialect *d, const struct code_set *codes, int status,
+                          bool page); /* page: shown to people as HTML, but for refusals from below */
 
 enum schema_use { SCHEMA_DATA, SCHEMA_CREATE, SCHEMA_CHANGE };
 /* "Environment", "EnvironmentCreate", "EnvironmentChange" */

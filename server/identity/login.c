@@ -51,7 +51,7 @@ static const struct route routes[] = {
      .body = login_form, .media = "text/html", .codes = {AUTH_LOGIN_FAILED, AUTH_LOGIN_LOCKED, PERM_FORM}},
     {POST, "/auth/logout", logout, NULL, "logout", "Sign out: ends the session.", PAGE | ROUTE_FORM, .status = 303,
      .body = plain_form, .media = "text/html", .codes = {PERM_FORM}},
-    {GET, "/auth/account", account, NULL, "accountPage", "Who is signed in here.", PAGE, .media = "text/html"},
+    {GET, "/auth/account", account, NULL, "accountPage", "Who is signed in here.", PAGE, .media = "text/html", .other_status = 303},
     {GET, "/auth/invitation", invitation_page, NULL, "invitationPage", "The page to take an invitation at.", PAGE, .media = "text/html"},
     {POST, "/auth/invitation", invitation_answer, NULL, "invitationAnswer", "Take an invitation: leads to the login.", PAGE | ROUTE_FORM,
      .status = 303, .body = invitation_form, .media = "text/html",
