@@ -333,8 +333,9 @@ static bool check(struct call *c, struct str body)
     return c->members != NULL && faults.n == 0;
 }
 
-static int client_create(struct call *c)
+static int client_create(void *arg)
 {
+    struct call *c = arg;
     if (c->options.name[0] == '\0')
         return usage(c, "create needs a --name");
     struct str body = body_of(c);
@@ -345,16 +346,18 @@ static int client_create(struct call *c)
     return settings_open_keyring(&c->settings, true) ? tool_run(&c->settings, "client", create, c) : 1;
 }
 
-static int client_list(struct call *c)
+static int client_list(void *arg)
 {
+    struct call *c = arg;
     if (is_remote(c))
         return ask(c, "GET", arena_printf(arena_of(c), "/v1/oauth/clients?sort=created_at&limit=%d", LIST_MOST),
                    STR_NONE, 200);
     return tool_run(&c->settings, "client", list, c);
 }
 
-static int client_revoke(struct call *c)
+static int client_revoke(void *arg)
 {
+    struct call *c = arg;
     if (c->settings.config.rest_count < 2 || !id_is_uuid(str_z(c->settings.config.rest[1]), NULL))
         return usage(c, "revoke needs the id of a client");
     c->id = c->settings.config.rest[1];
@@ -363,27 +366,8 @@ static int client_revoke(struct call *c)
     return settings_open_keyring(&c->settings, false) ? tool_run(&c->settings, "client", revoke_client, c) : 1;
 }
 
-static const struct {
-    const char *name;
-    int (*run)(struct call *c);
-    int arguments;
-} actions[] = {{"create", client_create, 1}, {"list", client_list, 1}, {"revoke", client_revoke, 2}};
-
-static int run(struct call *c)
-{
-    const struct config *config = &c->settings.config;
-    if (config->rest_count == 0)
-        return usage(c, "one of create, list and revoke is needed");
-    for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
-        if (strcmp(config->rest[0], actions[i].name) != 0)
-            continue;
-        if (config->rest_count > actions[i].arguments)
-            return usage(c, "too many arguments");
-        tenant_id(str_z(c->options.tenant), c->tenant);
-        return actions[i].run(c);
-    }
-    return config_usage(config, "there is no `client %s`", config->rest[0]);
-}
+static const struct tool_action actions[] = {
+    {"create", client_create, 1}, {"list", client_list, 1}, {"revoke", client_revoke, 2}, {0}};
 
 int client_main(int argc, char **argv)
 {
@@ -392,8 +376,10 @@ int client_main(int argc, char **argv)
         return 1;
     int status =
         settings_read(&c->settings, "client create | list | revoke ID", summary, rows, &c->options, argc, argv);
-    if (status == CONFIG_READ)
-        status = run(c);
+    if (status == CONFIG_READ) {
+        tenant_id(str_z(c->options.tenant), c->tenant);
+        status = tool_choose(&c->settings.config, "client", actions, c);
+    }
     settings_fini(&c->settings);
     free(c);
     return status;

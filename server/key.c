@@ -166,8 +166,9 @@ static int check_flavour(struct call *c)
     return 0;
 }
 
-static int run_create(struct call *c)
+static int run_create(void *arg)
 {
+    struct call *c = arg;
     const struct options *o = &c->options;
     int status = check_rights(c);
     if (status == 0)
@@ -209,8 +210,9 @@ static void take_back(struct tool *t, void *arg)
         revoked(call, c, STR_NONE);
 }
 
-static int run_revoke(struct call *c)
+static int run_revoke(void *arg)
 {
+    struct call *c = arg;
     if (c->settings.config.rest_count < 2 || !id_is_uuid(str_z(c->settings.config.rest[1]), NULL))
         return usage(c, "revoke needs the id of a key, or of a token (its jti)");
     c->id = c->settings.config.rest[1];
@@ -253,8 +255,9 @@ static void list(struct tool *t, void *arg)
         listed(call, c, STR_NONE);
 }
 
-static int run_list(struct call *c)
+static int run_list(void *arg)
 {
+    struct call *c = arg;
     return tool_run(&c->settings, "key", list, c);
 }
 
@@ -267,8 +270,9 @@ static size_t split(struct arena *a, struct str text, struct str **out)
     return n;
 }
 
-static int run_jwt(struct call *c)
+static int run_jwt(void *arg)
 {
+    struct call *c = arg;
     const struct options *o = &c->options;
     char id[ID_UUID];
     struct buf token = {0};
@@ -372,8 +376,9 @@ static int rotate_key(struct call *c)
 }
 
 /* Instances with this very file take the keys up by themselves; others need the file first. */
-static int run_rotate(struct call *c)
+static int run_rotate(void *arg)
 {
+    struct call *c = arg;
     char error[256];
     if (c->settings.config.rest_count > 1)
         return rotate_key(c);
@@ -386,31 +391,9 @@ static int run_rotate(struct call *c)
     return tool_run(&c->settings, "key", note, c);
 }
 
-static const struct {
-    const char *name;
-    int (*run)(struct call *c);
-    int arguments;
-} actions[] = {{"create", run_create, 1},
-               {"list", run_list, 1},
-               {"revoke", run_revoke, 2},
-               {"jwt", run_jwt, 1},
-               {"rotate", run_rotate, 2}};
-
-static int run(struct call *c)
-{
-    const struct config *config = &c->settings.config;
-    if (config->rest_count == 0)
-        return usage(c, "one of create, list, revoke, jwt and rotate is needed");
-    for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
-        if (strcmp(config->rest[0], actions[i].name) != 0)
-            continue;
-        if (config->rest_count > actions[i].arguments)
-            return usage(c, "too many arguments");
-        tenant_id(str_z(c->options.tenant), c->tenant);
-        return actions[i].run(c);
-    }
-    return config_usage(config, "there is no `key %s`", config->rest[0]);
-}
+static const struct tool_action actions[] = {{"create", run_create, 1}, {"list", run_list, 1},
+                                             {"revoke", run_revoke, 2}, {"jwt", run_jwt, 1},
+                                             {"rotate", run_rotate, 2}, {0}};
 
 int key_main(int argc, char **argv)
 {
@@ -421,8 +404,10 @@ int key_main(int argc, char **argv)
     }
     int status = settings_read(&c->settings, "key create | list | revoke ID | rotate ID | jwt | rotate", summary, rows,
                                &c->options, argc, argv);
-    if (status == CONFIG_READ)
-        status = run(c);
+    if (status == CONFIG_READ) {
+        tenant_id(str_z(c->options.tenant), c->tenant);
+        status = tool_choose(&c->settings.config, "key", actions, c);
+    }
     settings_fini(&c->settings);
     free(c);
     return status;
