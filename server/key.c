@@ -8,6 +8,7 @@
 #include "server/auth.h"
 #include "server/caller.h"
 #include "server/credential.h"
+#include "server/key_remote.h"
 #include "server/identity/key.h"
 #include "server/oauth/issuer.h"
 #include "server/reseal.h"
@@ -21,6 +22,7 @@ struct options {
     const char *tenant, *role, *roles, *permissions, *name, *user, *prefix, *cidrs;
     int tier;
     int64_t expires, ttl, overlap;
+    struct remote remote;
     bool json;
 };
 
@@ -51,6 +53,13 @@ static const struct config_row rows[] = {
      .doc = "rotate ID: how long the old text is good as well."},
     {"ttl", CONFIG_DURATION, AT(ttl), "0", 0, 366 * INT64_C(86400000), .flags = CONFIG_LOCAL,
      .doc = "jwt: how long the token is good for. 0: as long as token-ttl says."},
+    {"url", CONFIG_STRING, AT(remote.url), "", .flags = CONFIG_LOCAL, .arg = "URL",
+     .doc = "create, list, revoke ID, rotate ID: ask the server there, with a key or as who is signed in, instead of its data: https://HOST, "
+            "http://HOST:PORT or unix:/path/of/socket."},
+    {"ca", CONFIG_PATH, AT(remote.ca), "", .flags = CONFIG_LOCAL, .arg = "FILE",
+     .doc = "Certificates (PEM) to trust in with https://. Unset: those of the system."},
+    {"key-file", CONFIG_PATH, AT(remote.key_file), "slipway-data/admin.key", .flags = CONFIG_LOCAL, .arg = "FILE",
+     .doc = "With --url: file that holds an API key or an access token."},
     {"json", CONFIG_BOOL, AT(json), "false", .flags = CONFIG_LOCAL,
      .doc = "Print JSON."},
     {0},
@@ -166,10 +175,36 @@ static int check_flavour(struct call *c)
     return 0;
 }
 
+/* By the API a key's rights are scopes, and its tenant and tier are those of whoever asks. */
+static bool is_remote(const struct call *c)
+{
+    return c->options.remote.url[0] != '\0';
+}
+
+static struct key_remote remote_of(struct call *c)
+{
+    return (struct key_remote){&c->settings.config.arena, c->options.remote, c->options.json};
+}
+
+static int create_remote(struct call *c)
+{
+    const struct options *o = &c->options;
+    struct key_remote k = remote_of(c);
+    if (roles_of(o).n > 0 || o->tier != 0 || o->user[0] != '\0')
+        return usage(c, "with --url the rights are --permissions, and --role, --tier and --user are not taken");
+    return key_remote_create(&k, &(struct key_wish){.name = o->name[0] != '\0' ? o->name : "key",
+                                                    .prefix = o->prefix,
+                                                    .permissions = o->permissions,
+                                                    .cidrs = o->cidrs,
+                                                    .expires_ms = o->expires});
+}
+
 static int run_create(void *arg)
 {
     struct call *c = arg;
     const struct options *o = &c->options;
+    if (is_remote(c))
+        return create_remote(c);
     int status = check_rights(c);
     if (status == 0)
         status = check_flavour(c);
@@ -216,6 +251,9 @@ static int run_revoke(void *arg)
     if (c->settings.config.rest_count < 2 || !id_is_uuid(str_z(c->settings.config.rest[1]), NULL))
         return usage(c, "revoke needs the id of a key, or of a token (its jti)");
     c->id = c->settings.config.rest[1];
+    struct key_remote k = remote_of(c);
+    if (is_remote(c))
+        return key_remote_revoke(&k, c->id);
     return settings_open_keyring(&c->settings, false) ? tool_run(&c->settings, "key", take_back, c) : 1;
 }
 
@@ -258,7 +296,8 @@ static void list(struct tool *t, void *arg)
 static int run_list(void *arg)
 {
     struct call *c = arg;
-    return tool_run(&c->settings, "key", list, c);
+    struct key_remote k = remote_of(c);
+    return is_remote(c) ? key_remote_list(&k, print_row) : tool_run(&c->settings, "key", list, c);
 }
 
 static size_t split(struct arena *a, struct str text, struct str **out)
@@ -380,8 +419,14 @@ static int run_rotate(void *arg)
 {
     struct call *c = arg;
     char error[256];
+    if (c->settings.config.rest_count > 1 && is_remote(c)) {
+        struct key_remote k = remote_of(c);
+        return key_remote_rotate(&k, c->settings.config.rest[1], c->options.overlap);
+    }
     if (c->settings.config.rest_count > 1)
         return rotate_key(c);
+    if (is_remote(c))
+        return usage(c, "with --url, rotate needs the id of a key: a keyring is rotated where it is");
     if (!settings_open_keyring(&c->settings, false))
         return 1;
     if (!keyring_rotate(c->settings.keyring, error)) {

@@ -20,6 +20,7 @@ const struct field metadata_server_rows[] = {
     {"revocation_endpoint",      URL},
     {"introspection_endpoint",   URL},
     {"jwks_uri",                 URL},
+    {"userinfo_endpoint",        URL, .doc = "OpenID Connect Core 1.0 §5.3."},
     {"service_documentation",    URL},
     {"scopes_supported",         LIST, .doc = "Permissions are scopes as well: release:read."},
     {"authorization_endpoint",   URL},
@@ -116,6 +117,7 @@ enum flow metadata_server(struct request *r)
     put_url(&o, base, "revocation_endpoint", "/v1/auth/revoke");
     put_url(&o, base, "introspection_endpoint", "/v1/auth/introspect");
     put_url(&o, base, "jwks_uri", "/.well-known/jwks.json");
+    put_url(&o, base, "userinfo_endpoint", "/v1/auth/userinfo");
     put_url(&o, base, "service_documentation", "/docs");
     put_scopes(&o);
     put_list(&o, "response_types_supported", code);

@@ -16,8 +16,8 @@ static const struct field fields[] = {
     {0}};
 
 static const struct route routes[] = {
-    {GET, "/auth/userinfo", userinfo, NULL, "userinfo", "Say who has the token (OpenID Connect Core 1.0 §5.3).",
-     ROUTE_ANYONE | ROUTE_ENVELOPE_NONE, .data = fields},
+    {GET | POST, "/auth/userinfo", userinfo, NULL, "userinfo", "Say who has the token (OpenID Connect Core 1.0 §5.3).",
+     ROUTE_ANYONE | ROUTE_ENVELOPE_NONE | ROUTE_NO_BODY | ROUTE_NO_AUDIT, .data = fields},
     ROUTE_END};
 // clang-format on
 

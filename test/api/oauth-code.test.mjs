@@ -228,6 +228,16 @@ test('openid-client runs the flow: RFC 8414, RFC 7636, RFC 9207, RFC 6749 §6', 
   await assert.rejects(openid.refreshTokenGrant(config, next.refresh_token), { error: 'invalid_grant' });
 });
 
+test('OpenID Connect Core 1.0 §5.3: userinfo says who has the token, to GET and POST', async () => {
+  const { access_token } = await redeem();
+  for (const method of ['GET', 'POST']) {
+    const answer = await s.api.as(access_token).request(method, '/v1/auth/userinfo', undefined, { absolute: true });
+    assert.equal(answer.status, 200, answer.text);
+    assert.deepEqual(answer.body, { sub: ada.id, name: 'Ada', email: EMAIL, tenant_id: ada.tenant_id });
+  }
+  assert.equal((await s.api.as(undefined).request('GET', '/v1/auth/userinfo', undefined, { absolute: true })).status, 401);
+});
+
 test('oauth4webapi runs the flow for a public client', async () => {
   const issuer = new URL(s.server.url);
   const as = await oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, { algorithm: 'oauth2', ...HTTP }));
@@ -238,6 +248,8 @@ test('oauth4webapi runs the flow for a public client', async () => {
   await b.get(path);
   const params = oauth.validateAuthResponse(as, client, new URL((await b.submit({ decision: 'allow' })).headers.location), 'x');
   const given = await oauth.processAuthorizationCodeResponse(as, client, await oauth.authorizationCodeGrantRequest(as, client, oauth.None(), params, BACK, v, HTTP));
+  const info = await oauth.processUserInfoResponse(as, client, ada.id, await oauth.userInfoRequest(as, client, given.access_token, HTTP));
+  assert.deepEqual([info.sub, info.email, info.name], [ada.id, EMAIL, 'Ada']);
   const next = await oauth.processRefreshTokenResponse(as, client, await oauth.refreshTokenGrantRequest(as, client, oauth.None(), given.refresh_token, HTTP));
   assert.equal((await api(next.access_token)).status, 200);
 });

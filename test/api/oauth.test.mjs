@@ -82,7 +82,7 @@ test('RFC 8414 §3, RFC 9068 §4: --public-url is the issuer of everything; olde
     assert.deepEqual(server.body, {
       issuer: url, token_endpoint: `${url}/v1/auth/token`, revocation_endpoint: `${url}/v1/auth/revoke`, introspection_endpoint: `${url}/v1/auth/introspect`,
       jwks_uri: `${url}/.well-known/jwks.json`, service_documentation: `${url}/docs`, scopes_supported: scopes, response_types_supported: ['code'], response_modes_supported: ['query'],
-      authorization_endpoint: `${url}/v1/auth/authorize`, device_authorization_endpoint: `${url}/v1/auth/device_authorization`, authorization_response_iss_parameter_supported: true, code_challenge_methods_supported: ['S256'],
+      authorization_endpoint: `${url}/v1/auth/authorize`, device_authorization_endpoint: `${url}/v1/auth/device_authorization`, userinfo_endpoint: `${url}/v1/auth/userinfo`, authorization_response_iss_parameter_supported: true, code_challenge_methods_supported: ['S256'],
       grant_types_supported: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code', 'client_credentials', 'urn:ietf:params:oauth:grant-type:token-exchange'], protected_resources: [url],
       ...Object.fromEntries(['token', 'revocation', 'introspection'].flatMap((e) => [[`${e}_endpoint_auth_methods_supported`, methods.slice(0, e === 'introspection' ? 3 : 4)], [`${e}_endpoint_auth_signing_alg_values_supported`, algorithms]])),
     });
