@@ -72,8 +72,10 @@ static enum flow show(struct request *r, struct str tenant, struct str email, st
 {
     struct html p;
     page_open(&p, r, "Sign in");
-    if (wrong != NULL)
+    if (wrong != NULL) {
+        audit_refused(r, AUTH_LOGIN_FAILED, str_z(wrong));
         page_alert(&p, str_z(wrong));
+    }
     page_form(&p, "/auth/login");
     page_hidden(&p, "return_to", back);
     page_input(&p, "tenant", "Organisation", "text", "organization", tenant.n > 0 ? tenant : S(FIRST_TENANT));

@@ -4,6 +4,7 @@
 #include "lib/id.h"
 #include "proto/form.h"
 #include "proto/http.h"
+#include "server/audit.h"
 #include "server/auth.h"
 #include "server/dialect.h"
 #include "server/oauth/issuer.h"
@@ -202,8 +203,10 @@ enum flow page_send(struct html *p, int status)
 enum flow page_refuse(struct request *r, enum code c)
 {
     struct html p;
+    struct str why = r->why.p != NULL ? r->why : str_z(code_text(c));
+    audit_refused(r, c, why);
     page_open(&p, r, "This did not work");
-    page_alert(&p, r->why.p != NULL ? r->why : str_z(code_text(c)));
+    page_alert(&p, why);
     if (code_status(c) == 429 || code_status(c) == 503)
         page_html(&p, "<p>Try again in a moment.</p>\n");
     page_html(&p, "<p><small>");

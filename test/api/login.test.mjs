@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Browser } from '../lib/browser.mjs';
 import { start } from '../lib/slipway.mjs';
+import { eventually } from '../lib/wait.mjs';
 import { codeOf } from '../lib/totp.mjs';
 
 const PASSWORD = 'a long enough sentence';
@@ -162,4 +163,20 @@ test('a recovery code signs in once, and may turn the second factor off', async 
   assert.equal((await form(b, '/v1/auth/account/totp/off', { code: recovery[0] })).status, 401);
   assert.equal((await form(b, '/v1/auth/account/totp/off', { code: recovery[1] })).status, 303);
   await new Browser(s.server.url).login('fred@example.org', PASSWORD);
+});
+
+test('logins are in the audit trail, wrong ones counted by address', async () => {
+  const guarded = await s.addServer({ name: 'guarded', args: ['--workers', '1'] });
+  const b = new Browser(guarded.url);
+  for (let i = 0; i < 3; i++) {
+    await b.get('/v1/auth/login');
+    assert.equal((await b.submit({ email: 'gus@example.org', password: 'wrong' })).status, 401);
+  }
+  await guarded.stop(); // what was counted is written at the latest then
+  const find = async (query) => (await s.api.want(200, 'GET', '/audit-events', undefined, { query }))[0];
+  const { metadata } = await eventually(() => find({ action: 'authentication.failed' }), 'the count to be recorded');
+  assert.deepEqual([metadata.code, metadata.count], ['AUTH_LOGIN_FAILED', 3]);
+  await new Browser(s.server.url).login('ada@example.org', PASSWORD);
+  const { actorType, actorName } = await find({ action: 'user.login', sort: '-sequence' });
+  assert.deepEqual([actorType, actorName], ['user', 'Ada <3']);
 });
