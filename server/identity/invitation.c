@@ -75,8 +75,12 @@ static void add_user(struct taking *t, int64_t now_ms)
         &(struct commit_document){
             .kind = USER_KIND, .id = str_z(t->id), .revision = 1, .schema = 1, .json = t->user, .index = &t->index});
     user_put(&t->commit, t->r->worker->settings,
-             &(struct user_record){
-                 .id = str_z(t->id), .email = t->email, .name = t->name, .roles = t->roles, .hashed = t->hashed});
+             &(struct user_record){.id = str_z(t->id),
+                                   .email = t->email,
+                                   .name = t->name,
+                                   .roles = t->roles,
+                                   .hashed = t->hashed,
+                                   .now_ms = now_ms});
     t->commit.failed = t->commit.failed || t->user.p == NULL || set.failed;
 }
 

@@ -80,7 +80,7 @@ static struct str browser_of(struct request *r)
     return buf_view(&b);
 }
 
-const char *form_fault(const struct request *r)
+static const char *form_fault(const struct request *r)
 {
     char wanted[65];
     struct str origin = http_header(r->head, S("origin")), browser = page_cookie(r, browser_cookie);
@@ -221,4 +221,13 @@ enum flow page_redirect(struct request *r, struct str where)
 {
     reply_header(r, "Location", where);
     return reply_empty(r, 303);
+}
+
+enum flow form_admit(struct request *r)
+{
+    const char *fault = form_fault(r);
+    if (fault == NULL)
+        return NEXT;
+    request_refuse(r, PERM_FORM, "%s", fault);
+    return page_refuse(r, PERM_FORM);
 }

@@ -8,7 +8,7 @@
  *     return page_send(&p, 200);
  *
  * Every page forbids scripts, frames and caching, and sends no referrer elsewhere. Forms carry a token bound to a cookie of this
- * browser: a form that another site sends, or had filled in, is refused (form_fault). */
+ * browser: a form that another site sends, or had filled in, is refused (form_admit). */
 #ifndef SERVER_IDENTITY_PAGE_H
 #define SERVER_IDENTITY_PAGE_H
 
@@ -43,7 +43,7 @@ struct str page_cookie(const struct request *r, const char *name);
 /* Sets a cookie: HttpOnly, SameSite=Lax, and by https Secure and bound to this host (__Host-). life_s 0: takes it away. */
 void page_set_cookie(struct request *r, const char *name, struct str value, int64_t life_s);
 
-/* NULL: the form came from one of our pages, in this browser. Else what is wrong with it. */
-const char *form_fault(const struct request *r);
+/* NEXT: the form came from one of our pages, in this browser. Else a page that says what is wrong with it. */
+enum flow form_admit(struct request *r);
 
 #endif

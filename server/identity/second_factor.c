@@ -77,15 +77,6 @@ static enum flow finish(struct attempt *t, const char *action, commit_then *then
     return c == OK ? WAIT : page_refuse(r, c);
 }
 
-static enum flow refuse_form(struct request *r)
-{
-    const char *fault = form_fault(r);
-    if (fault == NULL)
-        return NEXT;
-    request_refuse(r, PERM_FORM, "%s", fault);
-    return page_refuse(r, PERM_FORM);
-}
-
 /* --- secrets and codes --- */
 
 static struct str context_of(struct request *r, const struct user *u)
@@ -269,7 +260,7 @@ static enum flow charge_half(struct request *r, const struct signed_in *s)
 
 static enum flow code_answer(struct request *r)
 {
-    enum flow flow = refuse_form(r);
+    enum flow flow = form_admit(r);
     return flow == NEXT ? signed_in_half(r, charge_half) : flow;
 }
 
@@ -347,7 +338,7 @@ static enum flow make_secret(struct request *r, const struct signed_in *s)
 
 static enum flow turn_on(struct request *r)
 {
-    enum flow flow = refuse_form(r);
+    enum flow flow = form_admit(r);
     return flow == NEXT ? signed_in(r, make_secret) : flow;
 }
 
@@ -401,7 +392,7 @@ static enum flow check_first(struct request *r, const struct signed_in *s)
 
 static enum flow confirm(struct request *r)
 {
-    enum flow flow = refuse_form(r);
+    enum flow flow = form_admit(r);
     return flow == NEXT ? signed_in(r, check_first) : flow;
 }
 
@@ -431,7 +422,7 @@ static enum flow check_last(struct request *r, const struct signed_in *s)
 
 static enum flow turn_off(struct request *r)
 {
-    enum flow flow = refuse_form(r);
+    enum flow flow = form_admit(r);
     return flow == NEXT ? signed_in(r, check_last) : flow;
 }
 

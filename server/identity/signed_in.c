@@ -55,7 +55,7 @@ static void user_found(void *arg, enum code c, const struct user *u)
     struct look *l = arg;
     if (c != OK)
         page_refuse(l->r, c);
-    else if (u == NULL)
+    else if (u == NULL || l->found.since_ms < u->valid_after_ms)
         ask_to_log_in(l->r);
     else {
         l->found.user = *u;

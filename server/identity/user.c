@@ -20,6 +20,7 @@ bool user_read(struct user *out, struct arena *a, unsigned partition, const stru
                   {S("name"), &out->name}, {S("roles"), &out->roles},       {S("permissions"), &out->permissions},
                   {S("totp"), &out->totp}, {S("password"), &out->password}, {S("recovery"), &out->recovery}};
     *out = (struct user){.partition = partition,
+                         .valid_after_ms = redis_int(redis_field(record, S("valid_after")), 0),
                          .totp_step = redis_int(redis_field(record, S("totp_step")), 0),
                          .suspended = redis_text(redis_field(record, S("revoked"))).n > 0};
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
@@ -135,7 +136,13 @@ void user_put(struct commit *c, const struct settings *s, const struct user_reco
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         commit_hset(c, key, fields[i].name, fields[i].value);
     if (u->hashed.n > 0)
-        commit_hset(c, key, S("password"), u->hashed);
+        user_set_password(c, s, u->id, u->hashed, u->now_ms);
+}
+
+void user_set_password(struct commit *c, const struct settings *s, struct str id, struct str hashed, int64_t now_ms)
+{
+    user_set(c, s, id, "password", hashed);
+    user_set(c, s, id, "valid_after", decimal(c->arena, now_ms));
 }
 
 void user_end(struct commit *c, const struct settings *s, struct str id, int64_t now_ms)

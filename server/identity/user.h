@@ -22,6 +22,7 @@ struct user { /* as its record says; texts live in the arena */
     struct str id, tenant, email, name, roles, permissions, password;
     struct str totp, recovery; /* server/identity/second_factor.h */
     int64_t totp_step;
+    int64_t valid_after_ms; /* when the password was changed: sessions from before are over */
     unsigned partition;
     bool suspended;
 };
@@ -44,14 +45,17 @@ enum code user_by_email(struct worker *w, struct arena *a, struct space space, s
 struct user_record {
     struct str id, email, name, roles; /* the email in lower case; roles between commas */
     const struct json *groups;         /* an array of ids; NULL: none */
-    struct str hashed;                 /* a new password; STR_NONE: as it is */
-    int64_t suspended_ms;              /* 0: active */
+    struct str hashed;                 /* a new password, from now_ms on; STR_NONE: as it is */
+    int64_t now_ms;
+    int64_t suspended_ms; /* 0: active */
 };
 void user_put(struct commit *c, const struct settings *s, const struct user_record *u);
 /* With the document goes everything in the person's name. */
 void user_end(struct commit *c, const struct settings *s, struct str id, int64_t now_ms);
 /* In a commit. What ends somebody's sessions or takes rights away needs commit_revoked beside it. */
 void user_set(struct commit *c, const struct settings *s, struct str id, const char *field, struct str value);
+/* Another password; sessions from before are over. */
+void user_set_password(struct commit *c, const struct settings *s, struct str id, struct str hashed, int64_t now_ms);
 /* Notes a login. */
 void user_touch(struct commit *c, const struct settings *s, struct str id, int64_t now_ms);
 

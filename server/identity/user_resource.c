@@ -147,6 +147,7 @@ static enum code prepare(struct request *r, struct change *c)
         .roles = json_join(&r->arena, change_member(c, "roles"), ','),
         .groups = change_member(c, "groups"),
         .hashed = more == NULL ? STR_NONE : more->hashed,
+        .now_ms = c->now_ms,
         .suspended_ms = suspended ? c->now_ms : 0,
     };
     if (c->verb != CHANGE_CREATE)

@@ -267,9 +267,6 @@ enum flow authorize_ask(struct request *r)
 
 enum flow authorize_answer(struct request *r)
 {
-    const char *fault = form_fault(r);
-    if (fault == NULL)
-        return look_at_client(r);
-    request_refuse(r, PERM_FORM, "%s", fault);
-    return page_refuse(r, PERM_FORM);
+    enum flow flow = form_admit(r);
+    return flow == NEXT ? look_at_client(r) : flow;
 }

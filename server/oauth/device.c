@@ -307,9 +307,6 @@ static enum flow look_up(struct request *r, const struct signed_in *s)
 
 enum flow device_answer(struct request *r)
 {
-    const char *fault = form_fault(r);
-    if (fault == NULL)
-        return signed_in(r, look_up);
-    request_refuse(r, PERM_FORM, "%s", fault);
-    return page_refuse(r, PERM_FORM);
+    enum flow flow = form_admit(r);
+    return flow == NEXT ? signed_in(r, look_up) : flow;
 }

@@ -165,6 +165,20 @@ test('a recovery code signs in once, and may turn the second factor off', async 
   await new Browser(s.server.url).login('fred@example.org', PASSWORD);
 });
 
+test('whoever changes the password stays, and every other session is over', async () => {
+  const email = 'pia@example.org', next = 'another long sentence';
+  assert.equal((await s.api.request('POST', '/v1/users', { email, name: 'Pia', password: PASSWORD }, { absolute: true })).status, 201);
+  const here = await new Browser(s.server.url).login(email, PASSWORD), there = await new Browser(s.server.url).login(email, PASSWORD);
+  await here.get('/v1/auth/account');
+  const change = (fields) => form(here, '/v1/auth/account/password', fields);
+  assert.equal((await change({ password: 'not this one', new_password: next })).status, 401);
+  assert.match(page(await change({ password: PASSWORD, new_password: 'short' })), /shorter than 12/);
+  assert.equal((await change({ password: PASSWORD, new_password: next })).status, 303);
+  assert.equal((await here.get('/v1/auth/account')).status, 200);
+  assert.equal((await there.get('/v1/auth/account')).status, 303);
+  await new Browser(s.server.url).login(email, next);
+});
+
 test('logins are in the audit trail, wrong ones counted by address', async () => {
   const guarded = await s.addServer({ name: 'guarded', args: ['--workers', '1'] });
   const b = new Browser(guarded.url);
