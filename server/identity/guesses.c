@@ -122,7 +122,7 @@ void guess_charge(struct guess *g, void (*then)(void *arg), void *arg)
     g->then = then;
     g->arg = arg;
     choose_keys(g);
-    for (size_t i = 0; i < g->n && good; i++)
+    for (size_t i = 0; i < g->n && i < ARRAY_LEN(lives) && good; i++)
         good = add(&r->arena, &commands[n++], "INCR", g->keys[i], NULL, NULL) &&
                add(&r->arena, &commands[n++], "PEXPIRE", g->keys[i], lives[i], "NX") &&
                add(&r->arena, &commands[n++], "PTTL", g->keys[i], NULL, NULL);
