@@ -404,6 +404,7 @@ test('a rollback in each status: what a second one meets, of the job and of the 
   const more = await begin({ deploymentJobId: second.job.id });
   assert.equal(more.status, 201, more.text);
   assert.equal((await ended(more.data)).status, 'succeeded');
+  await eventually(async () => (await get(`/deployment-jobs/${second.job.id}`)).status === 'rolled_back', 'the job to be as its rollback left it');
   const [ofJob, ofEnvironment] = await again(true);
   assert.deepEqual(seen(ofJob), [409, 'RES_INVALID_STATE', 'rolled_back', undefined], ofJob.text);
   assert.deepEqual(seen(ofEnvironment), [200, undefined, undefined, two.id], ofEnvironment.text);

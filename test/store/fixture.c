@@ -301,6 +301,8 @@ static void on_admit(void *arg, enum code c, const struct admitted *a)
     assert_int_equal(c, OK);
     *copy = *a;
     copy->credential = value_copy(a->credential);
+    copy->user = value_copy(a->user);
+    copy->tenant = value_copy(a->tenant);
     copy->record = value_copy(a->record);
     answer = copy;
 }
