@@ -6,6 +6,7 @@
 #include "server/auth.h"
 #include "server/credential.h"
 #include "server/limit.h"
+#include "server/oauth/remote.h"
 #include "server/settings.h"
 #include "server/store/commit.h"
 #include "server/store/store.h"
@@ -16,11 +17,23 @@
 #include <string.h>
 
 struct options {
+    struct remote remote;
     bool json;
 };
 
+// clang-format off
+#define AT(member) offsetof(struct options, member)
 static const struct config_row rows[] = {
-    {"json", CONFIG_BOOL, offsetof(struct options, json), "false", .flags = CONFIG_LOCAL, .doc = "Print JSON."}, {0}};
+    {"url", CONFIG_STRING, AT(remote.url), "", .flags = CONFIG_LOCAL, .arg = "URL",
+     .doc = "list: ask the server there, which shows the key's own tenant: https://HOST, http://HOST:PORT or unix:/path/of/socket. What "
+            "makes, suspends and rates tenants needs the data: no key may."},
+    {"ca", CONFIG_PATH, AT(remote.ca), "", .flags = CONFIG_LOCAL, .arg = "FILE",
+     .doc = "Certificates (PEM) to trust in with https://. Unset: those of the system."},
+    {"key-file", CONFIG_PATH, AT(remote.key_file), "slipway-data/admin.key", .flags = CONFIG_LOCAL, .arg = "FILE",
+     .doc = "With --url: file that holds an API key or an access token."},
+    {"json", CONFIG_BOOL, AT(json), "false", .flags = CONFIG_LOCAL, .doc = "Print JSON."},
+    {0}};
+// clang-format on
 
 static const char summary[] =
     "Organisations that share a server and see nothing of each other. `tenant create NAME` makes "
@@ -187,6 +200,8 @@ static void list(struct tool *t, void *arg)
 static int act(struct call *c, void (*action)(struct tool *t, void *arg))
 {
     const struct config *config = &c->settings.config;
+    if (c->options.remote.url[0] != '\0')
+        return config_usage(config, "%s needs the data of the server: --url goes with list alone", config->rest[0]);
     if (config->rest_count < 2 || config->rest[1][0] == '\0' || strlen(config->rest[1]) > 100)
         return config_usage(config, "%s needs the name of a tenant", config->rest[0]);
     c->name = config->rest[1];
@@ -217,9 +232,31 @@ static int run_tier(void *arg)
     return act(c, set_tier);
 }
 
+/* The tenant of whoever asks. */
+static int list_remote(struct call *c)
+{
+    char why[REMOTE_WHY];
+    struct buf out = {0};
+    int status = remote_call(&c->options.remote, "GET", S("/v1/tenant"), STR_NONE, &out, why);
+    const struct json *tenant = json_parse(&c->settings.config.arena, buf_view(&out), NULL, NULL);
+    printf("%s", status == 200 && c->options.json ? "[" : "");
+    if (status == 200)
+        print_one(c, json_str(json_get(tenant, "id")), S("active"), json_str(json_get(tenant, "name")));
+    else if (status == 0)
+        fprintf(stderr, "slipway tenant: %s\n", why);
+    else
+        fprintf(stderr, "slipway tenant: " STR_FMT " (%d)\n", STR_ARG(json_str(json_get(tenant, "error_description"))),
+                status);
+    printf("%s", status == 200 && c->options.json ? "]\n" : "");
+    buf_free(&out);
+    return status != 200;
+}
+
 static int run_list(void *arg)
 {
     struct call *c = arg;
+    if (c->options.remote.url[0] != '\0')
+        return list_remote(c);
     return tool_run(&c->settings, "tenant", list, c);
 }
 

@@ -38,6 +38,22 @@ test('RFC 6265 §4.1.2: the session is a cookie that no script reads, sent to th
   assert.match(line, /^slipway-session=sls_[0-9A-Za-z]{36}; Path=\/; HttpOnly; SameSite=Lax; Max-Age=43200$/);
 });
 
+test('by https the cookie is bound to this host, and never sent without TLS', async () => {
+  const url = 'https://ship.example:8443', other = await start({ name: 'login-https', workers: 1, args: ['--public-url', url] });
+  try {
+    assert.equal((await other.api.request('POST', '/v1/users', { email: 'ada@example.org', name: 'Ada', password: PASSWORD }, { absolute: true })).status, 201);
+    const b = new Browser(other.server.url);
+    await b.get('/v1/auth/login');
+    const fields = { ...b.hidden, email: 'ada@example.org', password: PASSWORD };
+    assert.equal((await b.post(b.action, fields, { origin: other.server.url })).status, 403, 'the public URL is the origin');
+    assert.equal((await b.post(b.action, fields, { origin: url })).status, 303);
+    assert.match(b.lines.at(-1), /^__Host-slipway-(session|known)=[^;]+; Path=\/; HttpOnly; SameSite=Lax; Max-Age=\d+; Secure$/);
+    assert.ok(b.cookies.has('__Host-slipway-session'));
+  } finally {
+    await other.stop();
+  }
+});
+
 test('a wrong password, an unknown person and an unknown organisation are told apart by nothing', async () => {
   const b = new Browser(s.server.url);
   const texts = [];

@@ -76,6 +76,14 @@ test('a tenant is made, suspended with all that is in it, and activated again', 
   await eventually(async () => (await tenant()).status === 200, 'the key to be good again');
 });
 
+test('by --url a key sees its own tenant, and changes none', async () => {
+  const remote = ['--url', s.server.url, '--key-file', `${s.server.data}/admin.key`];
+  const { code, stdout, stderr } = await run(SLIPWAY, ['tenant', 'list', '--json', ...remote]);
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(JSON.parse(stdout).map(({ name, status }) => [name, status]), [['default', 'active']]);
+  assert.equal((await run(SLIPWAY, ['tenant', 'suspend', 'default', ...remote])).code, 2);
+});
+
 test('a tenant has the rates that the operator gives it', async () => {
   await ok('tenant', 'create', 'paying');
   const client = s.api.as(await s.makeKey('--tenant', 'paying', '--role', 'viewer'));
