@@ -29,7 +29,7 @@
     X(OAUTH_EXPIRED_TOKEN, 400, "the device code's time is over: begin anew")                                               \
     X(OAUTH_INVALID_TARGET, 400, "the resource is not this service")                                                       \
     X(AUTH_LOGIN_FAILED, 401, "nobody here has this email and this password")                                            \
-    X(AUTH_LOGIN_LOCKED, 429, "too many wrong guesses; see Retry-After")                                                  \
+    X(RATE_LOGIN_GUESSES, 429, "too many wrong guesses; see Retry-After")                                                  \
     X(PERM_FORM, 403, "the form was not filled in on a page of this server, in this browser")                             \
     X(PERM_DENIED, 403, "the caller lacks the permission named in details.required")                                        \
     X(PERM_NETWORK, 403, "the credential or the tenant may not be used from this address")                                  \

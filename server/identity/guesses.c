@@ -90,7 +90,7 @@ static void counted(void *arg, enum code c, const struct redis_value *v)
     }
     if (c == OK && left_ms > 0) {
         reply_header(r, "Retry-After", arena_printf(&r->arena, "%lld", (long long)(left_ms + 999) / 1000));
-        c = request_refuse(r, AUTH_LOGIN_LOCKED, "Too many wrong guesses. It goes on in %lld minutes.",
+        c = request_refuse(r, RATE_LOGIN_GUESSES, "Too many wrong guesses. It goes on in %lld minutes.",
                            (long long)(left_ms + 59999) / 60000);
     }
     if (c != OK)

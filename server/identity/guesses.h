@@ -30,7 +30,7 @@ struct guess { /* lives in the request's arena until it is right or the request 
     void *arg;
 };
 
-/* Charges it: `then` runs once, later, when it may be looked at; else the page of AUTH_LOGIN_LOCKED, or of another refusal,
+/* Charges it: `then` runs once, later, when it may be looked at; else the page of RATE_LOGIN_GUESSES, or of another refusal,
  * is the answer. */
 void guess_charge(struct guess *g, void (*then)(void *arg), void *arg);
 /* It was right: gives back, and marks the browser as one of this person. */

@@ -39,7 +39,7 @@ static const struct route routes[] = {
     {GET, "/auth/login/code", code_page, NULL, "codePage", "The page that asks for the second factor.", PAGE, .query = code_query,
      .media = "text/html", .other_status = 303},
     {POST, "/auth/login/code", code_answer, NULL, "codeAnswer", "Give the code: leads on.", FORM, .status = 303, .body = code_form,
-     .media = "text/html", .codes = {AUTH_LOGIN_FAILED, AUTH_LOGIN_LOCKED, PERM_FORM}},
+     .media = "text/html", .codes = {AUTH_LOGIN_FAILED, RATE_LOGIN_GUESSES, PERM_FORM}},
     {POST, "/auth/account/totp", turn_on, NULL, "totpBegin", "Make the secret of an authenticator, and show it.", FORM, .body = code_form,
      .media = "text/html", .other_status = 303, .codes = {PERM_FORM}},
     {POST, "/auth/account/totp/confirm", confirm, NULL, "totpConfirm", "Turn the second factor on, with a first code; shows the recovery codes.",

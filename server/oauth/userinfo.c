@@ -15,9 +15,13 @@ static const struct field fields[] = {
     {"tenant_id", FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED},
     {0}};
 
+static const struct field none[] = {{0}};
+
 static const struct route routes[] = {
-    {GET | POST, "/auth/userinfo", userinfo, NULL, "userinfo", "Say who has the token (OpenID Connect Core 1.0 §5.3).",
-     ROUTE_ANYONE | ROUTE_ENVELOPE_NONE | ROUTE_NO_BODY | ROUTE_NO_AUDIT, .data = fields},
+    {GET, "/auth/userinfo", userinfo, NULL, "userinfo", "Say who has the token (OpenID Connect Core 1.0 §5.3).",
+     ROUTE_ANYONE | ROUTE_ENVELOPE_NONE, .data = fields},
+    {POST, "/auth/userinfo", userinfo, NULL, "userinfoByPost", "The same, for clients that ask so.",
+     ROUTE_ANYONE | ROUTE_ENVELOPE_NONE | ROUTE_NO_BODY | ROUTE_NO_AUDIT, .body = none, .data = fields},
     ROUTE_END};
 // clang-format on
 
