@@ -18,6 +18,8 @@
 struct options {
     const char *tenant, *name, *grant, *scope, *jwks;
     const char *trust_issuer, *trust_subject, *trust_audience;
+    const char *redirect_uri;
+    bool is_public;
     struct remote remote;
     bool json;
 };
@@ -34,6 +36,10 @@ static const struct config_row rows[] = {
     {"scope", CONFIG_STRING, AT(scope), "", .flags = CONFIG_LOCAL, .arg = "SCOPE,…",
      .doc = "create: what it may ask for: scopes like projects:read, and permissions like release:read. Unset: what a pipeline needs, "
             "projects:write, deployments:write, environments:read and metrics:read."},
+    {"redirect-uri", CONFIG_STRING, AT(redirect_uri), "", .flags = CONFIG_LOCAL, .arg = "URI,…",
+     .doc = "create: where people are sent back to, with the grant authorization_code."},
+    {"public", CONFIG_BOOL, AT(is_public), "false", .flags = CONFIG_LOCAL,
+     .doc = "create: a program on people's own machines, which can keep no secret: it gets none."},
     {"jwks", CONFIG_PATH, AT(jwks), "", .flags = CONFIG_LOCAL, .arg = "FILE",
      .doc = "create: its public keys (RFC 7517). It signs with one of them (private_key_jwt) and gets no secret."},
     {"trust-issuer", CONFIG_STRING, AT(trust_issuer), "", .flags = CONFIG_LOCAL, .arg = "URL",
@@ -192,7 +198,9 @@ static struct str body_of(struct call *c)
     }
     if (trusts)
         put_trust(&o, given);
-    if (keys != NULL || trusts) {
+    if (given->redirect_uri[0] != '\0')
+        put_list(&o, "redirect_uris", given->redirect_uri);
+    if (keys != NULL || trusts || given->is_public) {
         json_key(&o, S("token_endpoint_auth_method"));
         json_put_z(&o, keys != NULL ? "private_key_jwt" : "none");
     }

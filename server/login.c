@@ -1,6 +1,7 @@
 /* `slipway login`, `logout` and `whoami`: a person at a terminal, by the device grant (RFC 8628). */
 #include "server/commands.h"
 
+#include "lib/clock.h"
 #include "proto/query.h"
 #include "server/credential.h"
 #include "server/oauth/client.h"
@@ -38,6 +39,8 @@ static const struct config_row rows[] = {
     {0},
 };
 // clang-format on
+
+enum { MOST_S = 30 }; /* between two questions to a server that is away */
 
 struct call {
     struct settings settings;
@@ -106,13 +109,17 @@ static int wait_for_person(struct call *c, const struct json *begun)
     const char *const members[][2] = {
         {"grant_type", DEVICE_GRANT}, {"device_code", code == NULL ? "" : code}, {NULL, NULL}};
     int64_t interval_s = json_int(json_get(begun, "interval"), DEVICE_INTERVAL_S);
+    int64_t until_ms = clock_mono_ms() + json_int(json_get(begun, "expires_in"), DEVICE_LIFE_S) * 1000;
     for (bool tty = isatty(STDERR_FILENO);; fputs(tty ? "." : "", stderr)) {
         const struct json *answer;
         struct timespec pause = {.tv_sec = interval_s};
         nanosleep(&pause, NULL);
         int status = post(c, "/v1/auth/token", members, &answer);
         struct str error = json_str(json_get(answer, "error"));
-        if (str_eqz(error, "slow_down"))
+        bool away = (status == 0 || status == 429 || status >= 500) && clock_mono_ms() < until_ms; /* RFC 8628 §3.5 */
+        if (away)
+            interval_s = interval_s * 2 < MOST_S ? interval_s * 2 : MOST_S;
+        else if (str_eqz(error, "slow_down"))
             interval_s += DEVICE_SLOWER_S;
         else if (!str_eqz(error, "authorization_pending"))
             return status == 200 ? keep(c, answer) : refused("login", status, answer);
@@ -155,7 +162,7 @@ static int logout(struct call *c)
         return complain("logout", "the file of the login is damaged");
     c->options.remote.url = url;
     int status = post(c, "/v1/auth/revoke", members, &answer);
-    if (login_path(path))
+    if (status != 0 && login_path(path)) /* else it could not be ended any more */
         unlink(path);
     return status == 200 ? 0 : refused("logout", status, answer);
 }

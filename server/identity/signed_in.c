@@ -17,6 +17,7 @@ static const char *const cookies[] = {"slipway-session", "slipway-half"}, *const
 struct look {
     struct request *r;
     signed_in_then *then;
+    enum flow (*otherwise)(struct request *r);
     unsigned partition;
     bool half;
     struct signed_in found;
@@ -56,7 +57,7 @@ static void user_found(void *arg, enum code c, const struct user *u)
     if (c != OK)
         page_refuse(l->r, c);
     else if (u == NULL || l->found.since_ms < u->valid_after_ms)
-        ask_to_log_in(l->r);
+        l->otherwise(l->r);
     else {
         l->found.user = *u;
         l->r->caller.name = u->name;
@@ -90,7 +91,7 @@ static void looked_up(void *arg, enum code c, const struct admitted *a)
     struct look *l = arg;
     if (c == OK &&
         (a->verdict != ADMIT_OK || !str_eqz(redis_text(redis_field(a->credential, S("kind"))), kinds[l->half]))) {
-        ask_to_log_in(l->r);
+        l->otherwise(l->r);
         return;
     }
     if (c == OK)
@@ -99,15 +100,15 @@ static void looked_up(void *arg, enum code c, const struct admitted *a)
         page_refuse(l->r, c);
 }
 
-static enum flow look_up(struct request *r, bool half, signed_in_then *then)
+static enum flow look_up(struct request *r, bool half, signed_in_then *then, enum flow (*otherwise)(struct request *r))
 {
     struct str found, secret = page_cookie(r, cookies[half]);
     struct look *l = arena_new(&r->arena, struct look);
     if (l == NULL)
         return page_refuse(r, SYS_OVERLOADED);
-    *l = (struct look){.r = r, .half = half, .then = then};
+    *l = (struct look){.r = r, .half = half, .then = then, .otherwise = otherwise};
     if (secret.p == NULL || !id_key_check(secret, &found, &l->partition) || !str_eqz(found, prefix))
-        return ask_to_log_in(r);
+        return otherwise(r);
     auth_credential(r->worker->settings, secret, l->found.credential);
     const struct admission in = {
         .partition = l->partition, .credential = str_z(l->found.credential), .space = {l->partition, STR_NONE}};
@@ -117,12 +118,17 @@ static enum flow look_up(struct request *r, bool half, signed_in_then *then)
 
 enum flow signed_in(struct request *r, signed_in_then *then)
 {
-    return look_up(r, false, then);
+    return look_up(r, false, then, ask_to_log_in);
+}
+
+enum flow signed_in_or(struct request *r, signed_in_then *then, enum flow (*otherwise)(struct request *r))
+{
+    return look_up(r, false, then, otherwise);
 }
 
 enum flow signed_in_half(struct request *r, signed_in_then *then)
 {
-    return look_up(r, true, then);
+    return look_up(r, true, then, ask_to_log_in);
 }
 
 void session_begin(struct commit *c, struct request *r, const struct user *u, bool half, int64_t now_ms)

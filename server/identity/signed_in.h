@@ -19,6 +19,8 @@ struct signed_in { /* texts live in the request's arena */
  * that leads back here. Nobody is signed in whose chain is not good. */
 typedef enum flow signed_in_then(struct request *r, const struct signed_in *s);
 enum flow signed_in(struct request *r, signed_in_then *then);
+/* The same, but who is not signed in is answered by `otherwise`. */
+enum flow signed_in_or(struct request *r, signed_in_then *then, enum flow (*otherwise)(struct request *r));
 /* The same for who has given the password and not yet the code of the authenticator (kind "half", SESSION_HALF_MS). */
 enum flow signed_in_half(struct request *r, signed_in_then *then);
 enum { SESSION_HALF_MS = 300000 };

@@ -205,6 +205,11 @@ static enum flow person_known(struct request *r, const struct signed_in *s)
     return give_code(w, s);
 }
 
+static enum flow nobody(struct request *r)
+{
+    return fail(r->state, "login_required", NULL);
+}
+
 /* --- the client --- */
 
 static bool take_client(struct wish *w, const struct admitted *a)
@@ -237,6 +242,8 @@ static void client_known(void *arg, enum code c, const struct admitted *a)
         page_refuse(r, c);
     else if ((fault = fault_of(w, &error)) != NULL)
         fail(w, error, fault);
+    else if (str_eqz(parameter(r, "prompt"), "none"))
+        signed_in_or(r, person_known, nobody);
     else
         signed_in(r, person_known);
 }

@@ -50,13 +50,13 @@ static void ended(void *arg, const struct commit_result *result)
 static enum code end_grant(struct redemption *t)
 {
     struct request *r = t->r;
-    const char *reason = str_eqz(str_z(t->kind), "code") ? "{\"reason\":\"code used twice\"}"
-                                                         : "{\"reason\":\"refresh token used twice\"}";
+    struct str reason = arena_printf(&r->arena, "{\"reason\":\"%s used twice\"}",
+                                     strcmp(t->kind, "refresh") == 0 ? "refresh token" : t->kind);
     commit_begin(&t->commit, &r->arena, (struct space){t->partition, t->client->tenant}, COMMIT_ESSENTIAL);
     grant_end(&t->commit, r->worker->settings, t->grant.id, store_now_ms(r->worker->store));
     audit_add(&t->commit, r,
               &(struct audit_entry){
-                  .action = "grant.ended", .resource = "grant", .resource_id = t->grant.id, .metadata = str_z(reason)});
+                  .action = "grant.ended", .resource = "grant", .resource_id = t->grant.id, .metadata = reason});
     return store_commit(r->worker->store, &t->commit, &r->ops, ended, t);
 }
 
@@ -137,8 +137,9 @@ static const char *fault_of(struct redemption *t, const struct redis_value *reco
     struct request *r = t->r;
     if (!str_eqz(redis_text(redis_field(record, S("kind"))), t->kind) || !str_eq(t->grant.client, t->client->id))
         return "it is unknown, over, or another client's";
-    bool device = strcmp(t->kind, "device") == 0; /* has a code of its own for that */
-    if (!device && redis_int(redis_field(record, S("expires")), 0) <= store_now_ms(r->worker->store))
+    bool device = strcmp(t->kind, "device") == 0;                 /* has a code of its own for that */
+    bool used = redis_text(redis_field(record, S("used"))).n > 0; /* ends the grant, also when its time is over */
+    if (!device && !used && redis_int(redis_field(record, S("expires")), 0) <= store_now_ms(r->worker->store))
         return "its time is over";
     if (strcmp(t->kind, "code") != 0)
         return NULL;
@@ -178,6 +179,12 @@ static enum code device_state(struct redemption *t, const struct redis_value *re
     return note_question(t, interval_s + (soon ? DEVICE_SLOWER_S : 0), now_ms);
 }
 
+static bool is_allowed(const struct redemption *t, const struct redis_value *record)
+{
+    return str_eqz(redis_text(redis_field(record, S("state"))), "allowed") &&
+           redis_int(redis_field(record, S("expires")), 0) > store_now_ms(t->r->worker->store);
+}
+
 static void found(void *arg, enum code c, const struct redis_value *record)
 {
     struct redemption *t = arg;
@@ -188,12 +195,11 @@ static void found(void *arg, enum code c, const struct redis_value *record)
         refuse(t, fault);
         return;
     }
-    bool waits =
-        c == OK && strcmp(t->kind, "device") == 0 && !str_eqz(redis_text(redis_field(record, S("state"))), "allowed");
-    if (waits)
+    bool used = redis_text(redis_field(record, S("used"))).n > 0;
+    if (c == OK && strcmp(t->kind, "device") == 0 && !used && !is_allowed(t, record))
         c = device_state(t, record);
     else if (c == OK)
-        c = redis_text(redis_field(record, S("used"))).n > 0 ? end_grant(t) : look_at_chain(t);
+        c = used ? end_grant(t) : look_at_chain(t);
     if (c != OK)
         reply_error(t->r, c);
 }

@@ -13,13 +13,30 @@ static bool is_plain(struct str uri)
     return uri.n > 0;
 }
 
+static struct str behind_port(struct str rest)
+{
+    size_t n = 1;
+    if (rest.n == 0 || rest.p[0] != ':')
+        return rest;
+    while (n < rest.n && rest.p[n] >= '0' && rest.p[n] <= '9')
+        n++;
+    return n == 1 || n > 6 ? STR_NONE : (struct str){rest.p + n, rest.n - n};
+}
+
+/* Nothing but a port may stand between host and path: no user, and no other host behind one. */
+static bool is_host_end(struct str rest)
+{
+    struct str path = behind_port(rest);
+    return path.p != NULL && (path.n == 0 || path.p[0] == '/' || path.p[0] == '?');
+}
+
 /* Behind the loopback's name; STR_NONE: it is none. */
 static struct str behind_loopback(struct str uri, bool *any_port)
 {
     for (size_t i = 0; i < ARRAY_LEN(loopback); i++) {
         struct str rest = str_starts(uri, loopback[i].prefix) ? str_slice(uri, loopback[i].prefix.n, uri.n) : STR_NONE;
         *any_port = loopback[i].any_port;
-        if (rest.p != NULL && (rest.n == 0 || rest.p[0] == ':' || rest.p[0] == '/' || rest.p[0] == '?'))
+        if (rest.p != NULL && is_host_end(rest))
             return rest;
     }
     return STR_NONE;
@@ -57,16 +74,6 @@ const char *redirect_fault(struct str uri)
     if (behind_loopback(uri, &any_port).p != NULL || has_private_scheme(uri))
         return NULL;
     return "is neither https, nor http on loopback, nor of a private-use scheme with a dot";
-}
-
-static struct str behind_port(struct str rest)
-{
-    size_t n = 1;
-    if (rest.n == 0 || rest.p[0] != ':')
-        return rest;
-    while (n < rest.n && rest.p[n] >= '0' && rest.p[n] <= '9')
-        n++;
-    return n > 6 ? STR_NONE : str_slice(rest, n, rest.n);
 }
 
 static bool is_same_loopback(struct str one, struct str other)

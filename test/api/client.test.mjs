@@ -72,6 +72,13 @@ test('a client of a CI trusts a provider and has no secret', async () => {
   assert.match((await call('create', ...here(), '--name', 'site', '--trust-issuer', 'https://ci.example')).stderr, /trust\.subject is required/);
 });
 
+test('a public client of people is made with where they are sent back to', async () => {
+  const grant = ['--grant', 'authorization_code,refresh_token'];
+  const made = await ok('create', ...here(), '--name', 'app', ...grant, '--redirect-uri', 'http://127.0.0.1/back,https://app.example/back', '--public', '--json');
+  assert.deepEqual([made.client_secret, made.token_endpoint_auth_method, made.redirect_uris], [undefined, 'none', ['http://127.0.0.1/back', 'https://app.example/back']]);
+  assert.match((await call('create', ...here(), '--name', 'app', ...grant)).stderr, /redirect_uris/);
+});
+
 test('what cannot be is refused with a reason, and nothing is made', async () => {
   const wrong = [
     [['create', ...here()], 2, /needs a --name/], [['create', ...here(), '--name', 'x', '--grant', 'password'], 2, /grant_types/],

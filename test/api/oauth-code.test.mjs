@@ -95,6 +95,7 @@ test('RFC 6749 §4.1.2.1, RFC 9207 §2: errors go back to the client, with state
   const denied = back(await b.submit({ decision: 'deny' }));
   assert.deepEqual([denied.error, denied.state, denied.iss, denied.code], ['access_denied', 'a b&c', s.server.url, undefined]);
   assert.equal(back(await b.get(asked({ prompt: 'none' }).path)).error, 'consent_required');
+  assert.equal(back(await new Browser(s.server.url).get(asked({ prompt: 'none' }).path)).error, 'login_required');
 });
 
 test('RFC 6749 §3.1.2.4, RFC 9700 §4.1.3: nobody is sent to an address that is not the client\'s', async () => {
