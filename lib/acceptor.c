@@ -1,5 +1,6 @@
 #include "lib/acceptor.h"
 #include <errno.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -170,6 +171,24 @@ int acceptor_open(struct acceptor *a, struct loop *loop, int fd, void (*on_accep
     a->open = true;
     uv_poll_start(&a->poll, UV_READABLE, on_readable);
     return 0;
+}
+
+void acceptor_shut(struct acceptor *a)
+{
+    enum { FLAGS = 13, SYN = 0x02, ACK = 0x10 }; /* RFC 9293 section 3.1 */
+    // clang-format off
+    static struct sock_filter no_syn[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FLAGS),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SYN | ACK),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    // clang-format on
+    struct sock_fprog program = {sizeof no_syn / sizeof no_syn[0], no_syn};
+
+    if (a->open) /* where the kernel has no filters, a few connections may be reset */
+        (void)setsockopt(a->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
 }
 
 void acceptor_pause(struct acceptor *a)

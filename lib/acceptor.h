@@ -1,8 +1,8 @@
 /* A listening socket on a loop: accepts until the kernel has no more, each time it becomes readable.
  *
  * Several loops may listen on one TCP address (SO_REUSEPORT): the kernel spreads the connections. Closing one of these
- * sockets resets what waits in its queue, so an orderly stop calls acceptor_accept once more just before closing, and
- * closes last. Accepted descriptors are non-blocking, close-on-exec, and inherit TCP_NODELAY. */
+ * sockets resets what waits in its queue, so an orderly stop calls acceptor_shut, gives handshakes under way a moment,
+ * calls acceptor_accept once more, and closes last. Accepted descriptors are non-blocking, close-on-exec, and inherit TCP_NODELAY. */
 #ifndef LIB_ACCEPTOR_H
 #define LIB_ACCEPTOR_H
 
@@ -33,6 +33,9 @@ uint16_t acceptor_port(int fd);
 int acceptor_open(struct acceptor *a, struct loop *loop, int fd, void (*on_accept)(void *arg, int fd), void *arg);
 void acceptor_pause(struct acceptor *a); /* connections wait in the kernel's queue */
 void acceptor_resume(struct acceptor *a);
+/* No handshake begins any more: the kernel drops a client's SYN, which the client sends again a second later, to
+ * whoever listens then. Handshakes under way come to their end. TCP only. */
+void acceptor_shut(struct acceptor *a);
 /* Accepts what is waiting, now. */
 void acceptor_accept(struct acceptor *a);
 /* `closed` runs once, later; the memory may go then. */

@@ -2,7 +2,7 @@
  *
  *   drain_begin   LEAVING   /readyz says no; everything is served as before while load balancers notice
  *   after `wait`  DRAINING  streams are told, every answer closes its connection, connections are still accepted
- *   all drained   CLOSING   listeners are emptied and closed, then everything else
+ *   all drained   CLOSING   listeners let no handshake begin, are emptied and closed; then everything else
  *   all ended     `ended` is called; the workers' threads have been joined
  *
  * At the deadline CLOSING comes whatever is left. A second signal changes nothing. */

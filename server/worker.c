@@ -27,8 +27,9 @@
 #include <unistd.h>
 
 enum {
-    SAMPLE_MS = 1000, /* how often figures of other parts are copied to the metrics */
-    LAST_MS = 1500,   /* for connections that came in just before the listener was closed */
+    SAMPLE_MS = 1000,  /* how often figures of other parts are copied to the metrics */
+    HANDSHAKE_MS = 20, /* a connection's, from a balancer near by, when the listener shuts */
+    LAST_MS = 1500,    /* for connections that came in just before the listener was closed */
     LINGER_MS = 3600000,
     RETRY_MS = 200 /* before the first start is tried again */
 };
@@ -298,14 +299,20 @@ static bool open_listener(struct worker *w, unsigned which, void (*on)(void *arg
     return fd < 0 || acceptor_open(&w->acceptors[which], &w->loop, fd, on, w) == 0;
 }
 
-static bool close_listener(struct worker *w, unsigned which)
+/* What waits in the kernel's queue would be reset (decision 40a): first nothing more may come in, then all is taken. */
+static bool shut_listener(struct worker *w, unsigned which, void (*then)(void *arg))
 {
-    struct acceptor *a = &w->acceptors[which];
-    if (!a->open)
+    if (!w->acceptors[which].open)
         return true;
-    acceptor_accept(a); /* what waits in the kernel's queue would be reset (decision 40a) */
-    acceptor_close(a, stopped, w);
+    acceptor_shut(&w->acceptors[which]);
+    timer_start(&w->timer, &w->loop, HANDSHAKE_MS, then, w);
     return false;
+}
+
+static void close_listener(struct worker *w, unsigned which)
+{
+    acceptor_accept(&w->acceptors[which]);
+    acceptor_close(&w->acceptors[which], stopped, w);
 }
 
 static bool start_listener(struct worker *w)
@@ -313,9 +320,14 @@ static bool start_listener(struct worker *w)
     return open_listener(w, LISTEN_PLAIN, on_accept);
 }
 
+static void listener_shut(void *arg)
+{
+    close_listener(arg, LISTEN_PLAIN);
+}
+
 static bool stop_listener(struct worker *w)
 {
-    return close_listener(w, LISTEN_PLAIN);
+    return shut_listener(w, LISTEN_PLAIN, listener_shut);
 }
 
 static const char no_tls[] = "HTTP/1.1 400 Bad Request\r\n"
@@ -334,9 +346,14 @@ static bool start_tls_listener(struct worker *w)
     return open_listener(w, LISTEN_TLS, on_accept_tls);
 }
 
+static void tls_listener_shut(void *arg)
+{
+    close_listener(arg, LISTEN_TLS);
+}
+
 static bool stop_tls_listener(struct worker *w)
 {
-    return close_listener(w, LISTEN_TLS);
+    return shut_listener(w, LISTEN_TLS, tls_listener_shut);
 }
 
 static const struct part {

@@ -6,6 +6,8 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -433,6 +435,47 @@ static void tcp_by_number_and_by_name(void **state)
     unserve(&server);
 }
 
+static int dial(const struct address *to)
+{
+    struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_port = htons(to->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof at), -1);
+    assert_int_equal(errno, EINPROGRESS);
+    return fd;
+}
+
+static unsigned tcp_state(int fd)
+{
+    struct tcp_info info;
+    socklen_t n = sizeof info;
+
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &n), 0);
+    return info.tcpi_state;
+}
+
+static void a_shut_listener_takes_who_came_before_and_resets_nobody(void **state)
+{
+    struct server server;
+    struct address to = {.host = "127.0.0.1", .port = serve(&server, *state, "127.0.0.1:0")};
+    int before = dial(&to), after;
+
+    assert_int_equal(tcp_state(before), TCP_ESTABLISHED);
+    acceptor_shut(&server.acceptor);
+    after = dial(&to);
+    acceptor_accept(&server.acceptor);
+    assert_int_equal(server.count, 1);
+    acceptor_close(&server.acceptor, on_acceptor_closed, &server);
+    assert_int_equal(tcp_state(before), TCP_ESTABLISHED);
+    assert_int_equal(tcp_state(after), TCP_SYN_SENT); /* it will ask again: whoever listens then answers */
+    close(before);
+    close(after);
+    turn_until(*state, &server.ends[0].closes, 1);
+    unserve(&server);
+}
+
 static void unix_sockets_and_stale_ones(void **state)
 {
     char folder[] = "/tmp/stream-test-XXXXXX", path[64];
@@ -586,6 +629,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_on_eof_the_other_sides_end_is_ours, make_loop, end_loop),
         cmocka_unit_test_setup_teardown(a_paused_stream_reads_nothing, make_loop, end_loop),
         cmocka_unit_test_setup_teardown(tcp_by_number_and_by_name, make_loop, end_loop),
+        cmocka_unit_test_setup_teardown(a_shut_listener_takes_who_came_before_and_resets_nobody, make_loop, end_loop),
         cmocka_unit_test_setup_teardown(unix_sockets_and_stale_ones, make_loop, end_loop),
         cmocka_unit_test_setup_teardown(a_refused_connection_says_why, make_loop, end_loop),
         cmocka_unit_test_setup_teardown(a_connection_that_does_not_come_times_out, make_loop, end_loop),
