@@ -42,6 +42,8 @@ struct json *json_at(const struct json *array, size_t i);
 struct str json_str(const struct json *j); /* STR_NONE unless a string */
 /* The strings of an array, one behind the other. STR_NONE: no memory. */
 struct str json_join(struct arena *a, const struct json *array, char between);
+/* The other way: the text of an array of names that stand between commas or blanks. STR_NONE: no memory. */
+struct str json_names(struct arena *a, struct str list);
 int64_t json_int(const struct json *j, int64_t otherwise);
 double json_real(const struct json *j, double otherwise) __asm__("slipway_json_real"); /* ints widen */
 bool json_bool(const struct json *j, bool otherwise);
@@ -91,7 +93,8 @@ void json_open(struct json_out *o, char bracket);  /* '{' or '[' as a value */
 void json_close(struct json_out *o, char bracket); /* '}' or ']' */
 void json_key(struct json_out *o, struct str name);
 void json_put_str(struct json_out *o, struct str s);
-void json_put_z(struct json_out *o, const char *z); /* NULL gives null */
+void json_put_z(struct json_out *o, const char *z);       /* NULL gives null */
+void json_put_names(struct json_out *o, struct str list); /* an array: names between commas or blanks */
 void json_put_int(struct json_out *o, int64_t v);
 void json_put_real(struct json_out *o, double v);
 void json_put_bool(struct json_out *o, bool v);

@@ -66,14 +66,17 @@ static bool is_our_header(const struct json *head, uint64_t *kid)
            *kid <= KEYRING_NUMBERS;
 }
 
-/* A string claim of a bounded length; `needed`: must be there. */
-static bool text_claim(const struct json *body, const char *name, bool needed, struct str *out)
+/* A string claim; `needed`: must be there. */
+static bool long_claim(const struct json *body, const char *name, bool needed, struct str *out)
 {
     const struct json *j = json_get(body, name);
     *out = json_str(j);
-    if (j == NULL)
-        return !needed;
-    return json_is(j, JSON_STRING) && out->n > 0 && out->n <= JWT_CLAIM_MAX;
+    return j == NULL ? !needed : json_is(j, JSON_STRING) && out->n > 0;
+}
+
+static bool text_claim(const struct json *body, const char *name, bool needed, struct str *out)
+{
+    return long_claim(body, name, needed, out) && out->n <= JWT_CLAIM_MAX;
 }
 
 static bool time_claim(const struct json *body, const char *name, bool needed, int64_t *out)
@@ -116,7 +119,7 @@ static bool read_claims(struct arena *a, const struct json *body, struct jwt *ou
            text_claim(body, "user_id", false, &out->user_id) && text_claim(body, "agent_id", false, &out->agent_id) &&
            text_claim(body, "tenant_id", true, &out->tenant_id) && text_claim(body, "name", false, &out->name) &&
            text_claim(body, "client_id", false, &out->client_id) && text_claim(body, "sid", false, &out->session_id) &&
-           text_claim(body, "scope", false, &out->scope) && time_claim(body, "iat", true, &out->issued_s) &&
+           long_claim(body, "scope", false, &out->scope) && time_claim(body, "iat", true, &out->issued_s) &&
            time_claim(body, "exp", true, &out->expires_s) && time_claim(body, "nbf", false, &out->not_before_s) &&
            list_claim(a, body, "roles", JWT_ROLES, &out->roles, &out->role_count) &&
            list_claim(a, body, "permissions", JWT_PERMISSIONS, &out->permissions, &out->permission_count) &&

@@ -295,6 +295,9 @@ enum code auth_bound(struct arena *a, struct caller *c, const struct admitted *i
     if (!redis_is_nil(in->user) && !caller_of_user(a, c, redis_text(redis_at(in->user, ADMIT_USER_ROLES)),
                                                    redis_text(redis_at(in->user, ADMIT_USER_PERMISSIONS))))
         return SYS_OVERLOADED;
+    c->user = redis_is_nil(in->user) ? STR_NONE : arena_str(a, redis_text(redis_at(in->user, ADMIT_USER_ID)));
+    if (!redis_is_nil(in->user) && c->user.p == NULL)
+        return SYS_OVERLOADED;
     c->networks = STR_NONE;
     if (own.n == 0 && tenant.n == 0)
         return OK;
@@ -601,6 +604,25 @@ enum code auth_token(struct worker *w, struct str token, bool in_query, struct s
     l->told = then;
     l->arg = arg;
     return token.n > 0 && token.n <= JWT_MAX ? start_login(l, token, in_query, NULL) : AUTH_TOKEN_INVALID;
+}
+
+struct str auth_depends_on(struct arena *a, const struct settings *s, const struct caller *c)
+{
+    char hex[65];
+    struct buf of;
+    struct str user = c->type == CALLER_USER ? c->id : c->user;
+    buf_init_arena(&of, a, sizeof hex * 2);
+    if (c->type == CALLER_CLIENT)
+        buf_z(&of, c->of);
+    if (c->type == CALLER_KEY) {
+        auth_subject(s, "key", c->id, hex);
+        buf_printf(&of, "?%s ", hex);
+    }
+    if (user.n > 0) {
+        auth_subject(s, "user", user, hex);
+        buf_printf(&of, "%s%s", c->user.n > 0 ? "" : "?", hex);
+    }
+    return of.failed ? STR_NONE : buf_view(&of);
 }
 
 void auth_agent_token(const struct settings *settings, struct buf *out, struct str tenant, struct str agent_id,

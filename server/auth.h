@@ -54,6 +54,9 @@ void auth_agent_token(const struct settings *settings, struct buf *out, struct s
 struct admitted; /* server/store/admit.h */
 /* What the chain that was looked up leaves of a caller: no more than its user has now, and from where it may call. */
 enum code auth_bound(struct arena *a, struct caller *c, const struct admitted *in);
+/* What is to end with the caller: the `of` of a record that acts on its authority later (an invitation). With a user when it acts in
+ * one's name, with a key or client once that is taken back; a login or a key's own time may end before. STR_NONE when memory ran out. */
+struct str auth_depends_on(struct arena *a, const struct settings *s, const struct caller *c);
 /* What the headers show of a charge. */
 struct rate auth_rate(const struct admitted *a, unsigned tier);
 /* "<kind>:<id>": how rates and idempotency records name a caller. */

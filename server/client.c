@@ -129,18 +129,8 @@ static void print(struct call *c, struct str text)
 
 static void put_list(struct json_out *o, const char *name, const char *list)
 {
-    struct str rest = str_z(list);
     json_key(o, str_z(name));
-    json_open(o, '[');
-    while (rest.n > 0) {
-        size_t n = 0;
-        while (n < rest.n && rest.p[n] != ',' && rest.p[n] != ' ')
-            n++;
-        if (n > 0)
-            json_put_str(o, str_slice(rest, 0, n));
-        rest = str_slice(rest, n + 1, rest.n);
-    }
-    json_close(o, ']');
+    json_put_names(o, str_z(list));
 }
 
 static struct json *read_keys(struct call *c)

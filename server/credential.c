@@ -104,10 +104,10 @@ static struct str key_json(struct arena *a, const struct credential *k, int64_t 
     overlay_str(&set, "name", k->name);
     overlay_str(&set, "prefix", str_z(k->prefix));
     overlay_str(&set, "hint", key_hint(a, str_z(k->secret)));
-    overlay_raw(&set, "permissions", key_names(a, k->permissions));
-    overlay_raw(&set, "roles", key_names(a, k->roles));
+    overlay_raw(&set, "permissions", json_names(a, k->permissions));
+    overlay_raw(&set, "roles", json_names(a, k->roles));
     if (k->networks.n > 0)
-        overlay_raw(&set, "cidrs", key_names(a, k->networks));
+        overlay_raw(&set, "cidrs", json_names(a, k->networks));
     overlay_str(&set, "tier", str_z(limit_tier_name(k->tier)));
     if (k->user.n > 0)
         overlay_str(&set, "user_id", k->user);

@@ -73,7 +73,7 @@ static struct feed_caller *caller_new(struct feeds *feeds, const struct caller *
     c->caller.tenant = put_text(&at, caller->tenant);
     c->caller.narrowed = put_text(&at, caller->narrowed);
     c->caller.granted = caller->granted.n == 0 ? STR_NONE : put_text(&at, caller->granted);
-    c->caller.networks = STR_NONE;
+    c->caller.networks = c->caller.user = STR_NONE;
     list_append(bucket_of(feeds, caller), &c->link);
     return c;
 }

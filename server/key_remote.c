@@ -33,14 +33,10 @@ static const struct json *ask(struct key_remote *k, const char *method, struct s
 
 static void put_list(struct json_out *o, const char *name, const char *list)
 {
-    struct str rest = str_z(list);
-    if (rest.n == 0)
+    if (list[0] == '\0')
         return;
     json_key(o, str_z(name));
-    json_open(o, '[');
-    while (rest.n > 0)
-        json_put_str(o, str_trim(str_cut(&rest, ',')));
-    json_close(o, ']');
+    json_put_names(o, str_z(list));
 }
 
 static int show_made(struct key_remote *k, const struct json *made)

@@ -30,6 +30,7 @@
 #include "server/identity/guesses.h"
 #include "server/identity/password.h"
 #include "server/identity/second_factor.h"
+#include "server/identity/user_rights.h"
 #include "server/list.h"
 #include "server/oauth/assertion.h"
 #include "server/oauth/authorize.h"
@@ -71,6 +72,7 @@ static const struct {
     {"password.length-min", PASSWORD_LENGTH_MIN, COUNT, "VAL_FAILED", "Characters of a new password, at least."},
     {"password.length-max", PASSWORD_LENGTH_MAX, BYTES, "VAL_FAILED", "Bytes of a password."},
     {"password.under-way", PASSWORDS_MAX, COUNT, "SYS_OVERLOADED", "Passwords that a worker hashes or checks at the same time."},
+    {"user.groups", USER_GROUPS_MAX, COUNT, "VAL_OUT_OF_RANGE", "Groups of a user."},
     {"key.days", KEY_DAYS_MAX, COUNT, "VAL_FAILED", "Days of a key's time, where it has one."},
     {"key.overlap", KEY_OVERLAP_MAX * INT64_C(1000), MS, "VAL_FAILED", "How long a rotated key's old text is good, at most."},
     {"credential.networks", NETWORKS_MAX, COUNT, "VAL_FAILED", "Networks of an allow-list."},
@@ -121,7 +123,7 @@ static const struct {
     {"token.permissions", JWT_PERMISSIONS, COUNT, "AUTH_TOKEN_INVALID",
      "Permissions in an access token."},
     {"token.claim", JWT_CLAIM_MAX, BYTES, "AUTH_TOKEN_INVALID",
-     "One claim of an access token."},
+     "One claim of an access token; `scope` alone may be longer."},
     {"permission.environments", SCOPE_MOST, COUNT, LIMIT_CUTS,
      "Environments that one permission of a caller can be narrowed to; further ones grant nothing."},
 

@@ -15,7 +15,7 @@ struct principal {
     char tenant[ID_UUID], id[ID_ROOM], name[NAME_ROOM], credential[65], of[67];
     unsigned partition, tier;
     struct permission_set permissions;
-    char *narrowed, *networks, *granted; /* NULL: none */
+    char *narrowed, *networks, *granted, *user; /* NULL: none */
     int64_t expires_ms, revocations;
     int64_t told_ms; /* 0: by the look-up that brought it here, whenever that was */
 };
@@ -38,6 +38,7 @@ static void forget(struct principal *p)
     free(p->narrowed);
     free(p->networks);
     free(p->granted);
+    free(p->user);
     *p = (struct principal){0};
 }
 
@@ -90,6 +91,7 @@ bool principals_find(struct principals *p, const uint8_t token[CRYPTO_HASH], int
         .narrowed = text(a, found->narrowed),
         .networks = text(a, found->networks),
         .granted = text(a, found->granted),
+        .user = text(a, found->user),
         .tier = found->tier,
         .expires_ms = found->expires_ms,
         .revocations = found->revocations,
@@ -99,10 +101,10 @@ bool principals_find(struct principals *p, const uint8_t token[CRYPTO_HASH], int
     *out = c;
     return c.id.p != NULL && c.name.p != NULL && c.tenant.p != NULL &&
            (found->narrowed == NULL || c.narrowed.p != NULL) && (found->networks == NULL || c.networks.p != NULL) &&
-           (found->granted == NULL || c.granted.p != NULL);
+           (found->granted == NULL || c.granted.p != NULL) && (found->user == NULL || c.user.p != NULL);
 }
 
-static bool keep_list(char **to, struct str from)
+static bool keep_text(char **to, struct str from)
 {
     return from.n == 0 || (*to = strndup(from.p, from.n)) != NULL;
 }
@@ -122,8 +124,8 @@ void principals_add(struct principals *p, const uint8_t token[CRYPTO_HASH], cons
     if (set == NULL || !str_copy(fresh.tenant, sizeof fresh.tenant, c->tenant) ||
         !str_copy(fresh.id, sizeof fresh.id, c->id) || !str_copy(fresh.name, sizeof fresh.name, c->name))
         return;
-    if (!keep_list(&fresh.narrowed, c->narrowed) || !keep_list(&fresh.networks, c->networks) ||
-        !keep_list(&fresh.granted, c->granted)) {
+    if (!keep_text(&fresh.narrowed, c->narrowed) || !keep_text(&fresh.networks, c->networks) ||
+        !keep_text(&fresh.granted, c->granted) || !keep_text(&fresh.user, c->user)) {
         forget(&fresh);
         return;
     }

@@ -44,6 +44,7 @@ struct caller { /* who asks; every text lives in the request's arena */
     char credential[65]; /* how the store finds the credential; "" without one */
     /* The same of what a token without a record of its own depends on: its grant, its client, its user; "" without one. */
     char of[67];
+    struct str user;     /* whom its chain depends on, a user of the tenant; STR_NONE: nobody */
     struct str granted;  /* what the credential grants, where its user has less (server/caller.h); else STR_NONE */
     struct str networks; /* from where it may call (server/caller.h); STR_NONE: from anywhere */
     int64_t revocations; /* the partition's counter when the credential was looked up */

@@ -100,16 +100,6 @@ static int read_password(struct call *c, char out[PASSWORD_ROOM])
 
 /* --- bodies --- */
 
-static void put_roles(struct json_out *o, const char *list)
-{
-    struct str rest = str_z(list);
-    json_key(o, S("roles"));
-    json_open(o, '[');
-    while (rest.n > 0)
-        json_put_str(o, str_trim(str_cut(&rest, ',')));
-    json_close(o, ']');
-}
-
 static struct str body_of(struct call *c, bool person, const char *password)
 {
     struct buf b;
@@ -128,7 +118,8 @@ static struct str body_of(struct call *c, bool person, const char *password)
         json_key(&o, S("password"));
         json_put_z(&o, password);
     }
-    put_roles(&o, given->role);
+    json_key(&o, S("roles"));
+    json_put_names(&o, str_z(given->role));
     json_close(&o, '}');
     return buf_view(&b);
 }

@@ -1,9 +1,9 @@
 #include "server/identity/group.h"
 
 #include "server/auth.h"
-#include "server/caller.h"
-#include "server/crud.h"
 #include "server/identity/resources.h"
+#include "server/identity/user.h"
+#include "server/identity/user_rights.h"
 #include "server/worker.h"
 
 const char *const group_roles[] = {"admin", "release-manager", "operator", "approver", "viewer", "auditor", NULL};
@@ -39,23 +39,59 @@ struct str group_key(struct arena *a, const struct settings *s, struct space spa
     return key_credential(a, space.partition, str_z(hex));
 }
 
+/* The groups of whom the caller acts for, when the change takes the tenant from this one's members. */
+static void own_read(void *arg, enum code code, const struct redis_value *v)
+{
+    struct request *r = arg;
+    struct change *c = change_current(r);
+    char hex[65];
+    struct str own = redis_text(v);
+    auth_subject(r->worker->settings, GROUP_KIND, c->id, hex);
+    while (code == OK && own.n > 0)
+        if (str_eqz(str_cut(&own, ' '), hex))
+            code = user_rights_refuse_own(r);
+    if (code != OK)
+        reply_error(r, code);
+    else
+        change_gathered(r);
+}
+
+static struct permission_set rights_of(struct request *r, const struct json *roles)
+{
+    struct permission_set rights = {{0}};
+    rights_add(&rights, json_join(&r->arena, roles, ','));
+    return rights;
+}
+
+static enum flow gather(struct request *r, struct change *c)
+{
+    if (c->verb != CHANGE_UPDATE || r->caller.user.n == 0)
+        return NEXT;
+    struct permission_set before = rights_of(r, json_get(c->old, "roles"));
+    struct permission_set after = rights_of(r, change_member(c, "roles"));
+    if (!user_rights_manage(&before) || user_rights_manage(&after))
+        return NEXT;
+    const struct store_command read = STORE_COMMAND(
+        S("HGET"), user_key(&r->arena, r->worker->settings, c->commit->space, r->caller.user), S("groups"));
+    enum code code = store_read(r->worker->store, &read, 1, &r->ops, own_read, r);
+    return code == OK ? WAIT : reply_error(r, code);
+}
+
 static enum code prepare(struct request *r, struct change *c)
 {
-    struct permission_set wanted = {{0}};
-    const struct json *roles = change_member(c, "roles");
+    const struct json *roles = c->verb == CHANGE_DELETE ? NULL : change_member(c, "roles");
+    struct permission_set before = rights_of(r, json_get(c->old, "roles")), after = rights_of(r, roles);
     struct str key = group_key(&r->arena, r->worker->settings, c->commit->space, c->id);
+    enum code code = rights_refuse(r, &before, "this group has");
+    if (code == OK)
+        code = rights_refuse(r, &after, "a group cannot be given");
+    if (code != OK)
+        return code;
     if (c->verb != CHANGE_CREATE)
         commit_revoked(c->commit);
     if (c->verb == CHANGE_DELETE) {
         commit_remove(c->commit, key);
         return OK;
-    }
-    for (size_t i = 0; i < json_count(roles); i++)
-        role_find(json_str(json_at(roles, i)), &wanted);
-    const char *lacks = caller_lacks(&r->caller, &wanted);
-    if (lacks != NULL) {
-        request_lacks(r, lacks);
-        return request_refuse(r, PERM_DENIED, "a group cannot be given %s, which you do not have", lacks);
     }
     commit_hset(c->commit, key, S("kind"), S(GROUP_KIND));
     commit_hset(c->commit, key, S("tenant"), r->caller.tenant);
@@ -72,5 +108,6 @@ const struct resource group_resource = {
     .fields = fields,
     .routes = routes,
     .sort = "name",
+    .gather = gather,
     .prepare = prepare,
 };

@@ -3,10 +3,13 @@
 #include "lib/id.h"
 #include "server/audit.h"
 #include "server/auth.h"
+#include "server/caller.h"
 #include "server/document.h"
 #include "server/identity/password.h"
 #include "server/identity/resources.h"
 #include "server/identity/user.h"
+#include "server/identity/user_rights.h"
+#include "server/store/admit.h"
 #include "server/worker.h"
 
 struct taking {
@@ -37,20 +40,6 @@ static void committed(void *arg, const struct commit_result *result)
                   : result->code);
 }
 
-/* The rows' JSON of names between commas. */
-static void set_names(struct overlays *set, const char *name, struct str list)
-{
-    struct buf b;
-    buf_init_arena(&b, set->arena, 128);
-    buf_char(&b, '[');
-    while (list.n > 0) {
-        struct str one = str_cut(&list, ',');
-        buf_printf(&b, "%s\"" STR_FMT "\"", b.n == 1 ? "" : ",", STR_ARG(one));
-    }
-    buf_char(&b, ']');
-    overlay_raw(set, name, b.failed ? STR_NONE : buf_view(&b));
-}
-
 static void add_user(struct taking *t, int64_t now_ms)
 {
     struct arena *a = &t->r->arena;
@@ -63,7 +52,7 @@ static void add_user(struct taking *t, int64_t now_ms)
     overlay_str(&set, "name", t->name);
     overlay_str(&set, "status", S("active"));
     overlay_raw(&set, "groups", S("[]"));
-    set_names(&set, "roles", t->roles);
+    overlay_raw(&set, "roles", json_names(a, t->roles));
     overlay_time(&set, "created_at", now_ms);
     overlay_time(&set, "updated_at", now_ms);
     overlay_str(&set, "created_by", t->invitation_id);
@@ -142,33 +131,62 @@ static void document_read(void *arg, enum code c, const struct redis_value *v)
         finish(t, c);
 }
 
-static enum code take_record(struct taking *t, const struct redis_value *record)
+/* Of the invitation and of whom it depends on. */
+static enum code judge(struct request *r, const struct admitted *a)
+{
+    bool there = str_eqz(redis_text(redis_field(a->credential, S("kind"))), INVITATION_KIND);
+    struct str networks = redis_text(redis_at(a->tenant, ADMIT_TENANT_NETWORKS));
+    if (!there)
+        return request_refuse(r, AUTH_TOKEN_INVALID, "there is no such invitation, or it was taken back");
+    if (redis_text(redis_field(a->credential, S("used"))).n > 0)
+        return request_refuse(r, AUTH_TOKEN_INVALID, "the invitation was taken before");
+    if (a->verdict == ADMIT_SUSPENDED)
+        return PERM_TENANT_SUSPENDED;
+    if (a->verdict == ADMIT_EXPIRED)
+        return request_refuse(r, AUTH_TOKEN_EXPIRED, "the invitation's time is over");
+    if (a->verdict != ADMIT_OK)
+        return request_refuse(r, AUTH_TOKEN_REVOKED, "who made the invitation was taken off since");
+    return networks.n > 0 && !networks_hold(networks, r->address) ? PERM_NETWORK : OK;
+}
+
+/* Roles of an invitation that somebody made who may less by now. */
+static bool may_give(struct request *r, const struct redis_value *user, struct str roles)
+{
+    struct caller giver = {.permissions = {{0}}};
+    struct permission_set wanted = {{0}};
+    if (redis_is_nil(user))
+        return true;
+    rights_add(&wanted, roles);
+    return caller_grant(&r->arena, &giver, redis_text(redis_at(user, ADMIT_USER_ROLES)),
+                        redis_text(redis_at(user, ADMIT_USER_PERMISSIONS))) &&
+           caller_lacks(&giver, &wanted) == NULL;
+}
+
+static enum code take_record(struct taking *t, const struct admitted *a)
 {
     struct request *r = t->r;
     const struct {
         struct str name, *to;
     } members[] = {
         {S("tenant"), &t->tenant}, {S("id"), &t->invitation_id}, {S("email"), &t->email}, {S("roles"), &t->roles}};
-    if (!str_eqz(redis_text(redis_field(record, S("kind"))), INVITATION_KIND))
-        return request_refuse(r, AUTH_TOKEN_INVALID, "there is no such invitation, or it was taken back");
-    if (redis_text(redis_field(record, S("used"))).n > 0)
-        return request_refuse(r, AUTH_TOKEN_INVALID, "the invitation was taken before");
-    if (redis_int(redis_field(record, S("expires")), 0) <= store_now_ms(r->worker->store))
-        return request_refuse(r, AUTH_TOKEN_EXPIRED, "the invitation's time is over");
     for (size_t i = 0; i < ARRAY_LEN(members); i++)
-        if ((*members[i].to = arena_str(&r->arena, redis_text(redis_field(record, members[i].name)))).p == NULL)
+        if ((*members[i].to = arena_str(&r->arena, redis_text(redis_field(a->credential, members[i].name)))).p == NULL)
             return SYS_OVERLOADED;
+    if (!may_give(r, a->user, t->roles))
+        return request_refuse(r, AUTH_TOKEN_REVOKED, "who made the invitation may not give these roles any more");
     const struct store_command read = STORE_COMMAND(
         S("HMGET"), key_document(&r->arena, (struct space){t->partition, t->tenant}, INVITATION_KIND, t->invitation_id),
         S("j"), S("r"));
     return store_read(r->worker->store, &read, 1, &r->ops, document_read, t);
 }
 
-static void found(void *arg, enum code c, const struct redis_value *record)
+static void looked_up(void *arg, enum code c, const struct admitted *a)
 {
     struct taking *t = arg;
     if (c == OK)
-        c = take_record(t, record);
+        c = judge(t->r, a);
+    if (c == OK)
+        c = take_record(t, a);
     if (c != OK)
         finish(t, c);
 }
@@ -189,6 +207,6 @@ enum code invitation_accept(struct request *r, struct str token, struct str name
         return request_refuse(r, AUTH_TOKEN_INVALID, "this is not the token of an invitation");
     auth_credential(r->worker->settings, token, hex);
     t->key = key_credential(&r->arena, t->partition, str_z(hex));
-    const struct store_command read = STORE_COMMAND(S("HGETALL"), t->key);
-    return store_read(r->worker->store, &read, 1, &r->ops, found, t);
+    const struct admission look = {.partition = t->partition, .credential = str_z(hex)};
+    return store_admit(r->worker->store, &r->arena, &look, &r->ops, looked_up, t);
 }

@@ -2,11 +2,11 @@
 
 #include "lib/id.h"
 #include "server/auth.h"
-#include "server/caller.h"
 #include "server/crud.h"
 #include "server/identity/group.h"
 #include "server/identity/invitation.h"
 #include "server/identity/password.h"
+#include "server/identity/user_rights.h"
 #include "server/worker.h"
 
 enum { DAY_S = 86400, INVITATION_DAYS_MAX = 30 };
@@ -20,9 +20,10 @@ static enum flow invitation_take(struct request *r);
 #define FIELDS                                                                                                         \
     {"id",         FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED | FIELD_SEARCH},                                      \
     {"tenant_id",  FIELD_UUID,   FIELD_READONLY | FIELD_REQUIRED},                                                     \
-    {"email",      FIELD_STRING, FIELD_REQUIRED | FIELD_FILTER | FIELD_UNIQUE, .min = 3, .max = 254,                   \
+    {"email",      FIELD_STRING, FIELD_REQUIRED | FIELD_FILTER, .min = 3, .max = 254,                   \
      .pattern = "^[^ \t\r\n@,;<>]+@[^ \t\r\n@,;<>]+$", .doc = "Who is invited; kept in lower case."},                  \
-    {"status",     FIELD_ENUM,   FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER, .choices = status_words},             \
+    {"status",     FIELD_ENUM,   FIELD_READONLY | FIELD_REQUIRED | FIELD_FILTER, .choices = status_words,              \
+     .doc = "Pending until it is taken; good for nothing once expires_at is over, or who made it was taken off."},     \
     {"roles",      FIELD_LIST,   FIELD_UNIQUE_ITEMS, .item = FIELD_ENUM, .choices = group_roles, .max = 6, .preset = "[\"viewer\"]"}, \
     {"expires_in", FIELD_INT,    FIELD_WRITEONLY, .min = 60, .max = INVITATION_DAYS_MAX * DAY_S, .doc = "Seconds; seven days when it is left out."}, \
     {"expires_at", FIELD_TIME,   FIELD_READONLY | FIELD_REQUIRED},                                                     \
@@ -49,7 +50,7 @@ static const struct route routes[] = {
     {DELETE, "/invitations/{id}", crud_delete, "tenant:manage", "deleteInvitation",
      "Take an invitation back; who has accepted it stays.", .status = 204},
     {POST, "/invitations/accept", invitation_take, NULL, "acceptInvitation", "Become a user, with the token of an invitation.",
-     ROUTE_PUBLIC, .status = 201, .body = take_rows, .data = user_fields, .codes = {AUTH_TOKEN_INVALID, AUTH_TOKEN_EXPIRED, RES_ALREADY_EXISTS}},
+     ROUTE_PUBLIC, .status = 201, .body = take_rows, .data = user_fields, .codes = {INVITATION_CODES}},
     ROUTE_END};
 // clang-format on
 
@@ -70,7 +71,7 @@ static void set_record(struct request *r, struct change *c, struct str key, int6
                    {S("id"), c->id},
                    {S("email"), arena_lower(&r->arena, json_str(change_member(c, "email")))},
                    {S("roles"), json_join(&r->arena, change_member(c, "roles"), ',')},
-                   {S("by"), r->caller.id},
+                   {S("of"), auth_depends_on(&r->arena, r->worker->settings, &r->caller)},
                    {S("expires"), arena_printf(&r->arena, "%lld", (long long)until_ms)}};
     for (size_t i = 0; i < ARRAY_LEN(members); i++)
         commit_hset(c->commit, key, members[i].name, members[i].value);
@@ -84,16 +85,12 @@ static enum code prepare_create(struct request *r, struct change *c)
 {
     char hex[65];
     struct permission_set wanted = {{0}};
-    const struct json *roles = change_member(c, "roles");
     char *secret = arena_alloc(&r->arena, ID_KEY_MAX);
     int64_t until_ms = c->now_ms + json_int(json_get(c->whole, "expires_in"), 7 * DAY_S) * 1000;
-    for (size_t i = 0; i < json_count(roles); i++)
-        role_find(json_str(json_at(roles, i)), &wanted);
-    const char *lacks = caller_lacks(&r->caller, &wanted);
-    if (lacks != NULL) {
-        request_lacks(r, lacks);
-        return request_refuse(r, PERM_DENIED, "nobody can be invited to %s, which you do not have", lacks);
-    }
+    rights_add(&wanted, json_join(&r->arena, change_member(c, "roles"), ','));
+    enum code code = rights_refuse(r, &wanted, "nobody can be invited to");
+    if (code != OK)
+        return code;
     if (secret == NULL)
         return SYS_OVERLOADED;
     id_key(INVITATION_PREFIX, r->caller.partition, secret);

@@ -135,34 +135,10 @@ struct str key_permissions(struct arena *a, struct str scope)
     return list == NULL || b.failed ? STR_NONE : b.n == 0 ? S("") : buf_view(&b);
 }
 
-struct str key_names(struct arena *a, struct str list)
-{
-    struct buf b;
-    struct json_out o;
-    buf_init_arena(&b, a, 256);
-    json_out_init(&o, &b);
-    json_open(&o, '[');
-    while (list.n > 0)
-        json_put_str(&o, str_trim(str_cut(&list, ',')));
-    json_close(&o, ']');
-    return b.failed ? STR_NONE : buf_view(&b);
-}
-
-struct str key_list(struct arena *a, const struct json *list)
-{
-    struct buf b;
-    buf_init_arena(&b, a, 256);
-    for (size_t i = 0; i < json_count(list); i++) {
-        buf_z(&b, i == 0 ? "" : ",");
-        buf_str(&b, json_str(json_at(list, i)));
-    }
-    return b.failed ? STR_NONE : b.n == 0 ? S("") : buf_view(&b);
-}
-
 enum code key_read(struct arena *a, const struct json *document, struct key *out)
 {
     const struct json *scopes = json_get(document, "scopes");
-    struct str named = key_list(a, json_get(document, "permissions"));
+    struct str named = json_join(a, json_get(document, "permissions"), ',');
     struct str end = json_str(json_get(document, "expires_at"));
     struct buf b;
     buf_init_arena(&b, a, 256);
@@ -175,9 +151,9 @@ enum code key_read(struct arena *a, const struct json *document, struct key *out
         .id = json_str(json_get(document, "id")),
         .name = json_str(json_get(document, "name")),
         .prefix = json_str(json_get(document, "prefix")),
-        .roles = key_list(a, json_get(document, "roles")),
+        .roles = json_join(a, json_get(document, "roles"), ','),
         .permissions = b.n == 0 ? S("") : buf_view(&b),
-        .networks = key_list(a, json_get(document, "cidrs")),
+        .networks = json_join(a, json_get(document, "cidrs"), ','),
         .user = json_str(json_get(document, "user_id")),
         .tier = TIER_STANDARD,
     };

@@ -47,9 +47,5 @@ bool key_fits(struct arena *a, const struct key_flavour *f, struct str roles, st
 struct str key_permissions(struct arena *a, struct str scope);
 /* What rows cannot say: that networks are networks. */
 void key_check(const struct json *members, struct faults *faults);
-/* Names between commas, as a JSON array; STR_NONE when memory ran out. */
-struct str key_names(struct arena *a, struct str list);
-/* The strings of a list between commas; "" for none, STR_NONE when memory ran out. */
-struct str key_list(struct arena *a, const struct json *list);
 
 #endif

@@ -241,7 +241,7 @@ static void set_members(struct request *r, struct change *c, const struct making
     if (m->key.user.n > 0)
         overlay_str(&c->set, "user_id", m->key.user);
     if (json_count(json_get(c->whole, "scopes")) == 0)
-        overlay_raw(&c->set, "permissions", key_names(&r->arena, m->key.permissions));
+        overlay_raw(&c->set, "permissions", json_names(&r->arena, m->key.permissions));
     if (m->key.expires_ms > 0)
         overlay_time(&c->set, "expires_at", m->key.expires_ms);
 }
@@ -261,7 +261,7 @@ static enum code prepare_create(struct request *r, struct change *c)
     m->key.prefix = str_z(flavour->prefix);
     m->key.id = c->id;
     m->key.name = json_str(json_get(c->whole, "name"));
-    m->key.networks = key_list(&r->arena, json_get(c->whole, "cidrs"));
+    m->key.networks = json_join(&r->arena, json_get(c->whole, "cidrs"), ',');
     m->key.user = flavour->personal ? r->caller.id : STR_NONE;
     m->key.expires_ms = days == 0 ? 0 : c->now_ms + days * 86400000;
     c->state = m;

@@ -64,7 +64,7 @@ static const struct route routes[] = {
     {GET, "/auth/invitation", invitation_page, NULL, "invitationPage", "The page to take an invitation at.", PAGE, .media = "text/html"},
     {POST, "/auth/invitation", invitation_answer, NULL, "invitationAnswer", "Take an invitation: leads to the login.", PAGE | ROUTE_FORM,
      .status = 303, .body = invitation_form, .media = "text/html",
-     .codes = {PERM_FORM, AUTH_TOKEN_INVALID, AUTH_TOKEN_EXPIRED, RES_ALREADY_EXISTS, VAL_FAILED}},
+     .codes = {INVITATION_CODES, PERM_FORM, VAL_FAILED}},
     ROUTE_END};
 // clang-format on
 

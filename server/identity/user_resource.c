@@ -1,11 +1,11 @@
 #include "server/identity/resources.h"
 
 #include "server/auth.h"
-#include "server/caller.h"
 #include "server/crud.h"
 #include "server/identity/group.h"
 #include "server/identity/password.h"
 #include "server/identity/user.h"
+#include "server/identity/user_rights.h"
 #include "server/worker.h"
 
 static const char *const status_words[] = {"active", "suspended", NULL};
@@ -21,7 +21,7 @@ const struct field user_fields[] = {
      .doc = "A suspended user's sessions, keys and tokens are refused."},
     {"roles",         FIELD_LIST,   FIELD_FILTER | FIELD_UNIQUE_ITEMS, .item = FIELD_ENUM, .choices = group_roles, .max = 6,
      .preset = "[\"viewer\"]", .doc = "Not more than their giver has."},
-    {"groups",        FIELD_LIST,   FIELD_FILTER | FIELD_UNIQUE_ITEMS, .item = FIELD_UUID, .ref = GROUP_KIND, .max = 16, .preset = "[]",
+    {"groups",        FIELD_LIST,   FIELD_FILTER | FIELD_UNIQUE_ITEMS, .item = FIELD_UUID, .ref = GROUP_KIND, .max = USER_GROUPS_MAX, .preset = "[]",
      .doc = "What they have counts as the user's own."},
     {"password",      FIELD_STRING, FIELD_WRITEONLY, .max = PASSWORD_LENGTH_MAX,
      .doc = "At least 12 characters. Kept as argon2id."},
@@ -42,27 +42,11 @@ static const struct route routes[] = {
     ROUTE_END};
 // clang-format on
 
-/* What gather brings: kept for every try. */
+/* What gather brings. */
 struct more {
-    struct str hashed;      /* of a new password; STR_NONE: none was given */
-    struct str group_roles; /* of all its groups, between commas */
+    struct user_rights rights;
+    struct str hashed; /* of a new password, kept for every try; STR_NONE: none was given */
 };
-
-static enum code check_roles(struct request *r, const struct change *c, struct str roles)
-{
-    struct permission_set wanted = {{0}};
-    const struct more *more = c->state;
-    for (int i = 0; i < 2; i++, roles = more->group_roles)
-        while (roles.n > 0)
-            role_find(str_cut(&roles, ','), &wanted);
-    const char *lacks = caller_lacks(&r->caller, &wanted);
-    if (lacks == NULL)
-        return OK;
-    request_lacks(r, lacks);
-    return request_refuse(r, PERM_DENIED, "a user cannot be given %s, which you do not have", lacks);
-}
-
-static enum flow gather_password(struct request *r, struct change *c);
 
 static void hashed(void *arg, struct str text)
 {
@@ -74,49 +58,11 @@ static void hashed(void *arg, struct str text)
         change_gathered(r);
 }
 
-static void groups_read(void *arg, enum code code, const struct redis_value *v)
-{
-    struct request *r = arg;
-    struct change *c = change_current(r);
-    struct more *more = c->state;
-    struct buf roles;
-    bool one = json_count(change_member(c, "groups")) == 1; /* its reply alone */
-    buf_init_arena(&roles, &r->arena, 256);
-    for (size_t i = 0; code == OK && i < json_count(change_member(c, "groups")); i++) {
-        buf_z(&roles, i == 0 ? "" : ",");
-        buf_str(&roles, redis_text(one ? v : redis_at(v, i)));
-    }
-    if (code != OK || roles.failed) {
-        reply_error(r, code != OK ? code : SYS_OVERLOADED);
-        return;
-    }
-    more->group_roles = buf_view(&roles);
-    if (gather_password(r, c) == NEXT)
-        change_gathered(r);
-}
-
-static enum flow gather_groups(struct request *r, struct change *c)
-{
-    const struct json *groups = change_member(c, "groups");
-    size_t n = json_count(groups);
-    struct store_command *reads = arena_array(&r->arena, n, sizeof *reads);
-    for (size_t i = 0; reads != NULL && i < n; i++) {
-        struct str *words = arena_array(&r->arena, 3, sizeof *words);
-        if (words == NULL)
-            return reply_error(r, SYS_OVERLOADED);
-        words[0] = S("HGET");
-        words[1] = group_key(&r->arena, r->worker->settings, c->commit->space, json_str(json_at(groups, i)));
-        words[2] = S("roles");
-        reads[i] = (struct store_command){3, words};
-    }
-    enum code code = reads == NULL ? SYS_OVERLOADED : store_read(r->worker->store, reads, n, &r->ops, groups_read, r);
-    return code == OK ? WAIT : reply_error(r, code);
-}
-
 static enum flow gather_password(struct request *r, struct change *c)
 {
-    struct str password = json_str(json_get(c->patch, "password"));
-    if (password.p == NULL)
+    const struct more *more = c->state;
+    struct str password = c->verb == CHANGE_DELETE ? STR_NONE : json_str(json_get(c->patch, "password"));
+    if (password.p == NULL || more->hashed.p != NULL)
         return NEXT;
     const char *fault = password_fault(password);
     if (fault != NULL)
@@ -125,20 +71,28 @@ static enum flow gather_password(struct request *r, struct change *c)
     return code == OK ? WAIT : reply_error(r, code);
 }
 
+static void rights_read(struct request *r)
+{
+    if (gather_password(r, change_current(r)) == NEXT)
+        change_gathered(r);
+}
+
 static enum flow gather(struct request *r, struct change *c)
 {
-    if (c->verb == CHANGE_DELETE || c->state != NULL)
-        return NEXT;
-    c->state = arena_new(&r->arena, struct more);
-    if (c->state == NULL)
+    struct more *more = c->state;
+    if (more == NULL && (more = c->state = arena_new(&r->arena, struct more)) == NULL)
         return reply_error(r, SYS_OVERLOADED);
-    return json_count(change_member(c, "groups")) > 0 ? gather_groups(r, c) : gather_password(r, c);
+    enum flow flow = user_rights_read(r, &more->rights, rights_read);
+    return flow == NEXT ? gather_password(r, c) : flow;
 }
 
 static enum code prepare(struct request *r, struct change *c)
 {
     const struct settings *settings = r->worker->settings;
     const struct more *more = c->state;
+    enum code code = user_rights_check(r, c, &more->rights);
+    if (code != OK)
+        return code;
     bool suspended = str_eqz(json_str(change_member(c, "status")), "suspended");
     const struct user_record record = {
         .id = c->id,
@@ -146,7 +100,7 @@ static enum code prepare(struct request *r, struct change *c)
         .name = json_str(change_member(c, "name")),
         .roles = json_join(&r->arena, change_member(c, "roles"), ','),
         .groups = change_member(c, "groups"),
-        .hashed = more == NULL ? STR_NONE : more->hashed,
+        .hashed = more->hashed,
         .now_ms = c->now_ms,
         .suspended_ms = suspended ? c->now_ms : 0,
     };
@@ -156,10 +110,9 @@ static enum code prepare(struct request *r, struct change *c)
         user_end(c->commit, settings, c->id, c->now_ms);
         return OK;
     }
-    enum code code = check_roles(r, c, record.roles);
     overlay_str(&c->set, "email", record.email);
     user_put(c->commit, settings, &record);
-    return code;
+    return OK;
 }
 
 const struct resource user_resource = {

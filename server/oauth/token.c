@@ -183,7 +183,11 @@ static enum code sign(struct gift *g, struct buf *out, int64_t now_s, int64_t li
         .expires_s = now_s + life_s,
     };
     jwt_write(out, s->keyring, &claims);
-    return out->failed || claims.issuer.p == NULL ? SYS_OVERLOADED : OK;
+    if (out->failed || claims.issuer.p == NULL)
+        return SYS_OVERLOADED;
+    return out->n <= JWT_MAX
+               ? OK
+               : request_refuse(r, OAUTH_INVALID_SCOPE, "so many scopes do not fit in a token: ask for fewer");
 }
 
 static struct str answer_of(struct gift *g, struct str access, int64_t life_s)

@@ -51,6 +51,16 @@ describe('RFC 6749', () => {
     assert.equal((await s.api.as(token).get('/environments')).status, 403);
   });
 
+  test('§3.3: a token of every permission there is is good, and scopes that no token could carry are invalid_scope', async () => {
+    const [{ permissions }] = (await s.api.get('/v1/roles', { absolute: true })).body;
+    const all = await makeClient({ scopes: permissions.slice(0, 64) });
+    assert.ok(permissions.slice(0, 64).join(' ').length > 512);
+    assert.equal((await s.api.as(await tokenOf(all)).get('/releases')).status, 200);
+    const far = await makeClient({ scopes: Array.from({ length: 64 }, (_, i) => `promotion:request@${'x'.repeat(40)}${i}`) });
+    refused(await ask({}, basic(far)), 400, 'invalid_scope');
+    assert.equal((await ask({ scope: far.scopes[0] }, basic(far))).status, 200);
+  });
+
   test('§3.3: without a scope the token has all that the client may ask for; more is invalid_scope', async () => {
     assert.equal((await ask({}, basic(two))).body.scope, 'release:read promotion:request@prod');
     for (const scope of ['release:create', 'projects:read', 'promotion:request', 'openid', 'release:read  release:read', ' release:read', '"', 'x'.repeat(500)])

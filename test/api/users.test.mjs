@@ -122,6 +122,97 @@ test('an invitation is taken at a page, too', async () => {
   await b.login('lea@example.org', 'a long enough sentence');
 });
 
+// A person with these roles, signed in, and a grant of theirs for managing the tenant.
+const back = 'http://127.0.0.1/back';
+let app;
+const signIn = async (email, roles, rest = {}) => {
+  const admin = (await of('roles', 'GET')).body.find((role) => role.name === 'admin');
+  app ??= (await made('oauth/clients', { name: 'console', token_endpoint_auth_method: 'none', grant_types: ['authorization_code'], redirect_uris: [back], scopes: admin.permissions })).client_id;
+  const user = await made('users', person(email, { roles, ...rest }));
+  const b = await new Browser(s.server.url).login(email, 'a long enough sentence');
+  return { ...user, token: await takeToken(b, s.server.url, app, back) };
+};
+
+test('who manages the tenant and nothing else cannot touch an administrator', async () => {
+  const key = await s.makeKey('--permissions', 'tenant:manage');
+  const group = await made('groups', { name: 'chiefs', roles: ['admin'] });
+  const chiefs = [await made('users', person('boss@example.org', { roles: ['admin'] })), await made('users', person('chief@example.org', { roles: [], groups: [group.id] }))];
+  for (const { id } of chiefs) {
+    const tries = [['DELETE'], ['PATCH', { status: 'suspended', roles: [], groups: [] }], ['PATCH', { roles: [], groups: [] }], ['PATCH', { password: 'mine from now on' }], ['PATCH', { name: 'Nobody' }]];
+    for (const [method, body] of tries) assert.equal((await of('users', method, `/${id}`, body, key)).status, 403, `${method} ${JSON.stringify(body)}`);
+  }
+  for (const [method, body] of [['PATCH', { roles: [] }], ['DELETE']]) assert.equal((await of('groups', method, `/${group.id}`, body, key)).status, 403);
+  const plain = await made('users', person('plain@example.org', { roles: [] }));
+  assert.equal((await of('users', 'PATCH', `/${plain.id}`, { name: 'Plain' }, key)).status, 200);
+  assert.equal((await of('users', 'DELETE', `/${plain.id}`, undefined, key)).status, 204);
+});
+
+test('nobody takes the tenant out of their own hands, also not by a group', async () => {
+  const group = await made('groups', { name: 'managers', roles: ['admin'] });
+  const people = [await signIn('own1@example.org', ['admin']), await signIn('own2@example.org', [], { groups: [group.id] })];
+  for (const { id, token } of people) {
+    for (const [method, body] of [['DELETE'], ['PATCH', { status: 'suspended' }], ['PATCH', { roles: ['viewer'], groups: [] }]]) {
+      const answer = await of('users', method, `/${id}`, body, token);
+      assert.equal(answer.status, 409, `${method} ${answer.text}`);
+      assert.match(answer.body.error_description, /from themselves/);
+    }
+    assert.equal((await of('users', 'PATCH', `/${id}`, { name: 'Still here' }, token)).status, 200);
+  }
+  const [{ id, token }, { token: grouped }] = people;
+  const key = await of('tokens', 'POST', '', { name: 'mine', prefix: 'sk_user', permissions: (await of('roles', 'GET')).body[0].permissions }, token);
+  assert.equal(key.status, 201, key.text);
+  assert.equal((await of('users', 'DELETE', `/${id}`, undefined, key.body.token)).status, 409, 'by a key of theirs');
+  assert.equal((await of('groups', 'PATCH', `/${group.id}`, { roles: ['viewer'] }, grouped)).status, 409, 'by the group they are in');
+  assert.equal((await of('users', 'DELETE', `/${people[0].id}`)).status, 204, 'another may');
+  assert.equal((await of('groups', 'PATCH', `/${group.id}`, { roles: ['viewer'] })).status, 200);
+});
+
+const accept = (token, name) => s.api.as(undefined).request('POST', '/v1/invitations/accept', { token, name, password: 'a long enough sentence' }, { absolute: true });
+
+test('an invitation ends with who made it, and gives no more than they have', async () => {
+  const invite = async (key, email, roles = []) => {
+    const answer = await of('invitations', 'POST', '', { email, roles }, key);
+    assert.equal(answer.status, 201, answer.text);
+    return answer.body.token;
+  };
+  const { id, token } = await signIn('host@example.org', ['admin']);
+  const tokens = [await invite(token, 'guest1@example.org'), await invite(token, 'guest2@example.org'), await invite(token, 'guest3@example.org')];
+  assert.equal((await accept(tokens[0], 'guest1@example.org')).status, 201);
+  assert.equal((await of('users', 'PATCH', `/${id}`, { status: 'suspended' })).status, 200);
+  const refused = await accept(tokens[1], 'guest2@example.org');
+  assert.equal(refused.status, 401, refused.text);
+  assert.match(refused.body.error_description, /who made the invitation/);
+  assert.equal((await of('users', 'PATCH', `/${id}`, { status: 'active' })).status, 200);
+  assert.equal((await accept(tokens[1], 'guest2@example.org')).status, 201);
+  assert.equal((await of('users', 'DELETE', `/${id}`)).status, 204);
+  assert.equal((await accept(tokens[2], 'guest3@example.org')).status, 401);
+});
+
+test('an invitation to roles that its maker has lost is good for nothing', async () => {
+  const { id, token } = await signIn('loser@example.org', ['admin']);
+  const given = await of('invitations', 'POST', '', { email: 'heir@example.org', roles: ['operator'] }, token);
+  assert.equal(given.status, 201, given.text);
+  assert.equal((await of('users', 'PATCH', `/${id}`, { roles: ['viewer'] })).status, 200);
+  const answer = await accept(given.body.token, 'heir@example.org');
+  assert.equal(answer.status, 401, answer.text);
+  assert.match(answer.body.error_description, /may not give/);
+});
+
+test('a key that was taken back takes its invitations along', async () => {
+  const key = await made('tokens', { name: 'inviter', prefix: 'slp', permissions: ['tenant:manage'] });
+  const invite = (email) => of('invitations', 'POST', '', { email, roles: [] }, key.token);
+  const { body: { token } } = await invite('late@example.org');
+  const { body: { token: intime } } = await invite('intime@example.org');
+  assert.equal((await accept(intime, 'In time')).status, 201);
+  assert.equal((await of('tokens', 'DELETE', `/${key.id}`)).status, 204);
+  const answer = await accept(token, 'Late');
+  assert.equal(answer.status, 401, answer.text);
+});
+
+test('who was invited in vain can be invited again', async () => {
+  for (let i = 0; i < 2; i++) await made('invitations', { email: 'again@example.org', roles: [] });
+});
+
 test('the roles are listed for everybody who is known', async () => {
   const { status, body } = await of('roles', 'GET', '', undefined, await s.makeKey('--permissions', 'release:read'));
   assert.equal(status, 200);

@@ -113,6 +113,18 @@ static void what_was_written_is_read(void **state)
     assert_int_equal(out.expires_s, NOW + 3600);
 }
 
+static void a_scope_may_be_as_long_as_a_token_carries(void **state)
+{
+    struct fixture *f = *state;
+    struct jwt claims = good(), out;
+    char many[2048];
+    for (size_t i = 0; i < sizeof many; i++)
+        many[i] = i % 16 == 15 ? ' ' : 'a';
+    claims.scope = (struct str){many, sizeof many};
+    assert_int_equal(verify(f, written(f, &claims), &out), JWT_OK);
+    assert_true(str_eq(out.scope, claims.scope));
+}
+
 static void a_rightly_signed_token_made_by_hand_is_read(void **state)
 {
     struct fixture *f = *state;
@@ -310,6 +322,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_was_written_is_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_scope_may_be_as_long_as_a_token_carries, setup, teardown),
         cmocka_unit_test_setup_teardown(a_rightly_signed_token_made_by_hand_is_read, setup, teardown),
         cmocka_unit_test_setup_teardown(every_changed_byte_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(every_truncation_is_refused, setup, teardown),
