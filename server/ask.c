@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 20000, LIFE_S = 60 };
+enum { PATIENCE_MS = 20000, LIFE_S = 60, LIST_MOST = 100 };
 
 static bool complain(const struct ask *a, const char *what)
 {
@@ -161,7 +161,6 @@ void ask_close(struct ask *a)
     if (a->token.p != NULL)
         crypto_wipe(a->token.p, a->token.n);
     buf_free(&a->token);
-    buf_free(&a->answer);
 }
 
 /* --- asking --- */
@@ -169,14 +168,14 @@ void ask_close(struct ask *a)
 int ask_call(struct ask *a, const char *method, struct str path, struct str body, const struct json **answer)
 {
     char why[REMOTE_WHY];
+    struct buf text;
     struct arena *arena = &a->settings->config.arena;
-    buf_clear(&a->answer);
-    int status = remote_call(&a->remote, method, path, body, &a->answer, why);
+    buf_init_arena(&text, arena, 4096);
+    int status = remote_call(&a->remote, method, path, body, &text, why);
     if (status == 0)
         complain(a, why);
-    *answer = status == 0 || a->answer.n == 0
-                  ? NULL
-                  : json_parse(arena, arena_str(arena, buf_view(&a->answer)), &(struct json_limits){8, 100000}, NULL);
+    *answer =
+        status == 0 || text.n == 0 ? NULL : json_parse(arena, buf_view(&text), &(struct json_limits){8, 100000}, NULL);
     return status;
 }
 
@@ -186,4 +185,43 @@ int ask_refused(const struct ask *a, int status, const struct json *answer)
     if (status != 0)
         fprintf(stderr, "slipway %s: " STR_FMT " (%d)\n", a->command, STR_ARG(why), status);
     return 1;
+}
+
+bool ask_for(struct ask *a, const char *method, struct str path, struct str body, int good, const struct json **answer)
+{
+    int status = ask_call(a, method, path, body, answer);
+    if (status != good)
+        ask_refused(a, status, *answer);
+    return status == good;
+}
+
+void ask_print(const struct json *j)
+{
+    struct buf b = {0};
+    json_write(&b, j);
+    printf(STR_FMT "\n", STR_ARG(buf_view(&b)));
+    buf_free(&b);
+}
+
+int ask_list(struct ask *a, const char *path, bool json, void (*print)(const struct json *one))
+{
+    struct arena *arena = &a->settings->config.arena;
+    struct json *all = json_new(arena, JSON_ARRAY);
+    for (int64_t page = 1, pages = 1; page <= pages; page++) {
+        const struct json *answer;
+        struct str at = arena_printf(arena, "%s?sort=created_at&limit=%d&page=%lld", path, LIST_MOST, (long long)page);
+        if (!ask_for(a, "GET", at, STR_NONE, 200, &answer))
+            return 1;
+        const struct json *data = json_get(answer, "data");
+        pages = json_int(json_path(answer, S("pagination.totalPages")), 1);
+        for (size_t i = 0; i < json_count(data); i++) {
+            if (json)
+                json_append(arena, all, json_share(arena, json_at(data, i)));
+            else
+                print(json_at(data, i));
+        }
+    }
+    if (json)
+        ask_print(all);
+    return 0;
 }

@@ -2,12 +2,12 @@
 #include "server/commands.h"
 
 #include "lib/clock.h"
+#include "server/ask.h"
 #include "server/audit.h"
 #include "server/auth.h"
 #include "server/credential.h"
 #include "server/oauth/client.h"
 #include "server/oauth/exchange.h"
-#include "server/oauth/remote.h"
 #include "server/oauth/resources.h"
 #include "server/settings.h"
 #include "server/tool.h"
@@ -28,7 +28,7 @@ struct options {
 #define AT(member) offsetof(struct options, member)
 static const struct config_row rows[] = {
     {"tenant", CONFIG_STRING, AT(tenant), "default", .flags = CONFIG_LOCAL | CONFIG_REQUIRED, .arg = "NAME",
-     .doc = "The tenant, by name or id. With --url it is the key's, and a list ends behind 100."},
+     .doc = "The tenant, by name or id. With --url it is the key's."},
     {"name", CONFIG_STRING, AT(name), "", .flags = CONFIG_LOCAL, .arg = "TEXT",
      .doc = "create: what the client is, for people; shown in the audit trail."},
     {"grant", CONFIG_STRING, AT(grant), "client_credentials", .flags = CONFIG_LOCAL, .arg = "GRANT,…",
@@ -49,12 +49,7 @@ static const struct config_row rows[] = {
      .doc = "create: whose tokens: their `sub`, with * for any run of characters."},
     {"trust-audience", CONFIG_STRING, AT(trust_audience), "", .flags = CONFIG_LOCAL, .arg = "AUDIENCE",
      .doc = "create: their `aud`. Unset: the server's issuer."},
-    {"url", CONFIG_STRING, AT(remote.url), "", .flags = CONFIG_LOCAL, .arg = "URL",
-     .doc = "Ask the server there, with a key that may, instead of its data: https://HOST, http://HOST:PORT or unix:/path/of/socket."},
-    {"ca", CONFIG_PATH, AT(remote.ca), "", .flags = CONFIG_LOCAL, .arg = "FILE",
-     .doc = "Certificates (PEM) to trust in with https://. Unset: those of the system."},
-    {"key-file", CONFIG_PATH, AT(remote.key_file), "slipway-data/admin.key", .flags = CONFIG_LOCAL, .arg = "FILE",
-     .doc = "With --url: file that holds an API key or an access token."},
+    ASK_ROWS(ASK_URL),
     {"json", CONFIG_BOOL, AT(json), "false", .flags = CONFIG_LOCAL,
      .doc = "Print JSON."},
     {0},
@@ -64,8 +59,6 @@ static const struct config_row rows[] = {
 static const char summary[] = "OAuth clients: programs that get access tokens of their own at /v1/auth/token. `client "
                               "create` registers one, `client list` lists those of a tenant, `client revoke ID` takes "
                               "one back with all its tokens. A secret is printed once and is not stored.";
-
-enum { LIST_MOST = 100 };
 
 struct call {
     struct settings settings;
@@ -261,8 +254,14 @@ static void create(struct tool *t, void *arg)
 static void revoke_client(struct tool *t, void *arg)
 {
     struct call *c = arg;
+    char hex[65];
+    unsigned partition;
     c->tool = t;
     const struct space space = {partition_of(str_z(c->tenant)), str_z(c->tenant)};
+    if (!client_credential(&c->settings, str_z(c->id), &partition, hex) || partition != space.partition) {
+        end(c, RES_NOT_FOUND, "nothing is revoked", STR_NONE);
+        return;
+    }
     commit_begin(&c->commit, &t->arena, space, COMMIT_ESSENTIAL);
     client_end(&c->settings, &c->commit, str_z(c->id), clock_wall_ms());
     enum code code = commit_now(c, "client.deleted", str_z(c->id), STR_NONE);
@@ -286,27 +285,23 @@ static void list(struct tool *t, void *arg)
 
 /* --- by the API --- */
 
+static struct ask ask_of(struct call *c)
+{
+    return (struct ask){.settings = &c->settings, .command = "client", .remote = c->options.remote};
+}
+
 static int ask(struct call *c, const char *method, struct str path, struct str body, int wanted)
 {
-    char why[REMOTE_WHY];
-    struct buf out = {0};
-    int status = remote_call(&c->options.remote, method, path, body, &out, why);
-    const struct json *j = json_parse(arena_of(c), buf_view(&out), NULL, NULL);
-    if (status == wanted && wanted == 200) {
-        struct buf data = {0};
-        json_write(&data, json_get(j, "data"));
-        print(c, buf_view(&data));
-        buf_free(&data);
-    } else if (status == wanted) {
-        print(c, buf_view(&out));
-    } else if (status == 0) {
-        fprintf(stderr, "slipway client: %s\n", why);
-    } else {
-        fprintf(stderr, "slipway client: %d: " STR_FMT "\n", status,
-                STR_ARG(json_str(json_get(j, "error_description"))));
-    }
-    buf_free(&out);
-    return status == wanted ? 0 : 1;
+    const struct json *answer;
+    struct buf text;
+    struct ask ask = ask_of(c);
+    if (!ask_for(&ask, method, path, body, wanted, &answer))
+        return 1;
+    buf_init_arena(&text, arena_of(c), 512);
+    if (answer != NULL)
+        json_write(&text, answer);
+    print(c, buf_view(&text));
+    return 0;
 }
 
 /* --- actions --- */
@@ -347,9 +342,9 @@ static int client_create(void *arg)
 static int client_list(void *arg)
 {
     struct call *c = arg;
+    struct ask ask = ask_of(c);
     if (is_remote(c))
-        return ask(c, "GET", arena_printf(arena_of(c), "/v1/oauth/clients?sort=created_at&limit=%d", LIST_MOST),
-                   STR_NONE, 200);
+        return ask_list(&ask, "/v1/oauth/clients", c->options.json, print_row);
     return tool_run(&c->settings, "client", list, c);
 }
 

@@ -53,13 +53,7 @@ static const struct config_row rows[] = {
      .doc = "rotate ID: how long the old text is good as well."},
     {"ttl", CONFIG_DURATION, AT(ttl), "0", 0, 366 * INT64_C(86400000), .flags = CONFIG_LOCAL,
      .doc = "jwt: how long the token is good for. 0: as long as token-ttl says."},
-    {"url", CONFIG_STRING, AT(remote.url), "", .flags = CONFIG_LOCAL, .arg = "URL",
-     .doc = "create, list, revoke ID, rotate ID: ask the server there, with a key or as who is signed in, instead of its data: https://HOST, "
-            "http://HOST:PORT or unix:/path/of/socket."},
-    {"ca", CONFIG_PATH, AT(remote.ca), "", .flags = CONFIG_LOCAL, .arg = "FILE",
-     .doc = "Certificates (PEM) to trust in with https://. Unset: those of the system."},
-    {"key-file", CONFIG_PATH, AT(remote.key_file), "slipway-data/admin.key", .flags = CONFIG_LOCAL, .arg = "FILE",
-     .doc = "With --url: file that holds an API key or an access token."},
+    ASK_ROWS(ASK_URL),
     {"json", CONFIG_BOOL, AT(json), "false", .flags = CONFIG_LOCAL,
      .doc = "Print JSON."},
     {0},
@@ -183,7 +177,8 @@ static bool is_remote(const struct call *c)
 
 static struct key_remote remote_of(struct call *c)
 {
-    return (struct key_remote){&c->settings.config.arena, c->options.remote, c->options.json};
+    return (struct key_remote){.ask = {.settings = &c->settings, .command = "key", .remote = c->options.remote},
+                               .json = c->options.json};
 }
 
 static int create_remote(struct call *c)

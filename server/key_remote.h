@@ -2,12 +2,10 @@
 #ifndef SERVER_KEY_REMOTE_H
 #define SERVER_KEY_REMOTE_H
 
-#include "lib/json.h"
-#include "server/oauth/remote.h"
+#include "server/ask.h"
 
 struct key_remote {
-    struct arena *arena;
-    struct remote to;
+    struct ask ask;
     bool json;
 };
 

@@ -2,11 +2,11 @@
 #include "server/commands.h"
 
 #include "lib/clock.h"
+#include "server/ask.h"
 #include "server/audit.h"
 #include "server/auth.h"
 #include "server/credential.h"
 #include "server/limit.h"
-#include "server/oauth/remote.h"
 #include "server/settings.h"
 #include "server/store/commit.h"
 #include "server/store/store.h"
@@ -24,13 +24,8 @@ struct options {
 // clang-format off
 #define AT(member) offsetof(struct options, member)
 static const struct config_row rows[] = {
-    {"url", CONFIG_STRING, AT(remote.url), "", .flags = CONFIG_LOCAL, .arg = "URL",
-     .doc = "list: ask the server there, which shows the key's own tenant: https://HOST, http://HOST:PORT or unix:/path/of/socket. What "
-            "makes, suspends and rates tenants needs the data: no key may."},
-    {"ca", CONFIG_PATH, AT(remote.ca), "", .flags = CONFIG_LOCAL, .arg = "FILE",
-     .doc = "Certificates (PEM) to trust in with https://. Unset: those of the system."},
-    {"key-file", CONFIG_PATH, AT(remote.key_file), "slipway-data/admin.key", .flags = CONFIG_LOCAL, .arg = "FILE",
-     .doc = "With --url: file that holds an API key or an access token."},
+    ASK_ROWS("list: ask the server there, which shows the key's own tenant: https://HOST, http://HOST:PORT or unix:/path/of/socket. What "
+             "makes, suspends and rates tenants needs the data: no key may."),
     {"json", CONFIG_BOOL, AT(json), "false", .flags = CONFIG_LOCAL, .doc = "Print JSON."},
     {0}};
 // clang-format on
@@ -235,21 +230,14 @@ static int run_tier(void *arg)
 /* The tenant of whoever asks. */
 static int list_remote(struct call *c)
 {
-    char why[REMOTE_WHY];
-    struct buf out = {0};
-    int status = remote_call(&c->options.remote, "GET", S("/v1/tenant"), STR_NONE, &out, why);
-    const struct json *tenant = json_parse(&c->settings.config.arena, buf_view(&out), NULL, NULL);
-    printf("%s", status == 200 && c->options.json ? "[" : "");
-    if (status == 200)
-        print_one(c, json_str(json_get(tenant, "id")), S("active"), json_str(json_get(tenant, "name")));
-    else if (status == 0)
-        fprintf(stderr, "slipway tenant: %s\n", why);
-    else
-        fprintf(stderr, "slipway tenant: " STR_FMT " (%d)\n", STR_ARG(json_str(json_get(tenant, "error_description"))),
-                status);
-    printf("%s", status == 200 && c->options.json ? "]\n" : "");
-    buf_free(&out);
-    return status != 200;
+    const struct json *tenant;
+    struct ask ask = {.settings = &c->settings, .command = "tenant", .remote = c->options.remote};
+    if (!ask_for(&ask, "GET", S("/v1/tenant"), STR_NONE, 200, &tenant))
+        return 1;
+    printf("%s", c->options.json ? "[" : "");
+    print_one(c, json_str(json_get(tenant, "id")), S("active"), json_str(json_get(tenant, "name")));
+    printf("%s", c->options.json ? "]\n" : "");
+    return 0;
 }
 
 static int run_list(void *arg)

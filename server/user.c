@@ -1,12 +1,14 @@
 /* `slipway user`: people of a tenant. */
 #include "server/commands.h"
 
+#include "lib/crypto.h"
 #include "lib/id.h"
 #include "proto/query.h"
 #include "server/ask.h"
 #include "server/credential.h"
 #include "server/tool.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,12 +34,7 @@ static const struct config_row rows[] = {
      .doc = "create, invite: what the person may do: admin, release-manager, operator, approver, viewer or auditor."},
     {"password-file", CONFIG_PATH, AT(password_file), "", .flags = CONFIG_LOCAL, .arg = "FILE",
      .doc = "create, password: file with the password, or - for standard input. Unset: asked for on the terminal."},
-    {"url", CONFIG_STRING, AT(remote.url), "", .flags = CONFIG_LOCAL, .arg = "URL",
-     .doc = "Ask the server there, with a key that may, instead of its data: https://HOST, http://HOST:PORT or unix:/path/of/socket."},
-    {"ca", CONFIG_PATH, AT(remote.ca), "", .flags = CONFIG_LOCAL, .arg = "FILE",
-     .doc = "Certificates (PEM) to trust in with https://. Unset: those of the system."},
-    {"key-file", CONFIG_PATH, AT(remote.key_file), "slipway-data/admin.key", .flags = CONFIG_LOCAL, .arg = "FILE",
-     .doc = "With --url: file that holds an API key or an access token."},
+    ASK_ROWS(ASK_URL),
     {"json", CONFIG_BOOL, AT(json), "false", .flags = CONFIG_LOCAL, .doc = "Print JSON."},
     {0},
 };
@@ -49,7 +46,7 @@ static const char summary[] =
     "`delete` and `password` take an email or an id. Whoever is suspended or deleted is signed "
     "out everywhere, at once.";
 
-enum { PASSWORD_ROOM = 1100, LIST_MOST = 100 };
+enum { PASSWORD_ROOM = 1100, CTRL_C = 3, INTERRUPTED = 128 + SIGINT };
 
 struct call {
     struct settings settings;
@@ -65,13 +62,15 @@ static struct arena *arena_of(struct call *c)
 
 /* --- passwords --- */
 
+/* Ctrl-C is the end of a line here, not a signal: the terminal gets its echo back, and what was begun is put away. */
 static bool ask_terminal(char out[PASSWORD_ROOM], const char *prompt)
 {
     struct termios before, quiet;
     if (tcgetattr(STDIN_FILENO, &before) != 0)
         return false;
     quiet = before;
-    quiet.c_lflag &= ~(tcflag_t)ECHO;
+    quiet.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
+    quiet.c_cc[VEOL] = CTRL_C;
     fprintf(stderr, "%s: ", prompt);
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
     bool got = fgets(out, PASSWORD_ROOM, stdin) != NULL;
@@ -94,6 +93,8 @@ static int read_password(struct call *c, char out[PASSWORD_ROOM])
         in == NULL ? ask_terminal(out, "Password, 12 characters or more") : fgets(out, PASSWORD_ROOM, in) != NULL;
     if (in != NULL && !input)
         fclose(in);
+    if (got && in == NULL && strchr(out, CTRL_C) != NULL)
+        return INTERRUPTED;
     out[got ? strcspn(out, "\r\n") : 0] = '\0';
     return out[0] != '\0' ? 0 : config_usage(&c->settings.config, "the password is empty");
 }
@@ -139,14 +140,6 @@ static struct str one_member(struct call *c, const char *name, const char *value
 
 /* --- what is printed --- */
 
-static void print_json(const struct json *j)
-{
-    struct buf b = {0};
-    json_write(&b, j);
-    printf(STR_FMT "\n", STR_ARG(buf_view(&b)));
-    buf_free(&b);
-}
-
 static void print_row(const struct json *user)
 {
     const struct json *roles = json_get(user, "roles");
@@ -162,11 +155,10 @@ static void print_row(const struct json *user)
 static int make(struct call *c, const char *path, struct str body, const char *member)
 {
     const struct json *made;
-    int status = ask_call(&c->ask, "POST", str_z(path), body, &made);
-    if (status != 201)
-        return ask_refused(&c->ask, status, made);
+    if (!ask_for(&c->ask, "POST", str_z(path), body, 201, &made))
+        return 1;
     if (c->options.json)
-        print_json(made);
+        ask_print(made);
     else
         printf(STR_FMT "\n", STR_ARG(json_str(json_get(made, member))));
     return 0;
@@ -177,7 +169,10 @@ static int do_create(struct call *c)
     char password[PASSWORD_ROOM];
     int status = c->options.email[0] == '\0' ? config_usage(&c->settings.config, "create needs an --email")
                                              : read_password(c, password);
-    return status != 0 ? status : make(c, "/v1/users", body_of(c, true, password), "id");
+    if (status == 0)
+        status = make(c, "/v1/users", body_of(c, true, password), "id");
+    crypto_wipe(password, sizeof password);
+    return status;
 }
 
 static int do_invite(struct call *c)
@@ -189,17 +184,7 @@ static int do_invite(struct call *c)
 
 static int do_list(struct call *c)
 {
-    const struct json *answer;
-    struct str path = arena_printf(arena_of(c), "/v1/users?sort=created_at&limit=%d", LIST_MOST);
-    int status = ask_call(&c->ask, "GET", path, STR_NONE, &answer);
-    const struct json *users = json_get(answer, "data");
-    if (status != 200)
-        return ask_refused(&c->ask, status, answer);
-    if (c->options.json)
-        print_json(users);
-    for (size_t i = 0; !c->options.json && i < json_count(users); i++)
-        print_row(json_at(users, i));
-    return 0;
+    return ask_list(&c->ask, "/v1/users", c->options.json, print_row);
 }
 
 /* The id of the user that the command names; STR_NONE after a message. */
@@ -216,11 +201,10 @@ static struct str wanted(struct call *c)
     buf_init_arena(&path, arena_of(c), 256);
     buf_z(&path, "/v1/users?email=");
     query_encode(&path, arena_lower(arena_of(c), who));
-    int status = ask_call(&c->ask, "GET", buf_view(&path), STR_NONE, &answer);
+    if (!ask_for(&c->ask, "GET", buf_view(&path), STR_NONE, 200, &answer))
+        return STR_NONE;
     const struct json *users = json_get(answer, "data");
-    if (status != 200)
-        ask_refused(&c->ask, status, answer);
-    else if (json_count(users) == 0)
+    if (json_count(users) == 0)
         fprintf(stderr, "slipway user: there is nobody with the email " STR_FMT "\n", STR_ARG(who));
     return json_str(json_get(json_at(users, 0), "id"));
 }
@@ -232,11 +216,10 @@ static int change(struct call *c, const char *method, struct str body, int good)
     if (id.p == NULL)
         return c->settings.config.rest_count < 2 ? CONFIG_BAD : 1;
     struct str path = arena_printf(arena_of(c), "/v1/users/" STR_FMT, STR_ARG(id));
-    int status = ask_call(&c->ask, method, path, body, &answer);
-    if (status != good)
-        return ask_refused(&c->ask, status, answer);
+    if (!ask_for(&c->ask, method, path, body, good, &answer))
+        return 1;
     if (c->options.json && answer != NULL)
-        print_json(answer);
+        ask_print(answer);
     else if (c->options.json)
         printf("{\"deleted\":\"" STR_FMT "\"}\n", STR_ARG(id));
     return 0;
@@ -261,7 +244,10 @@ static int do_password(struct call *c)
 {
     char password[PASSWORD_ROOM];
     int status = read_password(c, password);
-    return status != 0 ? status : change(c, "PATCH", one_member(c, "password", password), 200);
+    if (status == 0)
+        status = change(c, "PATCH", one_member(c, "password", password), 200);
+    crypto_wipe(password, sizeof password);
+    return status;
 }
 
 /* --- the command --- */

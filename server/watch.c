@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/config.h"
+#include "lib/crypto.h"
 #include "lib/id.h"
 #include "lib/json.h"
 #include "lib/loop.h"
@@ -16,12 +17,13 @@
 #include "lib/signal.h"
 #include "lib/timer.h"
 #include "proto/client.h"
+#include "server/oauth/remote.h"
 
 enum { EXIT_SUCCEEDED, EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED, EXIT_REFUSED };
-enum { RETRY_FIRST_MS = 100, RETRY_MOST_MS = 5000, IDLE_MS = 75000, CONNECT_MS = 10000, KEY_MAX = 8192 };
+enum { RETRY_FIRST_MS = 100, RETRY_MOST_MS = 5000, IDLE_MS = 75000, CONNECT_MS = 10000 };
 
 struct options {
-    const char *url, *key_file, *ca;
+    struct remote to;
     int64_t since;
     bool json;
 };
@@ -29,12 +31,12 @@ struct options {
 // clang-format off
 #define AT(member) offsetof(struct options, member)
 static const struct config_row rows[] = {
-    {"url", CONFIG_STRING, AT(url), "http://127.0.0.1:8080", .flags = CONFIG_REQUIRED, .arg = "URL",
+    {"url", CONFIG_STRING, AT(to.url), "http://127.0.0.1:8080", .flags = CONFIG_REQUIRED, .arg = "URL",
      .doc = "Where the server is: https://HOST, http://HOST:PORT or unix:/path/of/socket."},
-    {"ca", CONFIG_PATH, AT(ca), "", .arg = "FILE",
+    {"ca", CONFIG_PATH, AT(to.ca), "", .arg = "FILE",
      .doc = "Certificates (PEM) to trust in with https://. Unset: those of the system."},
-    {"key-file", CONFIG_PATH, AT(key_file), "slipway-data/admin.key", .flags = CONFIG_REQUIRED, .arg = "FILE",
-     .doc = "File that holds an API key or an access token."},
+    {"key-file", CONFIG_PATH, AT(to.key_file), "slipway-data/admin.key", .flags = CONFIG_REQUIRED, .arg = "FILE",
+     .doc = "File that holds an API key or an access token. Where there is none: as whom `slipway login` signed in."},
     {"since", CONFIG_INT, AT(since), "0", 0, INT64_MAX, .flags = CONFIG_LOCAL, .arg = "N",
      .doc = "Show what came after event N only."},
     {"json", CONFIG_BOOL, AT(json), "false", .flags = CONFIG_LOCAL,
@@ -62,7 +64,7 @@ static const struct subject subjects[] = {
 struct watch {
     struct options options;
     struct client_url url;
-    struct str key;
+    char bearer[REMOTE_BEARER];
     const struct subject *subject;
     const char *id;
     struct loop loop;
@@ -282,6 +284,26 @@ static void on_text(void *arg, struct str text)
 
 static void connect_again(void *arg);
 
+/* Who we are: a login's token may have been renewed since. */
+static bool read_bearer(struct watch *w)
+{
+    char why[REMOTE_WHY];
+    bool there = remote_bearer(&w->options.to, w->bearer, why);
+    if (!there)
+        fprintf(stderr, "slipway watch: %s\n", why);
+    return there;
+}
+
+/* A login whose token is over has another one by now. */
+static bool is_renewed(struct watch *w)
+{
+    char before[REMOTE_BEARER];
+    memcpy(before, w->bearer, sizeof before);
+    bool renewed = read_bearer(w) && strcmp(before, w->bearer) != 0;
+    crypto_wipe(before, sizeof before);
+    return renewed;
+}
+
 static void on_open(void *arg)
 {
     struct watch *w = arg;
@@ -306,10 +328,9 @@ static void asked(void *arg, const struct client_answer *answer)
 
 static void ask_status(struct watch *w)
 {
-    char path[128], bearer[KEY_MAX + 8];
+    char path[128];
     snprintf(path, sizeof(path), "/api/v1/%s/%s", w->subject->collection, w->id);
-    snprintf(bearer, sizeof(bearer), "Bearer " STR_FMT, STR_ARG(w->key));
-    const struct client_header headers[] = {{"Authorization", str_z(bearer)}, {0}};
+    const struct client_header headers[] = {{"Authorization", str_z(w->bearer)}, {0}};
     const struct client_request request = {.url = &w->url, .method = "GET", .path = str_z(path), .headers = headers};
     if (!client_call(&w->loop, &request, &w->ops, asked, w))
         w->result = EXIT_REFUSED;
@@ -331,7 +352,7 @@ static void on_close(void *arg, int status, unsigned code, struct str reason)
             ask_status(w);
         return;
     }
-    if (is_refusal(status, code)) {
+    if (is_refusal(status, code) && !((status == 401 || code == 4401) && is_renewed(w))) {
         fprintf(stderr, "slipway watch: refused with %d: " STR_FMT "\n", status != 0 ? status : (int)code,
                 STR_ARG(reason));
         w->result = EXIT_REFUSED;
@@ -351,11 +372,10 @@ static const struct client_ws_type events = {.on_open = on_open, .on_text = on_t
 static void connect_again(void *arg)
 {
     struct watch *w = arg;
-    char path[160], bearer[KEY_MAX + 8];
+    char path[160];
     snprintf(path, sizeof(path), "/api/v1/%s%s%s/stream?since=%lld", w->subject->collection, w->subject->one ? "" : "/",
              w->id, (long long)w->seq);
-    snprintf(bearer, sizeof(bearer), "Bearer " STR_FMT, STR_ARG(w->key));
-    const struct client_header headers[] = {{"Authorization", str_z(bearer)}, {0}};
+    const struct client_header headers[] = {{"Authorization", str_z(w->bearer)}, {0}};
     const struct client_request request = {
         .url = &w->url, .path = str_z(path), .headers = headers, .deadline_ms = CONNECT_MS};
     w->ws = client_ws_open(&w->loop, &request, &events, w);
@@ -364,20 +384,6 @@ static void connect_again(void *arg)
 }
 
 /* --- the program --- */
-
-static bool read_key(struct watch *w, char text[KEY_MAX])
-{
-    FILE *file = fopen(w->options.key_file, "r");
-    size_t n = file == NULL ? 0 : fread(text, 1, KEY_MAX, file);
-    if (file != NULL)
-        fclose(file);
-    w->key = str_trim((struct str){text, n});
-    while (w->key.n > 0 && (w->key.p[w->key.n - 1] == '\n' || w->key.p[w->key.n - 1] == '\r'))
-        w->key.n--;
-    if (w->key.n == 0)
-        fprintf(stderr, "slipway watch: no key in %s\n", w->options.key_file);
-    return w->key.n > 0;
-}
 
 /* As a program that a signal ends, but with nothing left behind. A second one does not wait for the server. */
 static void on_signal(void *arg, int signum)
@@ -428,7 +434,7 @@ int watch_main(int argc, char **argv)
 {
     struct watch w = {0};
     struct config config;
-    char key[KEY_MAX], id[ID_UUID] = "", why[CLIENT_REASON];
+    char id[ID_UUID] = "", why[CLIENT_REASON];
     config_init(&config, "watch", summary, stderr);
     config_table(&config, rows, &w.options);
     int status = config_parse(&config, argc, argv);
@@ -440,17 +446,18 @@ int watch_main(int argc, char **argv)
                                            "watch dashboard`");
         else if (!w.subject->one && !id_is_uuid(str_z(config.rest[1]), id))
             status = config_usage(&config, "%s is no id of a %s", config.rest[1], config.rest[0]);
-        else if ((wrong = client_url_parse(str_z(w.options.url), &w.url)) != NULL)
-            status = config_usage(&config, "--url %s: %s", w.options.url, wrong);
-        else if (!client_trust(&w.url, w.options.ca, why))
+        else if ((wrong = client_url_parse(str_z(w.options.to.url), &w.url)) != NULL)
+            status = config_usage(&config, "--url %s: %s", w.options.to.url, wrong);
+        else if (!client_trust(&w.url, w.options.to.ca, why))
             status = config_usage(&config, "--ca %s", why);
-        else if (!read_key(&w, key))
+        else if (!read_bearer(&w))
             status = EXIT_USAGE;
     }
     if (status == CONFIG_READ) {
         w.id = id;
         status = follow(&w);
     }
+    crypto_wipe(w.bearer, sizeof w.bearer);
     client_distrust(&w.url);
     config_fini(&config);
     return status;

@@ -10,42 +10,39 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BEARER = 8192 };
-
 struct call {
     struct buf *out;
     char *why;
     int status;
 };
 
-static bool read_file(const char *file, char out[BEARER], size_t n)
+static bool read_file(const char *file, char out[REMOTE_BEARER], size_t n)
 {
     FILE *in = fopen(file, "re");
     if (in == NULL)
         return false;
-    n += fread(out + n, 1, BEARER - n - 1, in);
+    n += fread(out + n, 1, REMOTE_BEARER - n - 1, in);
     fclose(in);
     out[n] = '\0';
     out[strcspn(out, "\r\n")] = '\0';
     return true;
 }
 
-static bool ask_login(const struct remote *to, char out[BEARER], char why[REMOTE_WHY])
+static bool ask_login(const struct remote *to, char out[REMOTE_BEARER], char why[REMOTE_WHY])
 {
     struct arena a;
     arena_init(&a, 0);
     struct str token = login_token(&a, to, why);
-    bool there = token.n > 0 && snprintf(out, BEARER, "Bearer " STR_FMT, STR_ARG(token)) < BEARER;
+    bool there = token.n > 0 && snprintf(out, REMOTE_BEARER, "Bearer " STR_FMT, STR_ARG(token)) < REMOTE_BEARER;
     arena_fini(&a);
     return there;
 }
 
-/* The Authorization header; "" for none. */
-static bool read_bearer(const struct remote *to, char out[BEARER], char why[REMOTE_WHY])
+bool remote_bearer(const struct remote *to, char out[REMOTE_BEARER], char why[REMOTE_WHY])
 {
-    size_t n = (size_t)snprintf(out, BEARER, "Bearer ");
+    size_t n = (size_t)snprintf(out, REMOTE_BEARER, "Bearer ");
     if (to->bearer != NULL)
-        return snprintf(out, BEARER, "%s%s", to->bearer[0] == '\0' ? "" : "Bearer ", to->bearer) < BEARER;
+        return snprintf(out, REMOTE_BEARER, "%s%s", to->bearer[0] == '\0' ? "" : "Bearer ", to->bearer) < REMOTE_BEARER;
     if (!read_file(to->key_file, out, n)) {
         int error = errno;
         bool signed_in = ask_login(to, out, why);
@@ -85,7 +82,7 @@ static void ask(struct call *call, const struct client_request *request)
 int remote_call(const struct remote *to, const char *method, struct str path, struct str body, struct buf *out,
                 char why[REMOTE_WHY])
 {
-    char bearer[BEARER], reason[CLIENT_REASON];
+    char bearer[REMOTE_BEARER], reason[CLIENT_REASON];
     struct client_url url;
     struct call call = {.out = out, .why = why};
     const char *wrong = client_url_parse(str_z(to->url), &url);
@@ -97,7 +94,7 @@ int remote_call(const struct remote *to, const char *method, struct str path, st
         snprintf(why, REMOTE_WHY, "--ca %s", reason);
         return 0;
     }
-    if (read_bearer(to, bearer, why)) {
+    if (remote_bearer(to, bearer, why)) {
         const struct client_header with[] = {{"Accept", S("application/json")}, {"Authorization", str_z(bearer)}, {0}};
         const struct client_header without[] = {{"Accept", S("application/json")}, {0}};
         const struct client_header *headers = bearer[0] == '\0' ? without : with;

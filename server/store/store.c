@@ -16,8 +16,7 @@ enum {
     WATCH_MS = 1000,  /* memory and clock are looked at this often */
     RECHECK_MS = 250, /* a Redis that will not do is looked at again this often */
     PROBLEM_MAX = 160,
-    FAILURES_QUIET = 5, /* failed attempts to connect before one is logged */
-    READ_MAX = 64       /* commands of one store_read */
+    FAILURES_QUIET = 5 /* failed attempts to connect before one is logged */
 };
 
 /* A call under way; the store's own, so that the asker may go away. */
@@ -340,7 +339,7 @@ enum code store_read(struct store *s, const struct store_command *commands, size
     struct store_wait *w;
     enum code c;
 
-    must(n > 0 && n <= READ_MAX);
+    must(n > 0 && n <= STORE_READ_MAX);
     if (!has_keys(commands, n))
         return refuse(s, SYS_OVERLOADED);
     if (!s->ready)

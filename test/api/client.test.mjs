@@ -83,7 +83,7 @@ test('what cannot be is refused with a reason, and nothing is made', async () =>
   const wrong = [
     [['create', ...here()], 2, /needs a --name/], [['create', ...here(), '--name', 'x', '--grant', 'password'], 2, /grant_types/],
     [['create', ...here(), '--name', 'x', '--scope', 'openid'], 2, /scopes\[0\] is no scope/], [['create', ...here(), '--name', 'x', '--jwks', '/nowhere'], 2, /--jwks/],
-    [['create', ...remote(), '--name', 'x', '--scope', 'openid'], 1, /400: scopes\[0\] is no scope/], [['list', '--url', 'ftp://x'], 1, /--url ftp:\/\/x/],
+    [['create', ...remote(), '--name', 'x', '--scope', 'openid'], 1, /scopes\[0\] is no scope.*\(400\)/], [['list', '--url', 'ftp://x'], 1, /--url ftp:\/\/x/],
     [['list', '--url', s.server.url, '--key-file', '/nowhere'], 1, /\/nowhere/], [['revoke', 'x', ...here()], 2, /id of a client/],
     [['list', 'more', ...here()], 2, /too many/], [['rotate'], 2, /there is no `client rotate`/], [[], 2, /one of create, list and revoke/],
   ];

@@ -54,6 +54,14 @@ test('a token that is over is renewed on the way, also by commands beside each o
   assert.notEqual(kept().refresh_token, before.refresh_token);
 });
 
+test('who is signed in watches a stream, with a token that is renewed when it is over', async () => {
+  fs.writeFileSync(file(), JSON.stringify({ ...kept(), expires_at: 0 }));
+  const watching = s.nest.start('watch', SLIPWAY, ['watch', 'dashboard', '--url', s.server.url, '--json'], { env: { XDG_CONFIG_HOME: home }, cwd: s.nest.dir });
+  await eventually(() => /"type":"snapshot"/.test(fs.readFileSync(watching.log, 'utf8')), 'the dashboard');
+  watching.signal('SIGTERM');
+  assert.deepEqual(await watching.ended(), { code: 128 + 15, signal: null });
+});
+
 test('after a logout the login opens nothing, here and at the server', async () => {
   const before = kept();
   assert.equal((await slipway('logout')).code, 0);

@@ -1,5 +1,7 @@
 // `slipway user` and `slipway tenant`: beside a running server, without one, and by a server's API.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import fs from 'node:fs';
 import { after, before, test } from 'node:test';
 import { Browser } from '../lib/browser.mjs';
@@ -46,6 +48,31 @@ test('whoever is suspended by a command is signed out everywhere', async () => {
   fs.writeFileSync(file, `${PASSWORD}\n`);
   await ok('user', 'delete', 'bob@example.org');
   assert.equal((await b.get('/v1/auth/account')).status, 303);
+});
+
+test('a list is whole, however long', async () => {
+  const group = Array.from({ length: 101 }, (_, i) => `many ${i}`);
+  for (const name of group) assert.equal((await s.api.request('POST', '/v1/tokens', { name, prefix: 'slp', permissions: ['release:read'] }, { absolute: true })).status, 201);
+  const key = `${s.server.data}/admin.key`;
+  const { stdout } = await run(SLIPWAY, ['key', 'list', '--url', s.server.url, '--key-file', key, '--json']);
+  const names = JSON.parse(stdout).map(({ name }) => name);
+  assert.deepEqual(group.filter((name) => !names.includes(name)), []);
+  assert.equal((await run(SLIPWAY, ['key', 'list', '--url', s.server.url, '--key-file', key])).stdout.trim().split('\n').length, names.length);
+});
+
+test('Ctrl-C at the question for a password ends the command, and the terminal shows again what is typed', async () => {
+  const command = `${SLIPWAY} user password ada@example.org --data ${s.server.data}; echo "exit $?"; stty -a`;
+  const script = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['pipe', 'pipe', 'ignore'] });
+  let said = '';
+  script.stdout.on('data', (bytes) => {
+    const asked = said.includes('12 characters or more: ');
+    said += bytes;
+    if (!asked && said.includes('12 characters or more: ')) script.stdin.end('half a pass\x03');
+  });
+  await once(script, 'close');
+  assert.match(said, /exit 130/);
+  assert.match(said, /[^-]echo /);
+  assert.doesNotMatch(said, /half a pass/);
 });
 
 test('an invitation is printed for somebody to hand over', async () => {
