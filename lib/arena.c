@@ -198,6 +198,19 @@ struct str arena_printf(struct arena *a, const char *fmt, ...)
     return p == NULL ? STR_NONE : (struct str){p, (size_t)n};
 }
 
+struct str arena_int(struct arena *a, int64_t n)
+{
+    char text[20];
+    size_t at = sizeof text;
+    uint64_t left = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
+    do
+        text[--at] = (char)('0' + left % 10);
+    while ((left /= 10) != 0);
+    if (n < 0)
+        text[--at] = '-';
+    return arena_str(a, (struct str){text + at, sizeof text - at});
+}
+
 bool arena_defer(struct arena *a, void (*fn)(void *), void *p)
 {
     struct arena_cleanup *c = arena_new(a, struct arena_cleanup);

@@ -31,6 +31,7 @@ struct str arena_str(struct arena *a, struct str s);   /* a copy, NUL-terminated
 struct str arena_lower(struct arena *a, struct str s); /* the same, ASCII letters in lower case */
 char *arena_z(struct arena *a, struct str s);          /* the same as a C string, or NULL */
 struct str arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+struct str arena_int(struct arena *a, int64_t n);               /* in decimal */
 bool arena_defer(struct arena *a, void (*fn)(void *), void *p); /* false: fn was run at once */
 
 #define arena_new(a, type) ((type *)arena_alloc((a), sizeof(type)))

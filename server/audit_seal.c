@@ -124,7 +124,7 @@ static void ask(struct auditor *a, const struct store_command *commands, size_t 
 
 static struct str number(struct auditor *a, int64_t n)
 {
-    return arena_printf(&a->arena, "%lld", (long long)n);
+    return arena_int(&a->arena, n);
 }
 
 /* Sealing. */

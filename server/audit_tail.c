@@ -156,7 +156,7 @@ static void got_slice(void *arg, enum code c, const struct redis_value *v)
 
 static struct str number(struct tail *t, int64_t n)
 {
-    return arena_printf(&t->scratch, "%lld", (long long)n);
+    return arena_int(&t->scratch, n);
 }
 
 static void look(void *arg)

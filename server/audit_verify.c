@@ -69,7 +69,7 @@ static void close_scratch(void *p)
 
 static struct str number(struct verification *v, int64_t n)
 {
-    return arena_printf(&v->scratch, "%lld", (long long)n);
+    return arena_int(&v->scratch, n);
 }
 
 static enum flow ask(struct verification *v, const struct store_command *commands, size_t n, store_then *then)

@@ -47,7 +47,7 @@ enum code blob_books_read(struct blob_store *s, struct arena *a, struct space sp
 
 struct str blob_number(struct arena *a, int64_t n)
 {
-    return n == 0 ? STR_NONE : arena_printf(a, "%lld", (long long)n);
+    return n == 0 ? STR_NONE : arena_int(a, n);
 }
 
 /* The bytes are new: they get a book and count. */

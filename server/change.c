@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { READ_AT_ONCE = STORE_READ_MAX }; /* references read for `prepare` */
+enum { READ_AT_ONCE = STORE_READS_AT_ONCE }; /* references read for `prepare` */
 
 struct attempt {
     struct change change;

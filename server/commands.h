@@ -9,16 +9,16 @@
 
 int serve_main(int argc, char **argv);   /* server/serve.c */
 int agent_main(int argc, char **argv);   /* server/agent/main.c */
-int watch_main(int argc, char **argv);   /* server/watch.c */
-int client_main(int argc, char **argv);  /* server/client.c */
-int login_main(int argc, char **argv);   /* server/login.c */
-int logout_main(int argc, char **argv);  /* server/login.c */
-int whoami_main(int argc, char **argv);  /* server/login.c */
-int key_main(int argc, char **argv);     /* server/key.c */
-int tenant_main(int argc, char **argv);  /* server/tenant.c */
-int user_main(int argc, char **argv);    /* server/user.c */
+int watch_main(int argc, char **argv);   /* server/command/watch.c */
+int client_main(int argc, char **argv);  /* server/command/client.c */
+int login_main(int argc, char **argv);   /* server/command/login.c */
+int logout_main(int argc, char **argv);  /* server/command/login.c */
+int whoami_main(int argc, char **argv);  /* server/command/login.c */
+int key_main(int argc, char **argv);     /* server/command/key.c */
+int tenant_main(int argc, char **argv);  /* server/command/tenant.c */
+int user_main(int argc, char **argv);    /* server/command/user.c */
 int backup_main(int argc, char **argv);  /* server/backup/backup.c */
 int restore_main(int argc, char **argv); /* server/backup/restore.c */
-int config_main(int argc, char **argv);  /* server/config.c */
+int config_main(int argc, char **argv);  /* server/command/config.c */
 
 #endif

@@ -155,11 +155,6 @@ void credential_put_tenant(struct commit *c, const struct settings *s, const cha
                                             .json = tenant_json(c->arena, tenant, name, now_ms)});
 }
 
-static struct str decimal(struct arena *a, int64_t v)
-{
-    return arena_printf(a, "%lld", (long long)v);
-}
-
 static void committed(void *arg, const struct commit_result *r)
 {
     struct task *t = arg;
@@ -253,7 +248,7 @@ static enum code revoke_token(struct task *t)
     auth_subject(t->settings, "jwt", t->id, hex);
     struct str record = key_credential(t->arena, t->space.partition, str_z(hex));
     commit_hset(&t->commit, record, S("tenant"), t->space.tenant);
-    commit_hset(&t->commit, record, S("revoked"), decimal(t->arena, clock_wall_ms()));
+    commit_hset(&t->commit, record, S("revoked"), arena_int(t->arena, clock_wall_ms()));
     commit_expire(&t->commit, record, t->settings->token_ttl_max);
     return commit_revocation(t, "token.revoked", "token", STR_NONE);
 }

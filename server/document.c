@@ -228,8 +228,7 @@ static void index_order(struct indexing *x, const struct field *row, const char 
 
 static void index_unique_value(struct indexing *x, const struct field *row, const char *path, const struct json *value)
 {
-    struct str text =
-        json_is(value, JSON_INT) ? arena_printf(x->arena, "%lld", (long long)json_int(value, 0)) : json_str(value);
+    struct str text = json_is(value, JSON_INT) ? arena_int(x->arena, json_int(value, 0)) : json_str(value);
     if (value == NULL || json_is(value, JSON_NULL))
         return;
     index_unique(x->index, RES_ALREADY_EXISTS, row->flags & FIELD_PER_PARENT ? x->parent : STR_NONE, path, text);

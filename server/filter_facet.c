@@ -43,7 +43,7 @@ bool filter_facet(struct arena *a, struct str path, const struct json *value, st
         out->value = json_bool(value, false) ? S("true") : S("false");
         break;
     case JSON_INT:
-        out->value = arena_printf(a, "%lld", (long long)json_int(value, 0));
+        out->value = arena_int(a, json_int(value, 0));
         break;
     case JSON_STRING:
         out->value = text_value(a, json_str(value));

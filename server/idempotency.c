@@ -270,7 +270,7 @@ static void add(struct record *to, struct str name, struct str value)
 
 static void add_number(struct request *r, struct record *to, struct str name, int64_t value)
 {
-    add(to, name, arena_printf(&r->arena, "%lld", (long long)value));
+    add(to, name, arena_int(&r->arena, value));
 }
 
 static bool is_document(const struct idempotent_answer *a)

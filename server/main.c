@@ -23,6 +23,7 @@
  *
  * server/oauth/   the authorization server, in OAuth's own manner (dialect.c): clients, grants, tokens and scopes.
  * server/identity/  who they are about: people, groups, invitations, keys, and the pages that people see.
+ * server/command/ what operators and people type: by the data (tool.h), or by asking a server (ask.h).
  * server/backup/  everything that is kept, to a folder (folder.h) and back.
  *
  * One binary, several programs: each entry of `commands` is a main of its own, in its own file. */

@@ -14,7 +14,7 @@ static void put(struct commit *c, struct str key, const char *name, struct str v
 
 static void put_number(struct commit *c, struct arena *a, struct str key, const char *name, int64_t value)
 {
-    commit_hset(c, key, str_z(name), arena_printf(a, "%lld", (long long)value));
+    commit_hset(c, key, str_z(name), arena_int(a, value));
 }
 
 void ticket_add(struct commit *c, const struct request *r, char secret[ID_KEY_MAX])

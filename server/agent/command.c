@@ -67,7 +67,7 @@ static void variables_place(struct variables *v, const struct task *task)
         return;
     variable_set(v, S("SLIPWAY_RUN_ID"), place.run);
     variable_set(v, S("SLIPWAY_NODE_ID"), place.node);
-    variable_set(v, S("SLIPWAY_ATTEMPT"), arena_printf(v->arena, "%lld", (long long)place.attempt));
+    variable_set(v, S("SLIPWAY_ATTEMPT"), arena_int(v->arena, place.attempt));
 }
 
 char **command_environment(struct arena *a, const struct task *task, const struct json *env,

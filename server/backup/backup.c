@@ -7,7 +7,7 @@
 #include "server/blob_store.h"
 #include "server/settings.h"
 #include "server/store/store.h"
-#include "server/tool.h"
+#include "server/command/tool.h"
 
 #include <errno.h>
 #include <limits.h>

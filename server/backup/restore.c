@@ -12,7 +12,7 @@
 #include "server/blob_store.h"
 #include "server/settings.h"
 #include "server/store/store.h"
-#include "server/tool.h"
+#include "server/command/tool.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -163,9 +163,7 @@ static void on_epoch(void *arg, enum redis_error e, const struct redis_value *v)
     int64_t now = store_now_ms(r->tool->store), epoch = redis_int(v, 0) + 1;
     r->partitions++;
     call(l, r->target, 4,
-         (struct str[]){S("HSET"), l->key, S("epoch"),
-                        arena_printf(&l->arena, "%lld", (long long)(now > epoch ? now : epoch))},
-         done);
+         (struct str[]){S("HSET"), l->key, S("epoch"), arena_int(&l->arena, now > epoch ? now : epoch)}, done);
 }
 
 static void on_freed(void *arg, enum redis_error e, const struct redis_value *v)
@@ -209,7 +207,7 @@ static void on_ttl(void *arg, enum redis_error e, const struct redis_value *v)
         lane_next(l);
         return;
     }
-    struct str ttl = arena_printf(&l->arena, "%lld", (long long)(at < 0 ? 0 : at));
+    struct str ttl = arena_int(&l->arena, at < 0 ? 0 : at);
     call(l, r->target, 5, (struct str[]){S("RESTORE"), l->key, ttl, l->dump, S("ABSTTL")}, restored);
 }
 

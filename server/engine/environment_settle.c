@@ -206,7 +206,7 @@ static void rest(struct settle *s, int64_t wake_ms)
     struct str key = key_timers(&s->arena, s->space.partition), score = str_z(s->score);
     const struct store_command commands[] = {
         STORE_COMMAND(S("ZREMRANGEBYSCORE"), key, score, score),
-        STORE_COMMAND(S("ZADD"), key, S("NX"), arena_printf(&s->arena, "%lld", (long long)wake_ms), timer_member(s)),
+        STORE_COMMAND(S("ZADD"), key, S("NX"), arena_int(&s->arena, wake_ms), timer_member(s)),
     };
 
     if (store_read(settle_worker(s)->store, commands, wake_ms > 0 ? 2 : 1, &s->ops, rested, s) != OK)

@@ -93,7 +93,7 @@ static void put_deploy(struct json_out *o, const struct run *r, const struct job
     json_key(o, S("variables"));
     json_open(o, '{');
     if (json_get(t->json, "port") != NULL)
-        put_text(o, "SLIPWAY_PORT", arena_printf(r->arena, "%lld", (long long)json_int(json_get(t->json, "port"), 0)));
+        put_text(o, "SLIPWAY_PORT", arena_int(r->arena, json_int(json_get(t->json, "port"), 0)));
     put_variables(o, job, false);
     json_close(o, '}');
 }

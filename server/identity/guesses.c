@@ -89,7 +89,7 @@ static void counted(void *arg, enum code c, const struct redis_value *v)
             left_ms = ttl_ms;
     }
     if (c == OK && left_ms > 0) {
-        reply_header(r, "Retry-After", arena_printf(&r->arena, "%lld", (long long)(left_ms + 999) / 1000));
+        reply_header(r, "Retry-After", arena_int(&r->arena, (left_ms + 999) / 1000));
         c = request_refuse(r, RATE_LOGIN_GUESSES, "Too many wrong guesses. It goes on in %lld minutes.",
                            (long long)(left_ms + 59999) / 60000);
     }

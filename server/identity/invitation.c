@@ -101,7 +101,7 @@ static void hashed(void *arg, struct str text)
     r->caller = (struct caller){.type = CALLER_USER, .name = t->name, .tenant = t->tenant, .partition = t->partition};
     commit_begin(&t->commit, &r->arena, (struct space){t->partition, t->tenant}, COMMIT_GROWS);
     commit_expect_field(&t->commit, AUTH_TOKEN_INVALID, "used", t->key, S("used"), STR_NONE);
-    commit_hset(&t->commit, t->key, S("used"), arena_printf(&r->arena, "%lld", (long long)now_ms));
+    commit_hset(&t->commit, t->key, S("used"), arena_int(&r->arena, now_ms));
     add_user(t, now_ms);
     mark_accepted(t);
     r->caller.id = str_z(t->id);

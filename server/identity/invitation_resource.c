@@ -72,7 +72,7 @@ static void set_record(struct request *r, struct change *c, struct str key, int6
                    {S("email"), arena_lower(&r->arena, json_str(change_member(c, "email")))},
                    {S("roles"), json_join(&r->arena, change_member(c, "roles"), ',')},
                    {S("of"), auth_depends_on(&r->arena, r->worker->settings, &r->caller)},
-                   {S("expires"), arena_printf(&r->arena, "%lld", (long long)until_ms)}};
+                   {S("expires"), arena_int(&r->arena, until_ms)}};
     for (size_t i = 0; i < ARRAY_LEN(members); i++)
         commit_hset(c->commit, key, members[i].name, members[i].value);
     commit_expire(c->commit, key, until_ms - c->now_ms + DAY_S * INT64_C(1000));

@@ -17,11 +17,6 @@ enum {
     PERMISSIONS_MOST = 512
 };
 
-static struct str decimal(struct arena *a, int64_t v)
-{
-    return arena_printf(a, "%lld", (long long)v);
-}
-
 /* Who has an id of ours was registered, and must still be there. */
 static struct str depends_on(struct arena *a, const struct settings *s, const struct key *k)
 {
@@ -50,8 +45,8 @@ void key_put(struct commit *c, const struct settings *s, const struct key *k, st
         {S("permissions"), k->permissions},
         {S("networks"), k->networks},
         {S("of"), depends_on(a, s, k)},
-        {S("tier"), decimal(a, k->tier)},
-        {S("expires"), decimal(a, k->expires_ms)},
+        {S("tier"), arena_int(a, k->tier)},
+        {S("expires"), arena_int(a, k->expires_ms)},
     };
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         commit_hset(c, record, fields[i].name, fields[i].value.p == NULL ? S("") : fields[i].value);
@@ -66,7 +61,7 @@ static void retire(struct commit *c, const struct settings *s, const struct key 
     bool at_once = until_ms <= now_ms;
     struct str record = key_credential(a, c->space.partition, hex);
     commit_hset(c, record, S("of"), depends_on(a, s, k)); /* one of long ago has none */
-    commit_hset(c, record, at_once ? S("revoked") : S("expires"), decimal(a, at_once ? now_ms : until_ms));
+    commit_hset(c, record, at_once ? S("revoked") : S("expires"), arena_int(a, at_once ? now_ms : until_ms));
     commit_expire(c, record, (at_once ? s->token_ttl_max : until_ms - now_ms) + KEEP_MS);
     commit_revoked(c);
 }
@@ -95,7 +90,7 @@ void key_end(struct commit *c, const struct settings *s, struct str id, struct s
     for (size_t i = 0; i < ARRAY_LEN(records); i++) {
         commit_hset(c, records[i], S("kind"), S(KEY_KIND));
         commit_hset(c, records[i], S("tenant"), c->space.tenant);
-        commit_hset(c, records[i], S("revoked"), decimal(a, now_ms));
+        commit_hset(c, records[i], S("revoked"), arena_int(a, now_ms));
     }
     commit_expire(c, records[0], KEY_OVERLAP_MAX * INT64_C(1000) + KEEP_MS);
     commit_revoked(c);

@@ -332,7 +332,7 @@ static struct str last_use(struct arena *a, const struct redis_value *v)
 static void uses_read(void *arg, enum code c, const struct redis_value *v)
 {
     struct living *l = arg;
-    size_t n = l->n - l->at < STORE_READ_MAX ? l->n - l->at : STORE_READ_MAX;
+    size_t n = l->n - l->at < STORE_READS_AT_ONCE ? l->n - l->at : STORE_READS_AT_ONCE;
     for (size_t i = 0; c == OK && i < n; i++)
         l->documents[l->at + i].live = last_use(&l->r->arena, n == 1 ? v : redis_at(v, i));
     l->at += n;
@@ -347,10 +347,10 @@ static void uses_read(void *arg, enum code c, const struct redis_value *v)
 static enum code read_uses(struct living *l)
 {
     struct arena *a = &l->r->arena;
-    struct store_command commands[STORE_READ_MAX];
+    struct store_command commands[STORE_READS_AT_ONCE];
     const struct space space = {l->r->caller.partition, l->r->caller.tenant};
     size_t n = 0;
-    for (size_t i = l->at; i < l->n && n < STORE_READ_MAX; i++) {
+    for (size_t i = l->at; i < l->n && n < STORE_READS_AT_ONCE; i++) {
         struct str *argv = arena_array(a, 4, sizeof *argv);
         if (argv == NULL)
             return SYS_OVERLOADED;

@@ -24,19 +24,19 @@ enum { BROWSER_LIFE_S = 365 * 86400, BROWSER_TEXT = 32 };
 
 /* --- cookies --- */
 
-static bool is_secure(const struct request *r)
+static bool is_secure(struct request *r)
 {
-    struct str name = issuer_url((struct request *)(uintptr_t)r);
+    struct str name = issuer_url(r);
     return str_starts(name, S("https:"));
 }
 
-static struct str cookie_name(const struct request *r, const char *name)
+static struct str cookie_name(struct request *r, const char *name)
 {
-    struct arena *a = (struct arena *)(uintptr_t)&r->arena;
+    struct arena *a = &r->arena;
     return is_secure(r) ? arena_printf(a, "__Host-%s", name) : str_z(name);
 }
 
-struct str page_cookie(const struct request *r, const char *name)
+struct str page_cookie(struct request *r, const char *name)
 {
     struct str rest = http_header(r->head, S("cookie")), wanted = cookie_name(r, name);
     while (rest.n > 0) {
@@ -80,19 +80,19 @@ static struct str browser_of(struct request *r)
     return buf_view(&b);
 }
 
-static const char *form_fault(const struct request *r)
+static const char *form_fault(struct request *r)
 {
     char wanted[65];
     struct str origin = http_header(r->head, S("origin")), browser = page_cookie(r, browser_cookie);
     struct str site = http_header(r->head, S("sec-fetch-site"));
     struct str given = form_get(r->form, str_z(token_field));
-    if (origin.p != NULL && !str_eq(origin, issuer_url((struct request *)(uintptr_t)r)))
+    if (origin.p != NULL && !str_eq(origin, issuer_url(r)))
         return "the form comes from another site";
     if (site.p != NULL && !str_eqz(site, "same-origin") && !str_eqz(site, "none"))
         return "the form comes from another site";
     if (browser.n != BROWSER_TEXT || given.p == NULL)
         return "the form was not filled in here, or this browser refuses cookies";
-    form_token((struct request *)(uintptr_t)r, browser, wanted);
+    form_token(r, browser, wanted);
     return crypto_equal_str(str_z(wanted), given) ? NULL : "the form is too old; go back and load it again";
 }
 

@@ -13,6 +13,10 @@
 #define SERVER_IDENTITY_PAGE_H
 
 #include "server/request.h"
+#include "server/resource.h"
+
+/* Flags of the routes of pages, and of those that their forms go to. */
+enum { PAGE_ROUTE = ROUTE_PUBLIC | ROUTE_ENVELOPE_NONE, PAGE_FORM_ROUTE = PAGE_ROUTE | ROUTE_FORM };
 
 struct html {
     struct request *request;
@@ -39,7 +43,7 @@ enum flow page_refuse(struct request *r, enum code c);
 enum flow page_redirect(struct request *r, struct str where);
 
 /* One value of the Cookie header; STR_NONE: there is none. `name` as page_cookie_name spells it. */
-struct str page_cookie(const struct request *r, const char *name);
+struct str page_cookie(struct request *r, const char *name);
 /* Sets a cookie: HttpOnly, SameSite=Lax, and by https Secure and bound to this host (__Host-). life_s 0: takes it away. */
 void page_set_cookie(struct request *r, const char *name, struct str value, int64_t life_s);
 

@@ -33,18 +33,16 @@ static const struct field code_form[] = {
     {"form_token", FIELD_STRING, FIELD_REQUIRED, .doc = "Of the page: forms of other sites are refused."},
     {0}};
 
-enum { PAGE = ROUTE_PUBLIC | ROUTE_ENVELOPE_NONE, FORM = PAGE | ROUTE_FORM };
-
 static const struct route routes[] = {
-    {GET, "/auth/login/code", code_page, NULL, "codePage", "The page that asks for the second factor.", PAGE, .query = code_query,
+    {GET, "/auth/login/code", code_page, NULL, "codePage", "The page that asks for the second factor.", PAGE_ROUTE, .query = code_query,
      .media = "text/html", .other_status = 303},
-    {POST, "/auth/login/code", code_answer, NULL, "codeAnswer", "Give the code: leads on.", FORM, .status = 303, .body = code_form,
+    {POST, "/auth/login/code", code_answer, NULL, "codeAnswer", "Give the code: leads on.", PAGE_FORM_ROUTE, .status = 303, .body = code_form,
      .media = "text/html", .codes = {AUTH_LOGIN_FAILED, RATE_LOGIN_GUESSES, PERM_FORM}},
-    {POST, "/auth/account/totp", turn_on, NULL, "totpBegin", "Make the secret of an authenticator, and show it.", FORM, .body = code_form,
+    {POST, "/auth/account/totp", turn_on, NULL, "totpBegin", "Make the secret of an authenticator, and show it.", PAGE_FORM_ROUTE, .body = code_form,
      .media = "text/html", .other_status = 303, .codes = {PERM_FORM}},
     {POST, "/auth/account/totp/confirm", confirm, NULL, "totpConfirm", "Turn the second factor on, with a first code; shows the recovery codes.",
-     FORM, .body = code_form, .media = "text/html", .other_status = 303, .codes = {AUTH_LOGIN_FAILED, PERM_FORM}},
-    {POST, "/auth/account/totp/off", turn_off, NULL, "totpEnd", "Turn the second factor off, with a code.", FORM, .status = 303, .body = code_form,
+     PAGE_FORM_ROUTE, .body = code_form, .media = "text/html", .other_status = 303, .codes = {AUTH_LOGIN_FAILED, PERM_FORM}},
+    {POST, "/auth/account/totp/off", turn_off, NULL, "totpEnd", "Turn the second factor off, with a code.", PAGE_FORM_ROUTE, .status = 303, .body = code_form,
      .media = "text/html", .codes = {AUTH_LOGIN_FAILED, PERM_FORM}},
     ROUTE_END};
 // clang-format on
@@ -113,9 +111,8 @@ static bool take_code(struct attempt *t, struct str sealed, struct str code)
         step <= u->totp_step)
         return false;
     commit_expect_field(&t->commit, AUTH_LOGIN_FAILED, "code", key, S("totp_step"),
-                        u->totp_step == 0 ? STR_NONE : arena_printf(&t->r->arena, "%lld", (long long)u->totp_step));
-    user_set(&t->commit, t->r->worker->settings, u->id, "totp_step",
-             arena_printf(&t->r->arena, "%lld", (long long)step));
+                        u->totp_step == 0 ? STR_NONE : arena_int(&t->r->arena, u->totp_step));
+    user_set(&t->commit, t->r->worker->settings, u->id, "totp_step", arena_int(&t->r->arena, step));
     return true;
 }
 
@@ -208,11 +205,11 @@ static enum flow count_wrong(struct request *r, const struct signed_in *s)
         return page_refuse(r, SYS_OVERLOADED);
     struct str key = key_credential(&r->arena, s->user.partition, str_z(s->credential));
     commit_expect_field(&t->commit, AUTH_LOGIN_FAILED, "tries", key, S("tries"),
-                        s->tries == 0 ? STR_NONE : arena_printf(&r->arena, "%lld", (long long)s->tries));
+                        s->tries == 0 ? STR_NONE : arena_int(&r->arena, s->tries));
     if (s->tries + 1 >= SECOND_FACTOR_TRIES_MAX)
         session_end(&t->commit, s);
     else
-        commit_hset(&t->commit, key, S("tries"), arena_printf(&r->arena, "%lld", (long long)s->tries + 1));
+        commit_hset(&t->commit, key, S("tries"), arena_int(&r->arena, s->tries + 1));
     return finish(t, "user.code-refused", counted);
 }
 

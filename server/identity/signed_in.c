@@ -145,8 +145,8 @@ void session_begin(struct commit *c, struct request *r, const struct user *u, bo
     commit_hset(c, key, S("tenant"), u->tenant);
     commit_hset(c, key, S("id"), str_z(id));
     commit_hset(c, key, S("of"), str_z(of));
-    commit_hset(c, key, S("since"), arena_printf(c->arena, "%lld", (long long)now_ms));
-    commit_hset(c, key, S("expires"), arena_printf(c->arena, "%lld", (long long)now_ms + life_ms));
+    commit_hset(c, key, S("since"), arena_int(c->arena, now_ms));
+    commit_hset(c, key, S("expires"), arena_int(c->arena, now_ms + life_ms));
     commit_expire(c, key, life_ms);
     page_set_cookie(r, cookies[half], str_z(secret), life_ms / 1000);
 }

@@ -97,14 +97,9 @@ void user_set(struct commit *c, const struct settings *s, struct str id, const c
     commit_hset(c, user_key(c->arena, s, c->space, id), str_z(field), value);
 }
 
-static struct str decimal(struct arena *a, int64_t n)
-{
-    return arena_printf(a, "%lld", (long long)n);
-}
-
 void user_touch(struct commit *c, const struct settings *s, struct str id, int64_t now_ms)
 {
-    user_set(c, s, id, "last_login", decimal(c->arena, now_ms));
+    user_set(c, s, id, "last_login", arena_int(c->arena, now_ms));
 }
 
 static struct str group_hashes(struct arena *a, const struct settings *s, const struct json *groups)
@@ -131,7 +126,7 @@ void user_put(struct commit *c, const struct settings *s, const struct user_reco
                   {S("name"), u->name},
                   {S("roles"), u->roles},
                   {S("groups"), group_hashes(c->arena, s, u->groups)},
-                  {S("revoked"), u->suspended_ms == 0 ? S("") : decimal(c->arena, u->suspended_ms)}};
+                  {S("revoked"), u->suspended_ms == 0 ? S("") : arena_int(c->arena, u->suspended_ms)}};
     struct str key = user_key(c->arena, s, c->space, u->id);
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         commit_hset(c, key, fields[i].name, fields[i].value);
@@ -142,13 +137,13 @@ void user_put(struct commit *c, const struct settings *s, const struct user_reco
 void user_set_password(struct commit *c, const struct settings *s, struct str id, struct str hashed, int64_t now_ms)
 {
     user_set(c, s, id, "password", hashed);
-    user_set(c, s, id, "valid_after", decimal(c->arena, now_ms));
+    user_set(c, s, id, "valid_after", arena_int(c->arena, now_ms));
 }
 
 void user_end(struct commit *c, const struct settings *s, struct str id, int64_t now_ms)
 {
     struct str key = user_key(c->arena, s, c->space, id);
-    commit_hset(c, key, S("revoked"), decimal(c->arena, now_ms));
+    commit_hset(c, key, S("revoked"), arena_int(c->arena, now_ms));
     commit_hset(c, key, S("password"), STR_NONE);
     commit_hset(c, key, S("totp"), STR_NONE);
     commit_expire(c, key, s->token_ttl_max);

@@ -132,8 +132,7 @@ static enum code remember(struct attempt *t, struct str id, int64_t left_s)
         return SYS_OVERLOADED;
     auth_subject(t->r->worker->settings, "assertion", name, hex);
     struct str key = key_assertion(a, t->partition, str_z(hex));
-    const struct store_command set =
-        STORE_COMMAND(S("SET"), key, S("1"), S("NX"), S("EX"), arena_printf(a, "%lld", (long long)left_s));
+    const struct store_command set = STORE_COMMAND(S("SET"), key, S("1"), S("NX"), S("EX"), arena_int(a, left_s));
     return store_read(t->r->worker->store, &set, 1, &t->r->ops, remembered, t);
 }
 

@@ -87,7 +87,7 @@ static enum flow fail(struct wish *w, const char *error, const char *description
 
 static const char *fault_of(struct wish *w, const char **error)
 {
-    const struct request *r = w->r;
+    struct request *r = w->r;
     struct str resource = parameter(r, "resource"), name;
     *error = "invalid_request";
     if (parameter(r, "response_type").p == NULL)
@@ -98,7 +98,7 @@ static const char *fault_of(struct wish *w, const char **error)
     }
     if (w->challenge.n != GRANT_CHALLENGE || !str_eqz(parameter(r, "code_challenge_method"), "S256"))
         return "code_challenge is missing, or code_challenge_method is not S256";
-    if (resource.p != NULL && !str_eq(resource, issuer_url((struct request *)(uintptr_t)r))) {
+    if (resource.p != NULL && !str_eq(resource, issuer_url(r))) {
         *error = "invalid_target";
         return "the resource is not this service";
     }

@@ -173,7 +173,7 @@ void client_end(const struct settings *s, struct commit *c, struct str id, int64
     struct str record = key_credential(c->arena, c->space.partition, str_z(hex));
     commit_delete(c, CLIENT_KIND, id, 0);
     commit_hset(c, record, S("tenant"), c->space.tenant);
-    commit_hset(c, record, S("revoked"), arena_printf(c->arena, "%lld", (long long)now_ms));
+    commit_hset(c, record, S("revoked"), arena_int(c->arena, now_ms));
     commit_hset(c, record, S("secret"), STR_NONE);
     commit_expire(c, record, s->token_ttl_max);
     commit_revoked(c);

@@ -129,7 +129,7 @@ static enum flow begin(struct request *r, const struct client *client)
                   {S("client"), client->id},
                   {S("scope"), scope},
                   {S("client_name"), client->name},
-                  {S("expires"), arena_printf(&r->arena, "%lld", (long long)until_ms)}};
+                  {S("expires"), arena_int(&r->arena, until_ms)}};
     commit_begin(&t->commit, &r->arena, space, COMMIT_GROWS);
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         commit_hset(&t->commit, key, fields[i].name, fields[i].value);
@@ -230,7 +230,7 @@ static enum code decide(struct answer *t)
     commit_hset(c, t->key, S("state"), t->allow ? S("allowed") : S("denied"));
     commit_hset(c, t->key, S("user"), u->id);
     commit_hset(c, t->key, S("name"), u->name);
-    commit_hset(c, t->key, S("since"), arena_printf(&r->arena, "%lld", (long long)t->s->since_ms));
+    commit_hset(c, t->key, S("since"), arena_int(&r->arena, t->s->since_ms));
     commit_remove(c, t->place);
     audit_add(c, r,
               &(struct audit_entry){

@@ -168,6 +168,8 @@ static const struct resource *const oauth_resources[] = {
     &tenant_resource,
     &key_resource,
     &login_resource,
+    &account_resource,
+    &invitation_page_resource,
     &second_factor_resource,
     NULL};
 // clang-format on

@@ -30,7 +30,7 @@ bool grant_read(struct grant *out, struct arena *a, unsigned partition, const st
 
 static void set_time(struct commit *c, struct str key, const char *name, int64_t ms)
 {
-    commit_hset(c, key, str_z(name), arena_printf(c->arena, "%lld", (long long)ms));
+    commit_hset(c, key, str_z(name), arena_int(c->arena, ms));
 }
 
 static void set_all(struct commit *c, struct str key, const char *kind, const struct grant *g)

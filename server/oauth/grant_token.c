@@ -80,7 +80,7 @@ static enum flow give(struct redemption *t, int64_t now_ms)
     struct commit *c = &t->commit;
     commit_begin(c, &r->arena, (struct space){t->partition, t->client->tenant}, COMMIT_GROWS);
     commit_expect_field(c, OAUTH_INVALID_GRANT, "used", t->key, S("used"), STR_NONE);
-    commit_hset(c, t->key, S("used"), arena_printf(&r->arena, "%lld", (long long)now_ms));
+    commit_hset(c, t->key, S("used"), arena_int(&r->arena, now_ms));
     if (strcmp(t->kind, "refresh") != 0)
         grant_begin(c, s, &t->grant, now_ms);
     if (client_has_grant(t->client, "refresh_token"))
@@ -161,8 +161,8 @@ static enum code note_question(struct redemption *t, int64_t interval_s, int64_t
 {
     struct arena *a = &t->r->arena;
     commit_begin(&t->commit, a, (struct space){t->partition, t->client->tenant}, 0);
-    commit_hset(&t->commit, t->key, S("asked"), arena_printf(a, "%lld", (long long)now_ms));
-    commit_hset(&t->commit, t->key, S("interval"), arena_printf(a, "%lld", (long long)interval_s));
+    commit_hset(&t->commit, t->key, S("asked"), arena_int(a, now_ms));
+    commit_hset(&t->commit, t->key, S("interval"), arena_int(a, interval_s));
     return store_commit(t->r->worker->store, &t->commit, &t->r->ops, asked, t);
 }
 

@@ -182,7 +182,7 @@ static enum flow end_token(struct look *l)
     struct str record = key_credential(&r->arena, r->caller.partition, str_z(hex));
     commit_begin(&l->commit, &r->arena, (struct space){r->caller.partition, r->caller.tenant}, COMMIT_ESSENTIAL);
     commit_hset(&l->commit, record, S("tenant"), r->caller.tenant);
-    commit_hset(&l->commit, record, S("revoked"), arena_printf(&r->arena, "%lld", (long long)now_ms));
+    commit_hset(&l->commit, record, S("revoked"), arena_int(&r->arena, now_ms));
     commit_expire(&l->commit, record, (t->expires_s + 2 * JWT_LEEWAY_S) * 1000 - now_ms);
     commit_revoked(&l->commit);
     return commit_end(l, &(struct audit_entry){.action = "token.revoked", .resource = "token", .resource_id = t->id});

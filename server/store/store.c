@@ -339,7 +339,7 @@ enum code store_read(struct store *s, const struct store_command *commands, size
     struct store_wait *w;
     enum code c;
 
-    must(n > 0 && n <= STORE_READ_MAX);
+    must(n > 0 && n <= STORE_READS_AT_ONCE);
     if (!has_keys(commands, n))
         return refuse(s, SYS_OVERLOADED);
     if (!s->ready)

@@ -66,13 +66,13 @@ typedef void store_then(void *arg, enum code c, const struct redis_value *v);
 enum code store_call(struct store *s, const char *function, unsigned partition, struct str plan, struct ops *asker,
                      store_then *then, void *arg);
 
-enum { STORE_READ_MAX = 64 };
+enum { STORE_READS_AT_ONCE = 64 };
 struct store_command {
     size_t argc;
     const struct str *argv;
 };
 /* Reads (or anything plain Redis commands can do) in one trip. One command answers its reply. More than one, at most
- * STORE_READ_MAX, run as a MULTI: one instant, and an array of their replies. A key that is STR_NONE: SYS_OVERLOADED. */
+ * STORE_READS_AT_ONCE, run as a MULTI: one instant, and an array of their replies. A key that is STR_NONE: SYS_OVERLOADED. */
 enum code store_read(struct store *s, const struct store_command *commands, size_t n, struct ops *asker,
                      store_then *then, void *arg);
 #define STORE_COMMAND(...)                                                                                             \

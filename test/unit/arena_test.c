@@ -28,6 +28,18 @@ static void memory_is_aligned_zeroed_and_apart(void **state)
     arena_fini(&a);
 }
 
+static void numbers_are_written_as_people_write_them(void **state)
+{
+    struct arena a;
+    (void)state;
+    arena_init(&a, 0);
+    assert_string_equal(arena_int(&a, 0).p, "0");
+    assert_string_equal(arena_int(&a, -7).p, "-7");
+    assert_string_equal(arena_int(&a, INT64_MAX).p, "9223372036854775807");
+    assert_string_equal(arena_int(&a, INT64_MIN).p, "-9223372036854775808");
+    arena_fini(&a);
+}
+
 static void a_large_piece_does_not_waste_the_current_block(void **state)
 {
     (void)state;
@@ -131,6 +143,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_aligned_zeroed_and_apart),
+        cmocka_unit_test(numbers_are_written_as_people_write_them),
         cmocka_unit_test(a_large_piece_does_not_waste_the_current_block),
         cmocka_unit_test(the_limit_counts_what_was_handed_out),
         cmocka_unit_test(after_a_reset_one_block_serves_again),

@@ -22,11 +22,6 @@ static struct space space_of(const struct request *r)
     return (struct space){r->caller.partition, r->caller.tenant};
 }
 
-static struct str decimal(struct request *r, int64_t v)
-{
-    return arena_printf(&r->arena, "%lld", (long long)v);
-}
-
 /* --- looking one up --- */
 
 struct lookup {
@@ -116,7 +111,7 @@ static void add_refresh(struct request *r, struct commit *c, struct str hash, st
     commit_hset(c, key, S("tenant"), r->caller.tenant);
     commit_hset(c, key, S("id"), agent);
     commit_hset(c, key, S("name"), name);
-    commit_hset(c, key, S("expires"), decimal(r, store_now_ms(r->worker->store) + ttl));
+    commit_hset(c, key, S("expires"), arena_int(&r->arena, store_now_ms(r->worker->store) + ttl));
     if (prev.p != NULL)
         commit_hset(c, key, S("prev"), prev);
     commit_expire(c, key, ttl + KEEP_EXPIRED_MS);
@@ -169,7 +164,7 @@ void agent_tokens_revoke(struct request *r, struct commit *c, struct str agent, 
     auth_subject(r->worker->settings, "agent", agent, hex);
     struct str record = key_credential(&r->arena, r->caller.partition, str_z(hex));
     commit_hset(c, record, S("tenant"), r->caller.tenant);
-    commit_hset(c, record, S("revoked"), decimal(r, now_ms));
+    commit_hset(c, record, S("revoked"), arena_int(&r->arena, now_ms));
     commit_expire(c, record, r->worker->settings->token_ttl_max);
     commit_revoked(c);
 }
@@ -326,7 +321,7 @@ static void add_registration(struct request *r, struct commit *c, const char *id
     commit_hset(c, key, S("tenant"), r->caller.tenant);
     commit_hset(c, key, S("id"), str_z(id));
     commit_hset(c, key, S("name"), name.n > 0 ? name : S("registration token"));
-    commit_hset(c, key, S("expires"), decimal(r, expires_ms));
+    commit_hset(c, key, S("expires"), arena_int(&r->arena, expires_ms));
     commit_expire(c, key, r->worker->settings->agent_registration_ttl + KEEP_EXPIRED_MS);
     struct str by_id = key_document(&r->arena, space_of(r), TOKEN_KIND, str_z(id));
     commit_hset(c, by_id, S("hash"), arena_str(&r->arena, str_z(hex)));

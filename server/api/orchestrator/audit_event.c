@@ -88,7 +88,7 @@ static void close_scratch(void *p)
 
 static struct str number(struct listing *l, int64_t n)
 {
-    return arena_printf(&l->scratch, "%lld", (long long)n);
+    return arena_int(&l->scratch, n);
 }
 
 static enum flow answer(struct listing *l)

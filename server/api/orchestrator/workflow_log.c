@@ -208,8 +208,7 @@ static enum flow read_index(struct log *l)
 {
     struct arena *a = &l->r->arena;
     struct str key = key_log(a, l->space, l->kind->name, l->run, l->node, (unsigned)l->attempt);
-    struct str from = arena_printf(a, "%lld", (long long)l->after + 1),
-               open = arena_printf(a, "(%lld", (long long)l->after + 1);
+    struct str from = arena_int(a, l->after + 1), open = arena_printf(a, "(%lld", (long long)l->after + 1);
     struct store_command commands[] = {
         STORE_COMMAND(S("HMGET"), key_log_meta(a, l->space, l->kind->name, l->run, l->node, (unsigned)l->attempt),
                       S("next"), S("truncated"), S("complete")),

@@ -17,7 +17,7 @@
 #include "lib/signal.h"
 #include "lib/timer.h"
 #include "proto/client.h"
-#include "server/oauth/remote.h"
+#include "server/command/remote.h"
 
 enum { EXIT_SUCCEEDED, EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED, EXIT_REFUSED };
 enum { RETRY_FIRST_MS = 100, RETRY_MOST_MS = 5000, IDLE_MS = 75000, CONNECT_MS = 10000 };

@@ -1,6 +1,6 @@
 /* One call to a server's API, for commands: waits for the answer. */
-#ifndef SERVER_OAUTH_REMOTE_H
-#define SERVER_OAUTH_REMOTE_H
+#ifndef SERVER_COMMAND_REMOTE_H
+#define SERVER_COMMAND_REMOTE_H
 
 #include "lib/str.h"
 

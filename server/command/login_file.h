@@ -1,10 +1,10 @@
 /* Who is signed in on this machine, for commands: what `slipway login` keeps, in slipway/login.json under XDG_CONFIG_HOME
  * (~/.config), readable for its owner alone: url, client_id, access_token, refresh_token and expires_at. */
-#ifndef SERVER_OAUTH_LOGIN_FILE_H
-#define SERVER_OAUTH_LOGIN_FILE_H
+#ifndef SERVER_COMMAND_LOGIN_FILE_H
+#define SERVER_COMMAND_LOGIN_FILE_H
 
 #include "lib/json.h"
-#include "server/oauth/remote.h"
+#include "server/command/remote.h"
 
 enum { LOGIN_PATH = 4096 };
 bool login_path(char out[LOGIN_PATH]);    /* false: there is no home */

@@ -1,10 +1,10 @@
-#include "server/oauth/remote.h"
+#include "server/command/remote.h"
 
 #include "lib/crypto.h"
 #include "lib/loop.h"
 #include "lib/signal.h"
 #include "proto/client.h"
-#include "server/oauth/login_file.h"
+#include "server/command/login_file.h"
 
 #include <errno.h>
 #include <stdio.h>

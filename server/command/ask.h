@@ -1,11 +1,11 @@
 /* Asking a server on behalf of a command: the one at --url, with a key; or one of the command's own, started on the data
  * for as long as it takes, which sees what every other instance on these data sees. So a command says the same as the API,
  * and does what the API does. */
-#ifndef SERVER_ASK_H
-#define SERVER_ASK_H
+#ifndef SERVER_COMMAND_ASK_H
+#define SERVER_COMMAND_ASK_H
 
 #include "lib/json.h"
-#include "server/oauth/remote.h"
+#include "server/command/remote.h"
 #include "server/settings.h"
 
 #include <sys/types.h>

@@ -1,8 +1,8 @@
 /* `slipway key` by a server's API (/v1/tokens): what is done with --url. Each answers what to exit with. */
-#ifndef SERVER_KEY_REMOTE_H
-#define SERVER_KEY_REMOTE_H
+#ifndef SERVER_COMMAND_KEY_REMOTE_H
+#define SERVER_COMMAND_KEY_REMOTE_H
 
-#include "server/ask.h"
+#include "server/command/ask.h"
 
 struct key_remote {
     struct ask ask;

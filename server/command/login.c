@@ -6,7 +6,7 @@
 #include "server/credential.h"
 #include "server/oauth/client.h"
 #include "server/oauth/device.h"
-#include "server/oauth/login_file.h"
+#include "server/command/login_file.h"
 #include "server/settings.h"
 
 #include <errno.h>

@@ -8,12 +8,12 @@
 #include "server/auth.h"
 #include "server/caller.h"
 #include "server/credential.h"
-#include "server/key_remote.h"
+#include "server/command/key_remote.h"
 #include "server/identity/key.h"
 #include "server/oauth/issuer.h"
 #include "server/reseal.h"
 #include "server/settings.h"
-#include "server/tool.h"
+#include "server/command/tool.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "server/key_remote.h"
+#include "server/command/key_remote.h"
 
 #include <stdio.h>
 

@@ -4,9 +4,9 @@
 #include "lib/crypto.h"
 #include "lib/id.h"
 #include "proto/query.h"
-#include "server/ask.h"
+#include "server/command/ask.h"
 #include "server/credential.h"
-#include "server/tool.h"
+#include "server/command/tool.h"
 
 #include <signal.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "server/tool.h"
+#include "server/command/tool.h"
 
 #include "lib/log.h"
 #include "lib/timer.h"

@@ -2,7 +2,7 @@
 #include "server/commands.h"
 
 #include "lib/clock.h"
-#include "server/ask.h"
+#include "server/command/ask.h"
 #include "server/audit.h"
 #include "server/auth.h"
 #include "server/credential.h"
@@ -10,7 +10,7 @@
 #include "server/settings.h"
 #include "server/store/commit.h"
 #include "server/store/store.h"
-#include "server/tool.h"
+#include "server/command/tool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,8 +120,7 @@ static void set_suspended(struct tool *t, struct call *c, bool suspended)
     begin(c, t);
     struct space space = c->commit.space;
     commit_expect_exists(&c->commit, RES_NOT_FOUND, "id", key_document(a, space, "tenant", str_z(c->id)));
-    commit_hset(&c->commit, key_tenant(a, space), S("suspended"),
-                suspended ? arena_printf(a, "%lld", (long long)clock_wall_ms()) : S(""));
+    commit_hset(&c->commit, key_tenant(a, space), S("suspended"), suspended ? arena_int(a, clock_wall_ms()) : S(""));
     tenant_note(&c->commit, c->id, suspended ? "suspended" : "active", str_z(c->name));
     commit_revoked(&c->commit);
     commit_now(c, suspended ? "tenant.suspended" : "tenant.activated");

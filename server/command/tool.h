@@ -1,7 +1,7 @@
 /* For commands that do one thing with the data: opens the store (a running server's, yours by --redis, or the embedded
  * Redis of a data folder whose server is not running), runs an action, and closes everything again. */
-#ifndef SERVER_TOOL_H
-#define SERVER_TOOL_H
+#ifndef SERVER_COMMAND_TOOL_H
+#define SERVER_COMMAND_TOOL_H
 
 #include "lib/arena.h"
 #include "lib/op.h"

@@ -2,7 +2,7 @@
 #include "server/commands.h"
 
 #include "lib/clock.h"
-#include "server/ask.h"
+#include "server/command/ask.h"
 #include "server/audit.h"
 #include "server/auth.h"
 #include "server/credential.h"
@@ -10,7 +10,7 @@
 #include "server/oauth/exchange.h"
 #include "server/oauth/resources.h"
 #include "server/settings.h"
-#include "server/tool.h"
+#include "server/command/tool.h"
 
 #include <stdlib.h>
 #include <string.h>

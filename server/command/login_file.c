@@ -1,4 +1,4 @@
-#include "server/oauth/login_file.h"
+#include "server/command/login_file.h"
 
 #include "lib/clock.h"
 #include "proto/query.h"

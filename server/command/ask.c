@@ -1,4 +1,4 @@
-#include "server/ask.h"
+#include "server/command/ask.h"
 
 #include "lib/clock.h"
 #include "lib/crypto.h"
