@@ -143,6 +143,9 @@ void *arena_room(struct arena *a, size_t n)
     b->used += take;
     a->used += take;
     ASAN_UNPOISON_MEMORY_REGION(p, n);
+#ifdef ARENA_ASAN
+    memset(p, 0xa5, n); /* whoever takes it for zeros shall find out */
+#endif
     return p;
 }
 
@@ -196,6 +199,21 @@ struct str arena_printf(struct arena *a, const char *fmt, ...)
     va_end(again);
     va_end(args);
     return p == NULL ? STR_NONE : (struct str){p, (size_t)n};
+}
+
+struct str arena_cat(struct arena *a, const struct str *parts, size_t n)
+{
+    size_t all = 0;
+    for (size_t i = 0; i < n; i++)
+        all += parts[i].n;
+    char *p = arena_room(a, all + 1), *at = p;
+    if (p == NULL)
+        return STR_NONE;
+    for (size_t i = 0; i < n; at += parts[i].n, i++)
+        if (parts[i].n > 0)
+            memcpy(at, parts[i].p, parts[i].n);
+    *at = '\0';
+    return (struct str){p, all};
 }
 
 struct str arena_int(struct arena *a, int64_t n)

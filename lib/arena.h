@@ -31,6 +31,10 @@ struct str arena_str(struct arena *a, struct str s);   /* a copy, NUL-terminated
 struct str arena_lower(struct arena *a, struct str s); /* the same, ASCII letters in lower case */
 char *arena_z(struct arena *a, struct str s);          /* the same as a C string, or NULL */
 struct str arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Texts one behind the other; for what every request makes, where printf would be most of it. ARENA_CAT(a, S("x:"), id) */
+struct str arena_cat(struct arena *a, const struct str *parts, size_t n);
+#define ARENA_CAT(a, ...)                                                                                              \
+    arena_cat((a), (const struct str[]){__VA_ARGS__}, sizeof((const struct str[]){__VA_ARGS__}) / sizeof(struct str))
 struct str arena_int(struct arena *a, int64_t n);               /* in decimal */
 bool arena_defer(struct arena *a, void (*fn)(void *), void *p); /* false: fn was run at once */
 

@@ -45,7 +45,7 @@ static void pooled_bytes(unsigned char *p, size_t n)
     memcpy(p, pool + left, n);
 }
 
-static void uuid_text(const unsigned char bytes[16], char out[ID_UUID])
+void id_uuid_text(const uint8_t bytes[16], char out[ID_UUID])
 {
     for (size_t i = 0; i < 16; i++) {
         if (i == 4 || i == 6 || i == 8 || i == 10)
@@ -70,7 +70,7 @@ void id_uuid(int64_t unix_ms, char out[ID_UUID])
     b[6] = (unsigned char)(0x70 | counter >> 8);
     b[7] = (unsigned char)counter;
     b[8] = (unsigned char)(0x80 | (b[8] & 0x3f));
-    uuid_text(b, out);
+    id_uuid_text(b, out);
 }
 
 void id_uuid_of(int64_t unix_ms, struct str seed, char out[ID_UUID])
@@ -80,7 +80,7 @@ void id_uuid_of(int64_t unix_ms, struct str seed, char out[ID_UUID])
     put_stamp(b, (uint64_t)unix_ms);
     b[6] = (unsigned char)(0x70 | (b[6] & 0x0f));
     b[8] = (unsigned char)(0x80 | (b[8] & 0x3f));
-    uuid_text(b, out);
+    id_uuid_text(b, out);
 }
 
 bool id_is_uuid(struct str text, char out[ID_UUID])
@@ -99,6 +99,21 @@ bool id_is_uuid(struct str text, char out[ID_UUID])
     }
     if (out != NULL)
         memcpy(out, lower, ID_UUID);
+    return true;
+}
+
+bool id_uuid_pack(struct str text, uint8_t out[16])
+{
+    char lower[ID_UUID];
+    size_t n = 0;
+    if (!id_is_uuid(text, lower))
+        return false;
+    for (const char *p = lower; *p != '\0'; p++)
+        if (*p != '-') {
+            unsigned digit = (unsigned)(*p <= '9' ? *p - '0' : *p - 'a' + 10);
+            out[n / 2] = (uint8_t)(n % 2 == 0 ? digit << 4 : out[n / 2] | digit);
+            n++;
+        }
     return true;
 }
 

@@ -11,6 +11,9 @@ void id_uuid(int64_t unix_ms, char out[ID_UUID]);
 void id_uuid_of(int64_t unix_ms, struct str seed, char out[ID_UUID]);
 /* Any RFC 9562 UUID text; `out` (may be NULL) gets the lower-case form. */
 bool id_is_uuid(struct str text, char out[ID_UUID]);
+/* Its 16 bytes, for where many are kept, and back. False: it is none. */
+bool id_uuid_pack(struct str text, uint8_t out[16]);
+void id_uuid_text(const uint8_t bytes[16], char out[ID_UUID]);
 
 /* Long-lived credentials, every dialect: <prefix>_<30 base62 whose first two name the partition><6 base62 CRC-32>.
  * The checksum lets garbage be refused without asking the store. */

@@ -285,7 +285,7 @@ bool buf_reserve(struct buf *b, size_t more)
     if (need <= b->cap)
         return true;
     size_t cap = grown(b, need);
-    char *p = b->arena == NULL ? realloc(b->p, cap) : arena_alloc(b->arena, cap);
+    char *p = b->arena == NULL ? realloc(b->p, cap) : arena_room(b->arena, cap);
     if (p == NULL)
         return fail(b);
     if (b->arena != NULL && b->n > 0)

@@ -184,7 +184,7 @@ static bool arm_send_timer(struct stream *s)
 {
     if (!stream_wait(s, s->send_ms, on_send_timer))
         return false;
-    s->patience->mark = s->sent + s->queue.n + (s->filter ? s->filter->queue.n : 0);
+    s->patience->mark = s->sent + (uint32_t)(s->queue.n + (s->filter ? s->filter->queue.n : 0));
     return true;
 }
 
@@ -192,7 +192,9 @@ static void on_send_timer(void *arg)
 {
     struct stream *s = arg;
 
-    if (s->sent + under_way_taken(s) < s->patience->mark)
+    uint32_t taken = s->sent + (uint32_t)under_way_taken(s);
+
+    if ((int32_t)(taken - s->patience->mark) < 0) /* at most a queue apart */
         stream_fail(s, STREAM_STALLED, 0);
     else if (stream_waits(s))
         arm_send_timer(s); /* again: its memory is there */
@@ -221,7 +223,7 @@ void stream_queue_drop(struct loop_pool *pool, struct stream_queue *q, size_t n)
 
 static void consume(struct stream *s, size_t n)
 {
-    s->sent += n;
+    s->sent += (uint32_t)n;
     stream_queue_drop(s->loop->pool, &s->queue, n);
 }
 
@@ -504,14 +506,15 @@ int stream_prepare(struct stream *s, struct loop *loop, const struct stream_even
     s->events = events;
     s->loop = loop;
     list_init(&s->dirty);
-    s->limit = limits && limits->queue ? limits->queue : 1024 * 1024;
+    s->limit =
+        limits && limits->queue ? (uint32_t)(limits->queue < INT32_MAX ? limits->queue : INT32_MAX) : 1024 * 1024;
     s->send_ms = limits && limits->send_ms > 0 ? milliseconds(limits->send_ms) : 30000;
     return stream_pool_ready(loop) ? 0 : -ENOMEM;
 }
 
-int stream_init_handle(struct stream *s, bool local)
+int stream_init_handle(struct stream *s)
 {
-    int rc = local ? uv_pipe_init(&s->loop->uv, &s->uv.pipe, 0) : uv_tcp_init(&s->loop->uv, &s->uv.tcp);
+    int rc = uv_tcp_init(&s->loop->uv, &s->uv.tcp);
 
     s->uv.handle.data = s;
     return rc;
@@ -520,19 +523,18 @@ int stream_init_handle(struct stream *s, bool local)
 int stream_open_fd(struct stream *s, struct loop *loop, int fd, const struct stream_events *events,
                    const struct stream_limits *limits)
 {
-    int domain, rc = stream_prepare(s, loop, events, limits);
-    socklen_t n = sizeof domain;
+    int type, rc = stream_prepare(s, loop, events, limits);
+    socklen_t n = sizeof type;
 
-    if (rc == 0 && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n))
+    if (rc == 0 && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n))
         rc = -errno;
     if (rc == 0)
-        rc = stream_init_handle(s, domain == AF_UNIX);
+        rc = stream_init_handle(s);
     if (rc) {
         close(fd);
         return rc;
     }
-    /* A socket of ours that no other handle has: this cannot fail. */
-    must((domain == AF_UNIX ? uv_pipe_open(&s->uv.pipe, fd) : uv_tcp_open(&s->uv.tcp, fd)) == 0);
+    must(uv_tcp_open(&s->uv.tcp, fd) == 0); /* a socket of ours that no other handle has: this cannot fail */
     s->state = STREAM_OPEN;
     stream_read_start(s);
     return 0;

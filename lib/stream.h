@@ -82,7 +82,7 @@ struct stream_filter_type {
 enum { STREAM_RECORD = 16384 };
 
 struct stream_limits {
-    size_t queue;    /* bytes that may wait; 0: 1 MiB */
+    size_t queue;    /* bytes that may wait, 2 GiB at most; 0: 1 MiB */
     int64_t send_ms; /* a queued byte waits this long at least, twice as long at most; 0: 30,000 */
 };
 
@@ -96,7 +96,6 @@ enum stream_result {
 struct stream {
     const struct stream_events *events; /* may be exchanged at any time: a connection that changes its protocol */
     struct loop *loop;
-    uint64_t sent;            /* bytes */
     int error;                /* negative errno of STREAM_LOST */
     unsigned char state, end; /* private from here */
     bool reading : 1, paused : 1, eof : 1, blocked : 1, local : 1, ending : 1, shut : 1;
@@ -104,16 +103,16 @@ struct stream {
     union {
         uv_handle_t handle;
         uv_stream_t stream;
-        uv_tcp_t tcp;
-        uv_pipe_t pipe;
+        uv_tcp_t tcp; /* of a unix socket as well, which libuv is handed as a connected descriptor */
     } uv;
     struct list dirty; /* in loop->streams while something waits for the flush */
     struct stream_queue queue;
     struct stream_filter *filter;     /* NULL: bytes go as they are */
-    size_t limit;                     /* of what may wait */
     struct stream_patience *patience; /* while a deadline runs */
     struct stream_connect *connecting;
     struct stream_write *writing;
+    uint32_t limit; /* of what may wait */
+    uint32_t sent;  /* bytes, modulo 2^32 */
     uint32_t send_ms, linger_ms;
 };
 

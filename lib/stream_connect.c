@@ -1,6 +1,10 @@
 #include <errno.h>
 #include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 #include "lib/must.h"
 #include "lib/stream_internal.h"
 
@@ -70,7 +74,7 @@ static void on_reopen(uv_handle_t *handle)
         stream_closed(handle);
         return;
     }
-    must(stream_init_handle(s, false) == 0);
+    must(stream_init_handle(s) == 0);
     connect_next(s);
 }
 
@@ -158,6 +162,30 @@ static int resolve(struct stream *s, const struct address *to)
     return rc;
 }
 
+static void on_local(void *arg)
+{
+    struct stream *s = arg;
+
+    if (s->connecting->error)
+        stream_fail(s, STREAM_LOST, s->connecting->error);
+    else
+        connected(s);
+}
+
+/* A unix socket connects or does not, at once: told in the loop's next turn. */
+static void connect_local(struct stream *s, const char *path)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    snprintf(to.sun_path, sizeof to.sun_path, "%s", path);
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&to, sizeof to) < 0)
+        s->connecting->error = -errno;
+    if (fd >= 0)
+        must(uv_tcp_open(&s->uv.tcp, fd) == 0);
+    stream_wait(s, 0, on_local); /* its memory is there */
+}
+
 int stream_connect(struct stream *s, struct loop *loop, const struct address *to, int64_t deadline_ms,
                    const struct stream_events *events, const struct stream_limits *limits)
 {
@@ -170,20 +198,18 @@ int stream_connect(struct stream *s, struct loop *loop, const struct address *to
         return -ENOMEM;
     s->connecting->stream = s;
     s->local = to->path[0];
-    rc = stream_wait(s, deadline_ms, on_connect_timer) ? stream_init_handle(s, s->local) : -ENOMEM;
+    rc = stream_wait(s, deadline_ms, on_connect_timer) ? stream_init_handle(s) : -ENOMEM;
     if (rc) {
         stream_wait_end(s);
         free(s->connecting);
         return rc;
     }
     s->state = STREAM_CONNECTING;
-    if (s->local) {
-        s->connecting->connect.data = s->connecting;
-        uv_pipe_connect(&s->connecting->connect, &s->uv.pipe, to->path, on_uv_connect);
-    } else {
+    if (s->local)
+        connect_local(s, to->path);
+    else
         rc = resolve(s, to);
-        if (rc)
-            stream_fail(s, STREAM_LOST, rc); /* told by on_close */
-    }
+    if (rc)
+        stream_fail(s, STREAM_LOST, rc); /* told by on_close */
     return 0;
 }

@@ -32,7 +32,7 @@ struct stream_write { /* one under way per blocked stream */
 
 struct stream_patience { /* of a stream that is blocked or lingers: most never are */
     struct timer timer;
-    uint64_t mark; /* `sent` must have reached this when the send timer fires */
+    uint32_t mark; /* `sent` must have reached this when the send timer fires */
 };
 
 struct loop_pool {
@@ -71,7 +71,7 @@ void stream_wait_end(struct stream *s);
 void stream_read_start(struct stream *s);
 int stream_prepare(struct stream *s, struct loop *loop, const struct stream_events *events,
                    const struct stream_limits *limits);
-int stream_init_handle(struct stream *s, bool local);
+int stream_init_handle(struct stream *s);
 /* Parts a closing stream from its connection attempt; true when the handle's close callback is already on its way. */
 bool stream_leave_connect(struct stream *s);
 

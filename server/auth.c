@@ -389,7 +389,7 @@ static enum code look_up(struct login *l)
 
 struct str auth_caller_name(struct arena *a, const struct caller *c)
 {
-    return arena_printf(a, "%s:" STR_FMT, kind_names[c->type], STR_ARG(c->id));
+    return ARENA_CAT(a, str_z(kind_names[c->type]), S(":"), c->id);
 }
 
 /* The ticket is taken: from here on it is as if its maker's credential had been given. */

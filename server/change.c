@@ -200,7 +200,7 @@ static void add_audit(struct request *r, struct change *c)
     if ((r->route->flags & ROUTE_NO_AUDIT) != 0)
         return;
     if (action.p == NULL)
-        action = arena_printf(&r->arena, "%s.%s", c->resource->kind, verbs[c->verb]);
+        action = ARENA_CAT(&r->arena, str_z(c->resource->kind), S("."), str_z(verbs[c->verb]));
     const struct audit_entry entry = {
         .action = action.p == NULL ? "" : action.p,
         .resource = c->resource->kind,

@@ -19,12 +19,12 @@ static void on_deadline(void *arg);
 
 static const struct settings *settings_of(const struct conn *c)
 {
-    return c->conns->worker->settings;
+    return conn_worker(c)->settings;
 }
 
 static struct loop *loop_of(const struct conn *c)
 {
-    return &c->conns->worker->loop;
+    return &conn_worker(c)->loop;
 }
 
 static bool closing(const struct conn *c)
@@ -34,7 +34,7 @@ static bool closing(const struct conn *c)
 
 struct worker *conn_worker(const struct conn *c)
 {
-    return c->conns->worker;
+    return conn_all(c)->worker;
 }
 bool conn_surplus(const struct conn *c)
 {
@@ -54,11 +54,11 @@ static void begin_request(struct conn *c)
 {
     struct exchange *x = c->http->x;
     memset(&x->request, 0, sizeof(x->request));
-    x->request.worker = c->conns->worker;
+    x->request.worker = conn_worker(c);
     x->request.conn = c;
     x->request.address = conn_address(c);
     x->started = true;
-    metrics_set(conn_metrics(c), METRIC_REQUESTS_ASKED, ++c->conns->asked);
+    metrics_set(conn_metrics(c), METRIC_REQUESTS_ASKED, ++conn_all(c)->asked);
 }
 
 /* --- answers --- */
@@ -68,7 +68,7 @@ static bool may_stay(const struct conn *c)
 {
     const struct exchange *x = c->http->x;
     const struct http_head *h = &x->parser.head;
-    if (c->last || x->broken || !x->headed || !h->keep_alive || c->conns->closing)
+    if (c->last || x->broken || !x->headed || !h->keep_alive || conn_all(c)->closing)
         return false;
     if (x->whole)
         return true;
@@ -79,7 +79,7 @@ static bool may_stay(const struct conn *c)
 
 static void write_head(struct conn *c, int status, struct str fields, size_t length)
 {
-    struct buf *b = &c->conns->head;
+    struct buf *b = &conn_all(c)->head;
     buf_clear(b);
     http_write_status(b, status);
     buf_str(b, fields);
@@ -97,7 +97,7 @@ static void note_answer(struct conn *c, int status)
     struct exchange *x = c->http->x;
     must(x != NULL && x->started && !x->answered);
     x->answered = true;
-    metrics_set(conn_metrics(c), METRIC_REQUESTS_ASKED, --c->conns->asked);
+    metrics_set(conn_metrics(c), METRIC_REQUESTS_ASKED, --conn_all(c)->asked);
     x->since_ms = loop_now_ms(loop_of(c));
     metrics_request(conn_metrics(c), status, (clock_mono_ns() - (uint64_t)x->request.started_ns) / 1000);
     if (!c->busy)
@@ -121,7 +121,7 @@ void conn_send(struct conn *c, int status, struct str fields, struct str body)
     c->last = !may_stay(c);
     write_head(c, status, fields, body.n);
     bool bodyless = is_bodyless(c, status);
-    struct buf *head = &c->conns->head;
+    struct buf *head = &conn_all(c)->head;
     if (head->failed || stream_write(&c->stream, buf_view(head)) != STREAM_OK ||
         (!bodyless && body.n > 0 && stream_write(&c->stream, body) != STREAM_OK)) {
         stream_close(&c->stream); /* no memory, or it is closing anyway */
@@ -137,7 +137,7 @@ bool conn_send_begin(struct conn *c, int status, struct str fields, uint64_t len
     note_answer(c, status);
     c->last = !may_stay(c);
     write_head(c, status, fields, length);
-    struct buf *head = &c->conns->head;
+    struct buf *head = &conn_all(c)->head;
     if (head->failed || stream_write(&c->stream, buf_view(head)) != STREAM_OK) {
         stream_close(&c->stream);
         return false;
@@ -296,12 +296,12 @@ void conn_body_room(struct conn *c)
 
 void conn_upgrade(struct conn *c, int status, struct str fields, const struct conn_protocol *protocol, void *state)
 {
-    struct buf *b = &c->conns->head;
+    struct buf *b = &conn_all(c)->head;
     note_answer(c, status);
     c->protocol = protocol;
     c->state = state;
-    c->conns->upgraded++;
-    metrics_set(conn_metrics(c), METRIC_CONNECTIONS_UPGRADED, c->conns->upgraded);
+    conn_all(c)->upgraded++;
+    metrics_set(conn_metrics(c), METRIC_CONNECTIONS_UPGRADED, conn_all(c)->upgraded);
     timer_stop(&c->http->timer);
     buf_clear(b);
     http_write_status(b, status);
@@ -383,7 +383,7 @@ static void end_exchange(struct conn *c)
 {
     struct exchange *x = c->http->x;
     c->http->x = NULL;
-    exchange_give_back(c->conns, x);
+    exchange_give_back(conn_all(c), x);
     if (c->protocol == NULL && c->last)
         stream_finish(&c->stream, LINGER_MS);
 }
@@ -423,7 +423,7 @@ static void advance(struct conn *c, struct str *in)
             c->yielded = served >= settings_of(c)->pipeline_max;
             if (c->behind || c->yielded)
                 break;
-            x = c->http->x = exchange_take(c->conns);
+            x = c->http->x = exchange_take(conn_all(c));
             if (x == NULL) {
                 stream_close(&c->stream);
                 break;
@@ -464,7 +464,7 @@ static int64_t deadline(const struct conn *c)
     if (c->surplus && (x == NULL || !x->headed))
         return (x == NULL ? loop_now_ms(loop_of(c)) : x->since_ms) + SURPLUS_MS;
     if (x == NULL)
-        return loop_now_ms(loop_of(c)) + (c->conns->closing ? LAST_IDLE_MS : s->idle_timeout);
+        return loop_now_ms(loop_of(c)) + (conn_all(c)->closing ? LAST_IDLE_MS : s->idle_timeout);
     if (!x->headed)
         return x->since_ms + s->head_timeout;
     if (x->left > 0)

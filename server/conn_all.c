@@ -78,9 +78,9 @@ void conn_http_end(struct conn *c)
     timer_stop(&h->timer);
     loop_undefer(&h->task);
     if (h->x != NULL)
-        exchange_give_back(c->conns, h->x);
+        exchange_give_back(conn_all(c), h->x);
     buf_free(&h->pending);
-    slab_put(&c->conns->https, h);
+    slab_put(&conn_all(c)->https, h);
     c->http = NULL;
 }
 
@@ -91,7 +91,7 @@ static void end_parts(struct conn *c)
         metrics_add(m, METRIC_REQUESTS_GONE, 1);
     conn_http_end(c);
     if (c->protocol != NULL) {
-        metrics_set(m, METRIC_CONNECTIONS_UPGRADED, --c->conns->upgraded);
+        metrics_set(m, METRIC_CONNECTIONS_UPGRADED, --conn_all(c)->upgraded);
         c->protocol->on_close(c->state);
     }
     peer_drop(c->peer);
@@ -99,7 +99,7 @@ static void end_parts(struct conn *c)
 
 void conn_closed(struct conn *c, enum stream_end why)
 {
-    struct conns *conns = c->conns;
+    struct conns *conns = conn_all(c);
     bool early = !c->late && conns->closing;
     if (why == STREAM_STALLED)
         metrics_add(conn_metrics(c), METRIC_CUT_WRITE, 1);
@@ -181,7 +181,6 @@ void conn_open(struct conns *conns, int fd, bool tls)
         __atomic_fetch_sub(&w->process->connections, 1, __ATOMIC_RELAXED);
         return;
     }
-    c->conns = conns;
     c->late = conns->closing;
     list_append(&conns->all, &c->link);
     metrics_add(&w->metrics, METRIC_CONNECTIONS_ACCEPTED, 1);

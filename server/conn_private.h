@@ -48,7 +48,6 @@ struct conn_http {
 struct conn {
     struct stream stream;
     struct list link;
-    struct conns *conns;
     struct conn_http *http; /* NULL once the request that upgraded has ended */
     const struct conn_protocol *protocol;
     void *state;
@@ -69,9 +68,15 @@ static inline struct conn *conn_of(struct stream *s)
     return list_entry(s, struct conn, stream);
 }
 
+/* The connections of its worker, whose loop it is on. */
+static inline struct conns *conn_all(const struct conn *c)
+{
+    return &list_entry(c->stream.loop, struct worker, loop)->conns;
+}
+
 static inline struct metrics *conn_metrics(const struct conn *c)
 {
-    return &c->conns->worker->metrics;
+    return &conn_all(c)->worker->metrics;
 }
 
 /* conn.c */

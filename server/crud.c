@@ -14,7 +14,7 @@ struct str crud_id(const struct request *r)
 
 struct str crud_location(struct request *r, struct str id)
 {
-    return arena_printf(&r->arena, STR_FMT "/" STR_FMT, STR_ARG(r->head->path), STR_ARG(id));
+    return ARENA_CAT(&r->arena, r->head->path, S("/"), id);
 }
 
 /* Reading one. */

@@ -20,11 +20,7 @@ const struct caller *feed_caller(const struct feed *f)
 }
 struct worker *feed_worker(const struct feed *f)
 {
-    return f->feeds->worker;
-}
-struct str feed_id(const struct feed *f)
-{
-    return str_z(f->id);
+    return conn_worker(f->conn);
 }
 struct ops *feed_ops(struct feed *f)
 {
@@ -55,7 +51,9 @@ static struct str channel_name(const struct feed *f, char out[64])
 {
     if (f->spec->kind == NULL)
         return str_z(f->spec->channel);
-    snprintf(out, 64, "%s:%s", f->spec->channel, f->id);
+    char id[ID_UUID];
+    id_uuid_text(f->id, id);
+    snprintf(out, 64, "%s:%s", f->spec->channel, id);
     return str_z(out);
 }
 
@@ -63,7 +61,7 @@ static struct str channel_name(const struct feed *f, char out[64])
  * has such is never. */
 static bool may_pack(const struct feed *f)
 {
-    return f->feeds->worker->settings->stream_compress && f->spec->open == NULL;
+    return feed_worker(f)->settings->stream_compress && f->spec->open == NULL;
 }
 
 /* --- the upgrade, and what follows from the present state --- */
@@ -84,10 +82,9 @@ void feed_upgrade(struct feed *f)
             http_write_field(&fields, S("Sec-WebSocket-Protocol"), S(FEED_SUBPROTOCOL));
     }
     int status = f->sse ? 200 : 101;
-    f->conn = r->conn;
     f->stage = FEED_LOGIN;
     conn_upgrade(r->conn, status, reply_upgraded(r, status, buf_view(&fields)), &feed_protocol, f);
-    f->due_ms = feed_now_ms(f) + f->feeds->worker->settings->stream_auth_timeout;
+    feed_due_in(f, feed_worker(f)->settings->stream_auth_timeout);
     feed_schedule(f);
 }
 
@@ -114,7 +111,7 @@ void feed_watch(struct feed *f)
 {
     struct feed_caller *c = feed_caller_of(f);
     if (!session_watched(&c->session))
-        session_watch(f->feeds->worker->sessions, &c->session, &c->caller, revoked, c);
+        session_watch(feed_worker(f)->sessions, &c->session, &c->caller, revoked, c);
 }
 
 static void say_ready(struct say *s, const struct feed_state *state)
@@ -165,7 +162,7 @@ static bool follow(struct feed *f)
     char channel[64];
     struct hub_source source = {f->caller->tenant,        f->caller->partition, f->opening->epoch,
                                 channel_name(f, channel), f->spec->last,        f->spec->open};
-    return hub_follow(f->feeds->worker->hub, &source, feed_filter(f), feed_encoding(f), f->opening->seq, &f->follower);
+    return hub_follow(feed_worker(f)->hub, &source, feed_filter(f), feed_encoding(f), f->opening->seq, &f->follower);
 }
 
 static void note_arrival(struct feed *f)
@@ -243,7 +240,7 @@ static void enter(struct feed *f, const struct feed_state *state)
         feed_upgrade(f);
     feed_watch(f);
     int64_t interval = feed_interval(f);
-    f->due_ms = feed_now_ms(f) + interval / 2 + random_below((uint32_t)interval / 2 + 1); /* not all at once */
+    feed_due_in(f, interval / 2 + random_below((uint32_t)interval / 2 + 1)); /* not all at once */
     f->stage = FEED_READING;
     feed_schedule(f);
     begin(f, state);
@@ -309,16 +306,17 @@ static void state_read(void *arg, enum code code, const struct redis_value *v)
 static enum code read_state(struct feed *f)
 {
     struct arena scratch;
-    char channel[64];
+    char channel[64], id[ID_UUID];
     struct space space = {f->caller->partition, f->caller->tenant};
     arena_init(&scratch, 0);
-    struct str key = f->spec->kind == NULL ? STR_NONE : key_document(&scratch, space, f->spec->kind, feed_id(f));
+    id_uuid_text(f->id, id);
+    struct str key = f->spec->kind == NULL ? STR_NONE : key_document(&scratch, space, f->spec->kind, str_z(id));
     struct str document[] = {S("HGETALL"), key};
     struct str seq[] = {S("GET"), key_channel_seq(&scratch, space, channel_name(f, channel))};
     struct str epoch[] = {S("HGET"), key_meta(&scratch, f->caller->partition), S("epoch")};
     struct str extra[] = {S("HKEYS"), f->spec->extra == NULL ? STR_NONE : f->spec->extra(f, &scratch)};
     struct store_command commands[] = {{2, document}, {2, seq}, {3, epoch}, {2, extra}};
-    struct store *store = f->feeds->worker->store;
+    struct store *store = feed_worker(f)->store;
     enum code code = f->spec->kind == NULL
                          ? store_read(store, commands + 1, 2, &f->ops, place_read, f)
                          : store_read(store, commands, f->spec->extra == NULL ? 3 : 4, &f->ops, state_read, f);
@@ -328,8 +326,10 @@ static enum code read_state(struct feed *f)
 
 void feed_enter(struct feed *f)
 {
+    char id[ID_UUID];
     enum code code = PERM_DENIED;
-    if (f->spec->may == NULL || f->spec->may(f->caller, feed_id(f)))
+    id_uuid_text(f->id, id);
+    if (f->spec->may == NULL || f->spec->may(f->caller, str_z(id)))
         code = read_state(f);
     if (code != OK)
         refuse(f, code);
@@ -456,7 +456,7 @@ static void on_drain(void *state)
 static void on_stop(void *state)
 {
     struct feed *f = state;
-    uint32_t in = random_below((uint32_t)f->feeds->worker->settings->stream_drain_window + 1);
+    uint32_t in = random_below((uint32_t)feed_worker(f)->settings->stream_drain_window + 1);
     struct say s;
     if (f->stage == FEED_CLOSING)
         return;

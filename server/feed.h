@@ -105,9 +105,8 @@ enum flow feed_open(struct request *r, const struct feed_spec *spec);
 
 const struct caller *feed_caller(const struct feed *feed);
 struct worker *feed_worker(const struct feed *feed);
-struct str feed_id(const struct feed *feed); /* of the document */
-struct ops *feed_ops(struct feed *feed);     /* operations whose continuation wants the feed; detached at its end */
-void *feed_data(const struct feed *feed);    /* the resource's own, set by feed_set_data */
+struct ops *feed_ops(struct feed *feed);  /* operations whose continuation wants the feed; detached at its end */
+void *feed_data(const struct feed *feed); /* the resource's own, set by feed_set_data */
 void feed_set_data(struct feed *feed, void *data);
 /* Sends one JSON message as it is. A reader too slow for it is cut with 4429. */
 void feed_send(struct feed *feed, struct str message);

@@ -80,9 +80,9 @@ static struct feed_caller *caller_new(struct feeds *feeds, const struct caller *
 
 bool feed_take_caller(struct feed *f, const struct caller *caller)
 {
-    struct feed_caller *c = caller_find(f->feeds, caller);
+    struct feed_caller *c = caller_find(feeds_of(f), caller);
     if (c == NULL)
-        c = caller_new(f->feeds, caller);
+        c = caller_new(feeds_of(f), caller);
     if (c == NULL)
         return false;
     c->feeds++;
@@ -130,7 +130,7 @@ static void permitted(struct feed *f, const struct caller *caller)
         feed_close(f, FEED_FORBIDDEN, "the token is of another caller");
         return;
     }
-    enum code room = first ? feed_room(f->feeds, caller) : OK;
+    enum code room = first ? feed_room(feeds_of(f), caller) : OK;
     bool taken = room == OK && feed_take_caller(f, caller);
     login_end(f);
     if (!taken)
@@ -164,17 +164,20 @@ static void judged(void *arg, enum code code)
 /* One with the permission in some environments only. */
 static void judge(struct feed *f, const struct caller *caller)
 {
-    struct worker *w = f->feeds->worker;
+    struct worker *w = feed_worker(f);
     struct login *l = f->login;
     const char *permission = f->spec->permission;
     /* A login that prolongs does not confine what is followed already. */
     bool wider = f->stage != FEED_LOGIN && f->spec->scoped && feed_scope(f).p == NULL;
     enum code code = PERM_DENIED;
+    char id[ID_UUID];
+    id_uuid_text(f->id, id);
     l->caller = caller;
     if (!wider && scope_granted(caller, permission) && f->spec->scoped)
         code = scope_find(w, &l->arena, caller, permission, &l->ops, confine, f);
     else if (!wider && scope_granted(caller, permission))
-        code = scope_judge(w, &l->arena, caller, permission, f->spec->kind, feed_id(f), &l->ops, judged, f);
+        code = scope_judge(w, &l->arena, caller, permission, f->spec->kind, arena_str(&l->arena, str_z(id)), &l->ops,
+                           judged, f);
     if (code != OK)
         refuse_login(f, code);
 }
@@ -208,7 +211,7 @@ static void on_auth(struct feed *f, const struct json *message)
     arena_init(&f->login->arena, 0);
     ops_init(&f->login->ops);
     struct str address = f->opening != NULL ? str_z(f->opening->address) : conn_address(f->conn);
-    enum code code = auth_token(f->feeds->worker, token, false, address, &f->login->arena, &f->login->ops, checked, f);
+    enum code code = auth_token(feed_worker(f), token, false, address, &f->login->arena, &f->login->ops, checked, f);
     if (code != OK)
         checked(f, code, NULL);
 }
@@ -310,7 +313,7 @@ static void on_message(struct feed *f, const struct json *message)
 
 static void on_text(struct feed *f, struct str text)
 {
-    const struct settings *s = f->feeds->worker->settings;
+    const struct settings *s = feed_worker(f)->settings;
     const struct json_limits limits = {(unsigned)s->json_depth, (unsigned)s->json_nodes};
     struct arena arena;
     struct json_fault fault;
@@ -379,8 +382,8 @@ void feed_client_read(struct feed *f, struct str bytes)
             conn_abort(f->conn);
             return;
         }
-        ws_init(f->ws, WS_SERVER, &f->feeds->ws_limits);
-        f->ws->deflate = f->packed ? f->feeds->worker->deflate : NULL;
+        ws_init(f->ws, WS_SERVER, &feeds_of(f)->ws_limits);
+        f->ws->deflate = f->packed ? feed_worker(f)->deflate : NULL;
     }
     while ((event = ws_feed(f->ws, &bytes)) != WS_MORE) {
         on_event(f, event, f->ws);

@@ -237,7 +237,7 @@ static struct feed *feed_new(struct request *r, const struct feed_spec *spec, bo
         slab_put(&feeds->slots, f);
         return NULL;
     }
-    f->feeds = feeds;
+    f->conn = r->conn;
     f->spec = spec;
     f->opening->request = r;
     f->opening->since = -1;
@@ -263,10 +263,10 @@ void feed_free(struct feed *f)
     list_remove(&f->link);
     list_remove(&f->wheel);
     list_remove(&f->want);
-    f->feeds->count--;
+    feeds_of(f)->count--;
     feed_drop_caller(f);
     free(f->filter);
-    slab_put(&f->feeds->slots, f);
+    slab_put(&feeds_of(f)->slots, f);
 }
 
 /* The request ends: with the client gone, refused, or upgraded. */
@@ -319,10 +319,10 @@ enum flow feed_open(struct request *r, const struct feed_spec *spec)
     flow = take_parameters(f, r);
     if (flow != NEXT)
         return flow;
-    enum code room = feed_room(f->feeds, f->caller);
+    enum code room = feed_room(feeds_of(f), f->caller);
     if (room != OK)
         return reply_error(r, room);
-    if (spec->kind != NULL && !id_is_uuid(r->params[0], f->id))
+    if (spec->kind != NULL && !id_uuid_pack(r->params[0], f->id))
         return reply_error(r, RES_NOT_FOUND);
     if (f->caller->type == CALLER_NONE) {
         feed_upgrade(f);

@@ -52,20 +52,19 @@ struct feed {
     struct list link;  /* in feeds->all */
     struct list wheel; /* in the slot of its next deadline */
     struct list want;  /* in feeds->wanting: has room for more once the queue was flushed */
-    struct feeds *feeds;
     const struct feed_spec *spec;
     struct feed_opening *opening; /* NULL once it was let go */
-    struct conn *conn;            /* once upgraded */
+    struct conn *conn;            /* its own from the upgrade on */
     struct ws *ws;                /* while a frame of the client is under way */
     struct login *login;          /* while a token is being checked */
     struct ops ops;
     const struct caller *caller; /* of a feed_caller; of type CALLER_NONE until it is known */
     char *filter;                /* text form, see event.h; NULL: everything */
     void *data;
-    int64_t due_ms; /* the next beat, or the end when closing; on the loop's clock */
+    uint32_t due;   /* the next beat, or the end when closing; ms of the loop's clock, modulo 2^32 */
     uint32_t fresh; /* bytes written in turn `turn` */
     uint32_t turn;  /* of feeds->turn */
-    char id[ID_UUID];
+    uint8_t id[16]; /* of the document */
     uint8_t stage : 4, unanswered : 4;
     bool sse : 1, packed : 1, synced : 1, over : 1, ended : 1, warned : 1, stalled : 1;
 };
@@ -98,16 +97,24 @@ struct feeds {
 
 static inline int64_t feed_interval(const struct feed *f)
 {
-    const struct settings *s = f->feeds->worker->settings;
+    const struct settings *s = feed_worker(f)->settings;
     return f->sse ? s->stream_comment : s->stream_heartbeat;
 }
 static inline enum encoding feed_encoding(const struct feed *f)
 {
     return f->sse ? ENCODE_SSE : f->packed ? ENCODE_PACKED : ENCODE_WS;
 }
-static inline int64_t feed_now_ms(const struct feed *f)
+static inline struct feeds *feeds_of(const struct feed *f)
 {
-    return loop_now_ms(&f->feeds->worker->loop);
+    return feed_worker(f)->feeds;
+}
+static inline void feed_due_in(struct feed *f, int64_t ms)
+{
+    f->due = (uint32_t)(loop_now_ms(&feed_worker(f)->loop) + ms);
+}
+static inline int64_t feed_due(const struct feed *f) /* in ms; what is over is negative */
+{
+    return (int32_t)(f->due - (uint32_t)loop_now_ms(&feed_worker(f)->loop));
 }
 
 /* feed.c */

@@ -54,13 +54,13 @@ void say_open(struct say *s, const char *type)
 
 static void put_message(const struct feed *f, struct buf *out, struct str message)
 {
-    event_encode_control(out, feed_encoding(f), f->feeds->worker->deflate, message);
+    event_encode_control(out, feed_encoding(f), feed_worker(f)->deflate, message);
 }
 
 void say_close(struct say *s)
 {
     json_key(&s->json, S("timestamp"));
-    json_put_time(&s->json, store_now_ms(s->feed->feeds->worker->store));
+    json_put_time(&s->json, store_now_ms(feed_worker(s->feed)->store));
     json_close(&s->json, '}');
     if (s->text.failed)
         s->out.failed = true;
@@ -71,23 +71,23 @@ const char slow_reader[] = "the reader is too slow; resume behind the last event
 
 void feed_wrote(struct feed *f, size_t n)
 {
-    if (f->turn != f->feeds->turn)
+    if (f->turn != feeds_of(f)->turn)
         f->fresh = 0;
-    f->turn = f->feeds->turn;
+    f->turn = feeds_of(f)->turn;
     f->fresh += (uint32_t)n;
 }
 
 /* What the socket did not take in earlier turns. */
 static size_t stale(const struct feed *f)
 {
-    size_t queued = conn_queued(f->conn), fresh = f->turn == f->feeds->turn ? f->fresh : 0;
+    size_t queued = conn_queued(f->conn), fresh = f->turn == feeds_of(f)->turn ? f->fresh : 0;
     return queued > fresh ? queued - fresh : 0;
 }
 
 /* What may wait, of a connection's and of a stream's. */
 static size_t queue_of(const struct feed *f)
 {
-    const struct settings *s = f->feeds->worker->settings;
+    const struct settings *s = feed_worker(f)->settings;
     return (size_t)(s->stream_queue < s->send_queue ? s->stream_queue : s->send_queue);
 }
 
@@ -179,7 +179,7 @@ void feed_close_with(struct feed *f, enum feed_close code, enum code error, cons
         ws_write_close(&s.out, WS_SERVER, (int)code, str_z(row->reason));
     bool sent = !s.out.failed && conn_write_last(f->conn, buf_view(&s.out));
     if (code == FEED_SLOW)
-        metrics_add(&f->feeds->worker->metrics, METRIC_STREAMS_SLOW, 1);
+        metrics_add(&feed_worker(f)->metrics, METRIC_STREAMS_SLOW, 1);
     buf_free(&s.out);
     buf_free(&s.text);
     f->stage = FEED_CLOSING;
@@ -191,7 +191,7 @@ void feed_close_with(struct feed *f, enum feed_close code, enum code error, cons
         conn_abort(f->conn);
     else if (f->sse)
         conn_end(f->conn);
-    f->due_ms = feed_now_ms(f) + FEED_LINGER_MS;
+    feed_due_in(f, FEED_LINGER_MS);
     feed_schedule(f);
 }
 

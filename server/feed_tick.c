@@ -21,21 +21,22 @@ static int64_t expiry_in(const struct feed *f)
     if (f->caller->expires_ms == 0)
         return INT64_MAX;
     int64_t left = f->caller->expires_ms - clock_wall_ms();
-    return f->warned ? left : left - f->feeds->worker->settings->stream_expiry_warning;
+    return f->warned ? left : left - feed_worker(f)->settings->stream_expiry_warning;
 }
 
 void feed_schedule(struct feed *f)
 {
-    int64_t now = feed_now_ms(f), due = f->due_ms, in = expiry_in(f);
-    if (f->stage != FEED_CLOSING && in < due - now)
-        due = now + in;
-    int64_t slot = due / FEED_SLOT_MS + 1, last = f->feeds->slot + FEED_WHEEL - 1;
-    if (slot < f->feeds->slot)
-        slot = f->feeds->slot;
+    int64_t in = feed_due(f), over = expiry_in(f);
+    if (f->stage != FEED_CLOSING && over < in)
+        in = over;
+    int64_t slot = (loop_now_ms(&feed_worker(f)->loop) + in) / FEED_SLOT_MS + 1,
+            last = feeds_of(f)->slot + FEED_WHEEL - 1;
+    if (slot < feeds_of(f)->slot)
+        slot = feeds_of(f)->slot;
     if (slot > last) /* looked at again when the wheel has turned */
         slot = last;
     list_remove(&f->wheel);
-    list_append(&f->feeds->wheel[slot % FEED_WHEEL], &f->wheel);
+    list_append(&feeds_of(f)->wheel[slot % FEED_WHEEL], &f->wheel);
 }
 
 static void say_expiring(struct feed *f, int64_t left_ms)
@@ -68,7 +69,7 @@ static void say_comment(struct feed *f)
 {
     char text[96];
     snprintf(text, sizeof(text), ": heartbeat\nid: %" PRId64 ":%" PRId64 "\n\n",
-             store_epoch(f->feeds->worker->store, f->caller->partition), f->follower.seq);
+             store_epoch(feed_worker(f)->store, f->caller->partition), f->follower.seq);
     if (!conn_write(f->conn, str_z(text)))
         conn_abort(f->conn);
 }
@@ -80,7 +81,7 @@ static void beat(struct feed *f)
         conn_abort(f->conn);
         return;
     }
-    f->due_ms = feed_now_ms(f) + feed_interval(f);
+    feed_due_in(f, feed_interval(f));
     if (f->stage != FEED_BEHIND && f->stage != FEED_LIVE)
         return;
     if (f->sse) {
@@ -93,14 +94,14 @@ static void beat(struct feed *f)
 
 static void on_deadline(struct feed *f)
 {
-    int64_t now = feed_now_ms(f);
+    bool due = feed_due(f) <= 0;
     if (f->stage == FEED_CLOSING) {
-        if (now >= f->due_ms)
+        if (due)
             conn_end(f->conn);
-        f->due_ms = now + FEED_LINGER_MS;
+        feed_due_in(f, FEED_LINGER_MS);
         return;
     }
-    if (f->stage == FEED_LOGIN && now >= f->due_ms) {
+    if (f->stage == FEED_LOGIN && due) {
         feed_close(f, FEED_AUTH_TIMEOUT, "no token came in time");
         return;
     }
@@ -112,7 +113,7 @@ static void on_deadline(struct feed *f)
         }
         say_expiring(f, left);
     }
-    if (f->stage != FEED_CLOSING && now >= f->due_ms)
+    if (f->stage != FEED_CLOSING && due)
         beat(f);
 }
 
@@ -131,7 +132,7 @@ static void turn_slot(struct feeds *feeds)
     while (!list_empty(&todo)) {
         struct feed *f = in_wheel(todo.next);
         list_remove(&f->wheel);
-        if (f->conn == NULL)
+        if (f->stage == FEED_OPENING)
             continue;
         on_deadline(f);
         feed_schedule(f);
@@ -182,7 +183,7 @@ static void before_flush(void *arg)
 void feed_want(struct feed *f)
 {
     if (list_empty(&f->want))
-        list_append(&f->feeds->wanting, &f->want);
+        list_append(&feeds_of(f)->wanting, &f->want);
 }
 
 /* --- the worker's side --- */

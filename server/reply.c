@@ -211,7 +211,7 @@ enum flow reply_document(struct request *r, int status, struct str document, int
 
 enum flow reply_created(struct request *r, struct str id, struct str document, int64_t revision)
 {
-    struct str place = arena_printf(&r->arena, STR_FMT "/" STR_FMT, STR_ARG(r->head->path), STR_ARG(id));
+    struct str place = ARENA_CAT(&r->arena, r->head->path, S("/"), id);
     reply_header(r, "Location", place);
     r->answer.location = place;
     return reply_document(r, 201, document, revision);

@@ -213,7 +213,7 @@ static void tell_held(struct said *m)
     struct run_event e = {.type = EVENT_TASK_ACCEPTED,
                           .node = m->place.node,
                           .attempt = m->place.attempt,
-                          .agent = feed_id(m->station->feed)};
+                          .agent = feed_caller(m->station->feed)->id};
     drain_append(worker_of(m), m->kind, space_of(m->station->feed), m->place.run, STR_NONE, &e, NULL, NULL, NULL);
 }
 
@@ -258,7 +258,7 @@ static void go_if_open(struct said *m)
         return;
     }
     const struct store_command ask =
-        STORE_COMMAND(S("HEXISTS"), key_tasks(&m->arena, space_of(f), feed_id(f)), m->task);
+        STORE_COMMAND(S("HEXISTS"), key_tasks(&m->arena, space_of(f), feed_caller(f)->id), m->task);
     enum code c = store_read(worker_of(m)->store, &ask, 1, feed_ops(f), asked, m);
     if (c != OK)
         answer_code(m, c);
@@ -400,15 +400,15 @@ static bool said_place(struct said *m, enum run_event_type type)
     if (m->kind == NULL)
         return false;
     struct feed *f = m->station->feed;
-    m->event =
-        (struct run_event){.type = type, .node = m->place.node, .attempt = m->place.attempt, .agent = feed_id(f)};
+    m->event = (struct run_event){
+        .type = type, .node = m->place.node, .attempt = m->place.attempt, .agent = feed_caller(f)->id};
     m->lines = (struct append){.space = space_of(f),
                                .kind = m->kind->name,
                                .run = m->place.run,
                                .node = m->place.node,
                                .attempt = (unsigned)m->place.attempt,
                                .task = m->task,
-                               .agent = feed_id(f)};
+                               .agent = feed_caller(f)->id};
     return true;
 }
 
@@ -462,7 +462,8 @@ static void on_heartbeat(struct feed *f, const struct json *j)
                               .capabilities = agents_capabilities(can) ? can : NULL,
                               .running = json_is(running, JSON_ARRAY) ? running : NULL,
                               .leaves = str_eqz(json_str(json_get(j, "status")), "offline")};
-    agents_beat(feed_worker(f), space_of(f), feed_id(f), &beat, feed_ops(f), beaten, f); /* refused: the next one */
+    agents_beat(feed_worker(f), space_of(f), feed_caller(f)->id, &beat, feed_ops(f), beaten,
+                f); /* refused: the next one */
 }
 
 static void on_message(struct feed *f, struct str type, const struct json *j)
@@ -503,7 +504,7 @@ static bool may(const struct caller *caller, struct str id)
 
 static struct str open_tasks(const struct feed *f, struct arena *scratch)
 {
-    return key_tasks(scratch, space_of(f), feed_id(f));
+    return key_tasks(scratch, space_of(f), feed_caller(f)->id);
 }
 
 static void greet_config(const struct feed_state *state)

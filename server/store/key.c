@@ -149,7 +149,7 @@ struct str key_idempotency(struct arena *a, struct space s, struct str caller, c
 {
     if (!caller.n || !hash.n)
         return STR_NONE;
-    return of_tenant(a, s, "i", arena_printf(a, STR_FMT ":%s:" STR_FMT, STR_ARG(caller), route, STR_ARG(hash)));
+    return of_tenant(a, s, "i", ARENA_CAT(a, caller, S(":"), str_z(route), S(":"), hash));
 }
 
 struct str key_credential(struct arena *a, unsigned partition, struct str hash)

@@ -171,7 +171,6 @@ static struct feed *const the_feed = (struct feed *)&world;
 #define feed_set_data(f, d)  (world.data = (d))
 #define feed_worker(f)       ((struct worker *)&no_worker)
 #define feed_caller(f)       (&caller)
-#define feed_id(f)           (caller.id)
 #define feed_ops(f)          (&world.ops)
 #define feed_send(f, m)      fake_send(m)
 #define feed_close(f, c, y)  fake_close(c, y)

@@ -28,6 +28,16 @@ static void memory_is_aligned_zeroed_and_apart(void **state)
     arena_fini(&a);
 }
 
+static void texts_are_put_one_behind_the_other(void **state)
+{
+    struct arena a;
+    (void)state;
+    arena_init(&a, 0);
+    assert_string_equal(ARENA_CAT(&a, S("key:"), STR_NONE, S("k1")).p, "key:k1");
+    assert_int_equal(ARENA_CAT(&a, STR_NONE).n, 0);
+    arena_fini(&a);
+}
+
 static void numbers_are_written_as_people_write_them(void **state)
 {
     struct arena a;
@@ -143,6 +153,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_aligned_zeroed_and_apart),
+        cmocka_unit_test(texts_are_put_one_behind_the_other),
         cmocka_unit_test(numbers_are_written_as_people_write_them),
         cmocka_unit_test(a_large_piece_does_not_waste_the_current_block),
         cmocka_unit_test(the_limit_counts_what_was_handed_out),

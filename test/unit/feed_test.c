@@ -9,6 +9,7 @@
 #define conn_queued       fake_conn_queued
 #define conn_resume       fake_conn_resume
 #define conn_upgrade      fake_conn_upgrade
+#define conn_worker       fake_conn_worker
 #define conn_write        fake_conn_write
 #define conn_write_last   fake_conn_write_last
 #define conn_write_shared fake_conn_write_shared
@@ -106,6 +107,11 @@ struct str fake_conn_address(const struct conn *c)
 {
     (void)c;
     return S("192.0.2.1");
+}
+struct worker *fake_conn_worker(const struct conn *c)
+{
+    (void)c;
+    return &t.worker;
 }
 bool fake_caller_may(const struct caller *c, const char *permission)
 {
@@ -760,7 +766,7 @@ static void who_says_nothing_is_closed_in_time(void **state)
     (void)state;
     open_unknown();
     struct feed *f = t.state;
-    f->due_ms = feed_now_ms(f);
+    feed_due_in(f, 0);
     on_deadline(f);
     assert_string_equal(told(), "error:AUTH_TOKEN_MISSING close:4408:auth_timeout");
 }
@@ -953,17 +959,17 @@ static void two_pings_without_an_answer_are_the_end(void **state)
     told();
     struct feed *f = t.state;
     for (int i = 0; i < 2; i++) {
-        f->due_ms = 0;
+        feed_due_in(f, 0);
         on_deadline(f);
         assert_string_equal(told(), "ping heartbeat");
     }
     say(WS_PONG, "");
-    f->due_ms = 0;
+    feed_due_in(f, 0);
     on_deadline(f);
-    f->due_ms = 0;
+    feed_due_in(f, 0);
     on_deadline(f);
     assert_string_equal(told(), "ping heartbeat ping heartbeat");
-    f->due_ms = 0;
+    feed_due_in(f, 0);
     on_deadline(f);
     assert_true(t.aborted);
 }

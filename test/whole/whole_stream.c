@@ -36,7 +36,6 @@ static void fake_close(struct feed *f, int why, const char *text);
 #define feed_set_data(f, d) ((f)->data = (d))
 #define feed_worker(f)      (&(f)->server->worker)
 #define feed_caller(f)      (&(f)->caller)
-#define feed_id(f)          ((f)->caller.id)
 #define feed_ops(f)         (&(f)->ops)
 #define feed_pause(f)       ((f)->paused = true)
 #define feed_resume(f)      ((f)->paused = false)

@@ -95,7 +95,7 @@ static void keep_version(struct request *r, struct change *c, int64_t version, s
     struct str key =
         key_document(&r->arena, (struct space){r->caller.partition, r->caller.tenant}, c->resource->kind, c->id);
 
-    commit_hset(c->commit, key, arena_printf(&r->arena, "v:%lld", (long long)version), definition);
+    commit_hset(c->commit, key, ARENA_CAT(&r->arena, S("v:"), arena_int(&r->arena, version)), definition);
     if (version > TEMPLATE_VERSIONS_KEPT)
         commit_hset(c->commit, key, arena_printf(&r->arena, "v:%lld", (long long)(version - TEMPLATE_VERSIONS_KEPT)),
                     STR_NONE);
