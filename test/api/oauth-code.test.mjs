@@ -223,6 +223,7 @@ test('openid-client runs the flow: RFC 8414, RFC 7636, RFC 9207, RFC 6749 §6', 
   await b.get(url.pathname + url.search);
   const { headers: { location } } = await b.submit({ decision: 'allow' });
   const given = await openid.authorizationCodeGrant(config, new URL(location), { pkceCodeVerifier: v, expectedState: state });
+  assert.equal((await openid.fetchUserInfo(config, given.access_token, ada.id)).email, ada.email);
   const next = await openid.refreshTokenGrant(config, given.refresh_token);
   assert.equal((await api(next.access_token)).status, 200);
   await openid.tokenRevocation(config, next.refresh_token);

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { createHmac, createSecretKey, generateKeyPairSync, sign } from 'node:crypto';
 import http from 'node:http';
 import { after, before, test } from 'node:test';
+import * as oauth from 'oauth4webapi';
+import * as openid from 'openid-client';
 import { start } from '../lib/slipway.mjs';
 import { eventually } from '../lib/wait.mjs';
 
@@ -81,6 +83,19 @@ test('RFC 8693 §2.2.1: a trusted identity token gives an access token of the cl
   assert.equal((await s.api.as(token).get('/releases')).status, 200);
   const entries = (await s.api.get('/audit-events', { query: { filter: JSON.stringify({ actorId: client.client_id }) } })).data;
   assert.deepEqual(entries.map((e) => [e.action, e.after.subject]), [['token.issued', 'repo:acme/site:ref:refs/heads/main']]);
+});
+
+test('RFC 8693 §2.1: openid-client and oauth4webapi exchange a token', async () => {
+  const issuer = new URL(s.server.url), wish = { subject_token_type: `${TYPE}id_token`, scope: 'projects:read' };
+  const config = await openid.discovery(issuer, client.client_id, undefined, openid.None(), { algorithm: 'oauth2', execute: [openid.allowInsecureRequests] });
+  const given = await openid.genericGrantRequest(config, GRANT, { ...wish, subject_token: provider.token() });
+  assert.equal(given.issued_token_type, `${TYPE}access_token`);
+  const HTTP = { [oauth.allowInsecureRequests]: true }, me = { client_id: client.client_id };
+  const as = await oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, { algorithm: 'oauth2', ...HTTP }));
+  const ask = (more) => oauth.genericTokenEndpointRequest(as, me, oauth.None(), GRANT, { ...wish, subject_token: provider.token(), ...more }, HTTP);
+  const other = await oauth.processGenericTokenEndpointResponse(as, me, await ask());
+  for (const { access_token: token } of [given, other]) assert.equal((await s.api.as(token).get('/releases')).status, 200);
+  await assert.rejects(async () => oauth.processGenericTokenEndpointResponse(as, me, await ask({ scope: 'projects:write' })), { error: 'invalid_scope' });
 });
 
 test('RFC 8693 §2.2.2: what the client, or the server, does not trust is invalid_request', async () => {
