@@ -106,7 +106,13 @@ bool principals_find(struct principals *p, const uint8_t token[CRYPTO_HASH], int
 
 static bool keep_text(char **to, struct str from)
 {
-    return from.n == 0 || (*to = strndup(from.p, from.n)) != NULL;
+    if (from.n == 0)
+        return true;
+    if ((*to = malloc(from.n + 1)) == NULL)
+        return false;
+    memcpy(*to, from.p, from.n);
+    (*to)[from.n] = '\0';
+    return true;
 }
 
 void principals_add(struct principals *p, const uint8_t token[CRYPTO_HASH], const struct caller *c)

@@ -7,6 +7,7 @@
 #include "server/identity/password.h"
 #include "server/identity/second_factor.h"
 #include "server/identity/signed_in.h"
+#include "server/oauth/grant_page.h"
 #include "server/worker.h"
 
 static enum flow account(struct request *r);
@@ -27,7 +28,7 @@ static const struct route routes[] = {
     ROUTE_END};
 // clang-format on
 
-static enum flow show_account(struct request *r, const struct signed_in *s)
+static void show(struct request *r, const struct signed_in *s, const struct grants_shown *grants)
 {
     struct html p;
     page_open(&p, r, "Your account");
@@ -44,7 +45,13 @@ static enum flow show_account(struct request *r, const struct signed_in *s)
     page_input(&p, "new_password", "Another, 12 characters or more", "password", "new-password", STR_NONE);
     page_html(&p, "<button>Change</button></form>\n");
     second_factor_show(&p, &s->user);
-    return page_send(&p, 200);
+    grants_show(&p, grants);
+    page_send(&p, 200);
+}
+
+static enum flow show_account(struct request *r, const struct signed_in *s)
+{
+    return grants_read(r, s, show);
 }
 
 static enum flow account(struct request *r)

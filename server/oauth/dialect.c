@@ -170,6 +170,7 @@ static const struct resource *const oauth_resources[] = {
     &login_resource,
     &account_resource,
     &invitation_page_resource,
+    &grant_page_resource,
     &second_factor_resource,
     NULL};
 // clang-format on

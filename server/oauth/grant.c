@@ -45,7 +45,17 @@ static void set_all(struct commit *c, struct str key, const char *kind, const st
     set_time(c, key, "since", g->since_ms);
 }
 
-void grant_begin(struct commit *c, const struct settings *s, const struct grant *g, int64_t now_ms)
+/* The record lives so long; the person's list forgets it then. */
+static void live_on(struct commit *c, const struct settings *s, const struct grant *g, int64_t now_ms, int64_t ttl_ms)
+{
+    struct str list = key_user_grants(c->arena, c->space, g->user);
+    commit_expire(c, grant_key(c->arena, s, g->partition, g->id), ttl_ms);
+    commit_zset(c, list, g->id, (double)(now_ms + ttl_ms));
+    commit_expire(c, list, s->refresh_token_ttl + s->token_ttl);
+}
+
+void grant_begin(struct commit *c, const struct settings *s, const struct grant *g, struct str client_name,
+                 int64_t now_ms)
 {
     char user[65], client[65];
     unsigned partition;
@@ -54,8 +64,9 @@ void grant_begin(struct commit *c, const struct settings *s, const struct grant 
     c->failed = c->failed || !client_credential(s, g->client, &partition, client);
     set_all(c, key, "grant", g);
     commit_hset(c, key, S("of"), arena_printf(c->arena, "%s %s", user, client));
+    commit_hset(c, key, S("client_name"), client_name);
     set_time(c, key, "created", now_ms);
-    commit_expire(c, key, s->token_ttl);
+    live_on(c, s, g, now_ms, s->token_ttl);
 }
 
 void grant_end(struct commit *c, const struct settings *s, struct str id, int64_t now_ms)
@@ -97,7 +108,7 @@ void grant_put_refresh(struct commit *c, const struct settings *s, const struct 
     commit_hset(c, key, S("client"), g->client);
     set_time(c, key, "expires", now_ms + s->refresh_token_ttl);
     commit_expire(c, key, s->refresh_token_ttl);
-    commit_expire(c, grant_key(c->arena, s, g->partition, g->id), s->refresh_token_ttl + s->token_ttl);
+    live_on(c, s, g, now_ms, s->refresh_token_ttl + s->token_ttl);
 }
 
 bool grant_is_refresh(struct str token, unsigned *partition)

@@ -34,8 +34,9 @@ struct grant { /* texts live in the arena */
 struct redis_value;
 /* Of its record, or of that of a code. False when memory ran out. */
 bool grant_read(struct grant *out, struct arena *a, unsigned partition, const struct redis_value *record);
-/* Both in a commit of the tenant. */
-void grant_begin(struct commit *c, const struct settings *s, const struct grant *g, int64_t now_ms);
+/* Both in a commit of the tenant. `client_name`: for the person, who finds the grant among key_user_grants. */
+void grant_begin(struct commit *c, const struct settings *s, const struct grant *g, struct str client_name,
+                 int64_t now_ms);
 void grant_end(struct commit *c, const struct settings *s, struct str id, int64_t now_ms);
 struct str grant_key(struct arena *a, const struct settings *s, unsigned partition, struct str id);
 

@@ -82,7 +82,7 @@ static enum flow give(struct redemption *t, int64_t now_ms)
     commit_expect_field(c, OAUTH_INVALID_GRANT, "used", t->key, S("used"), STR_NONE);
     commit_hset(c, t->key, S("used"), arena_int(&r->arena, now_ms));
     if (strcmp(t->kind, "refresh") != 0)
-        grant_begin(c, s, &t->grant, now_ms);
+        grant_begin(c, s, &t->grant, t->client->name, now_ms);
     if (client_has_grant(t->client, "refresh_token"))
         grant_put_refresh(c, s, &t->grant, now_ms, t->refresh);
     r->state = t;

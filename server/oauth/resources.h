@@ -5,6 +5,7 @@
 #include "server/resource.h"
 
 extern const struct resource client_resource;
+extern const struct resource grant_page_resource;
 extern const struct resource token_resource;
 extern const struct resource userinfo_resource;
 

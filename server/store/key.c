@@ -157,6 +157,11 @@ struct str key_credential(struct arena *a, unsigned partition, struct str hash)
     return hash.n ? arena_printf(a, "{p%02u}:k:" STR_FMT, partition, STR_ARG(hash)) : STR_NONE;
 }
 
+struct str key_user_grants(struct arena *a, struct space s, struct str user)
+{
+    return of_tenant(a, s, "ug", user);
+}
+
 struct str key_guesses(struct arena *a, unsigned partition, struct str hash)
 {
     return hash.n ? arena_printf(a, "{p%02u}:lg:" STR_FMT, partition, STR_ARG(hash)) : STR_NONE;

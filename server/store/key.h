@@ -22,6 +22,7 @@
  *     {p07}:k:<hash>                                 HASH    credential
  *     {p07}:kt:<tenant>                              HASH    what holds for all its credentials: suspended (ms), networks, tier (number)
  *     {p07}:tn                                       HASH    tenants of the partition: id -> "<status> <name>"
+ *     {p07}:ug:<tenant>:<user>                       ZSET    ids of the grants in the user's name, by when they end (ms)
  *     {p07}:lg:<hash>                                STRING  wrong guesses at a login, for a while
  *     {p07}:ja:<hash>                                STRING  a client's assertion that was used, until it is over
  *     {p07}:b:<tenant>:<caller>                      HASH    rate window and bucket: w n l s
@@ -76,6 +77,7 @@ struct str key_idempotency(struct arena *a, struct space s, struct str caller, c
 struct str key_credential(struct arena *a, unsigned partition, struct str hash);
 struct str key_tenant(struct arena *a, struct space s);
 struct str key_tenants(struct arena *a, unsigned partition);
+struct str key_user_grants(struct arena *a, struct space s, struct str user); /* by when they end */
 struct str key_guesses(struct arena *a, unsigned partition, struct str hash);
 struct str key_assertion(struct arena *a, unsigned partition, struct str hash);
 struct str key_rate(struct arena *a, struct space s, struct str caller);

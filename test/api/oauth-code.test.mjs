@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
-import { Browser } from '../lib/browser.mjs';
+import { Browser, takeToken } from '../lib/browser.mjs';
 import { start } from '../lib/slipway.mjs';
 import { eventually } from '../lib/wait.mjs';
 
@@ -192,6 +192,29 @@ test('a token in a person\'s name never does more than the person may at that mo
   await admin('PATCH', `/users/${bob.id}`, { status: 'suspended' }, 200);
   await eventually(async () => (await api(given.access_token)).code === 'AUTH_TOKEN_REVOKED', 'the token to be refused');
   assert.equal((await refresh(given.refresh_token)).error, 'invalid_grant');
+});
+
+test('a person sees what programs may do in their name, and takes it back', async () => {
+  const { body: { id, email } } = await s.api.request('POST', '/v1/users', { email: 'grants@example.org', name: 'Grants', password: PASSWORD, roles: ['viewer'] }, { absolute: true });
+  const b = await new Browser(s.server.url).login(email, PASSWORD);
+  const shown = async () => (await b.get('/v1/auth/account')).text.match(/name="grant" value="[^"]+"/g) ?? [];
+  assert.deepEqual(await shown(), []);
+  const tokens = [await takeToken(b, s.server.url, app.client_id, BACK, 'projects:read'), await takeToken(b, s.server.url, app.client_id, BACK, 'projects:read')];
+  assert.equal((await shown()).length, 2);
+  assert.match((await b.get('/v1/auth/account')).text, /Programs that act for you[^]*<strong>[^<]+<\/strong>, since \d{4}-\d\d-\d\d: projects:read/);
+  const sid = claims(tokens[0]).sid;
+  const end = async (browser, grant) => {
+    await browser.get('/v1/auth/account');
+    return browser.post('/v1/auth/account/grants/end', { ...browser.hidden, grant });
+  };
+  assert.equal((await end(await signedIn(), sid)).status, 404, 'another person\'s');
+  assert.equal((await end(b, 'x')).status, 404);
+  assert.equal((await end(b, sid)).status, 303);
+  assert.deepEqual((await shown()).map((text) => text.includes(sid)), [false]);
+  await eventually(async () => (await api(tokens[0])).status === 401, 'its tokens to be refused');
+  assert.equal((await api(tokens[1])).status, 200);
+  const entries = (await s.api.get('/audit-events', { query: { filter: JSON.stringify({ actorId: id }) } })).data;
+  assert.ok(entries.some((e) => e.action === 'grant.ended' && e.resourceId === sid), JSON.stringify(entries.map((e) => e.action)));
 });
 
 test('RFC 6749 §2.3: with the client go all that people gave it', async () => {

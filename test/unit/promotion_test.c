@@ -24,11 +24,16 @@ static int close_arena(void **state)
     return 0;
 }
 
-static const struct json *json(const char *text)
+static const struct json *json_of(struct str text)
 {
-    const struct json *j = json_parse(&arena, str_z(text), NULL, NULL);
+    const struct json *j = json_parse(&arena, text, NULL, NULL);
     assert_non_null(j);
     return j;
+}
+
+static const struct json *json(const char *text)
+{
+    return json_of(str_z(text));
 }
 
 static int64_t at(const char *time)
@@ -114,13 +119,13 @@ static void blockers_name_windows_and_the_holder(void **state)
     int64_t now = at("2026-01-01T12:00:00Z");
     (void)state;
     assert_text(settle_blockers(&arena, json("{}"), STR_NONE, &(struct freeze_set){0}, now), "[]");
-    const struct json *b = json(settle_blockers(&arena, json("{}"), S("promotion:p"), &set, now).p);
+    const struct json *b = json_of(settle_blockers(&arena, json("{}"), S("promotion:p"), &set, now));
     assert_int_equal(json_count(b), 2);
     assert_text(json_str(json_get(json_at(b, 0), "windowId")), "w");
     assert_text(json_str(json_get(json_at(b, 0), "gate")), FREEZE_GATE);
     assert_text(json_str(json_get(json_at(b, 1), "promotionId")), "p");
-    b = json(
-        settle_blockers(&arena, json("{\"freezeOverride\":{\"windowIds\":[\"w\"]}}"), S("rollback:r"), &set, now).p);
+    b = json_of(
+        settle_blockers(&arena, json("{\"freezeOverride\":{\"windowIds\":[\"w\"]}}"), S("rollback:r"), &set, now));
     assert_int_equal(json_count(b), 1);
     assert_text(json_str(json_get(json_at(b, 0), "rollbackId")), "r");
 }
@@ -132,7 +137,7 @@ static void every_status_has_its_name_and_the_end_is_known(void **state)
     (void)state;
     for (enum promotion_status s = PROMOTION_PENDING; s < PROMOTION_STATUSES; s++) {
         struct str text = arena_printf(&arena, "{\"status\":\"%s\"}", promotion_statuses[s]);
-        assert_int_equal(promotion_status(json(text.p)), s);
+        assert_int_equal(promotion_status(json_of(text)), s);
         assert_int_equal(promotion_is_over(s), s > PROMOTION_DEPLOYING);
         bool cancels = promotion_actions(s)[0] != NULL && strcmp(promotion_actions(s)[0], "cancel") == 0;
         assert_int_equal(cancels, s < PROMOTION_DEPLOYING);
