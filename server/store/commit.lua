@@ -20,6 +20,7 @@ local function document(x, kind, id)
   d = { key = key, kind = kind, id = id, revision = tonumber(h[1] or 0), ordinal = tonumber(h[2] or 0) }
   d.index = h[3] and cmsgpack.unpack(h[3]) or { {}, {}, {}, {} }
   d.answered = h[4] or nil
+  x.part.types[key] = 'hash'
   x.documents[name] = d
   return d
 end
@@ -221,6 +222,14 @@ local function same_slot(x, key)
   end
 end
 
+local function read_ours(x, command, key, ...)
+  local refusal = same_slot(x, key)
+  if refusal then
+    return nil, refusal
+  end
+  return read(command, key, ...)
+end
+
 local checks = {}
 
 function checks.revision(x, c)
@@ -254,22 +263,20 @@ function checks.absent(x, c)
 end
 
 function checks.field(x, c)
-  local refusal = typed(x.part, 'hash', c[4])
+  local found, refusal = read_ours(x, 'HGET', c[4], c[5])
   if refusal then
     return refusal
   end
-  local found = call('HGET', c[4], c[5])
   if found ~= c[6] then
     return { c[2], c[3], found }
   end
 end
 
 function checks.unique(x, c)
-  local refusal = typed(x.part, 'hash', c[4])
+  local found, refusal = read_ours(x, 'HGET', c[4], c[5])
   if refusal then
     return refusal
   end
-  local found = call('HGET', c[4], c[5])
   if found and found ~= c[6] then
     return { c[2], c[3], found }
   end
@@ -280,8 +287,13 @@ function checks.most(x, c)
   if refusal then
     return refusal
   end
-  local kind = call('TYPE', c[4]).ok
-  local n = kind ~= 'none' and SIZE[kind] and call(SIZE[kind], c[4]) or 0
+  local n = pcall('ZCARD', c[4]) -- most are sorted sets, and written to next
+  if type(n) ~= 'table' then
+    x.part.types[c[4]] = 'zset'
+  else
+    local kind = call('TYPE', c[4]).ok
+    n = SIZE[kind] and call(SIZE[kind], c[4]) or 0
+  end
   if n > c[5] then
     return { c[2], c[3], n }
   end
@@ -369,11 +381,32 @@ function needs.put(x, w)
   return refusal
 end
 
-function writes.put(_, w)
+-- Fields of one hash that follow each other in a plan are written at once.
+local function write_fields(x)
+  local fields = x.fields
+  x.fields = nil
+  if fields then
+    call('HSET', fields.key, unpack(fields))
+  end
+end
+
+-- Those that are still to be written, when they are of this hash.
+local function fields_of(x, key)
+  if x.fields and x.fields.key ~= key then
+    write_fields(x)
+  end
+  x.fields = x.fields or { key = key }
+  return x.fields
+end
+
+function writes.put(x, w)
   local key, ordinal = w.d.key, int(w.ordinal)
-  local fields = { 'j', w[6], 'r', int(w[4]), 'sv', int(w[5]), 'o', ordinal }
-  local n = #fields
   write_answer(w)
+  local fields = fields_of(x, key)
+  local n = #fields
+  fields[n + 1], fields[n + 2], fields[n + 3], fields[n + 4] = 'j', w[6], 'r', int(w[4])
+  fields[n + 5], fields[n + 6], fields[n + 7], fields[n + 8] = 'sv', int(w[5]), 'o', ordinal
+  n = n + 8
   if w[7] then
     fields[n + 1], fields[n + 2], n = 'x', w[7], n + 2
   end
@@ -383,7 +416,7 @@ function writes.put(_, w)
   if w.d.answered then
     fields[n + 1], fields[n + 2], w.d.named = 'ik', w.d.answered, true
   end
-  call('HSET', key, unpack(fields))
+  write_fields(x)
   if w.order_key then
     call('SET', w.last_key, ordinal)
     call('ZADD', w.order_key, ordinal, w.d.id)
@@ -476,7 +509,8 @@ function writes.channel() end
 function needs.audit(x, w)
   if not x.audit then
     local refusal
-    x.audit, refusal = open_stream(x.p .. 'a:' .. x.tenant, x.p .. 'an:' .. x.tenant)
+    x.audit = { key = x.p .. 'a:' .. x.tenant, seq_key = x.p .. 'an:' .. x.tenant, entries = {} }
+    x.audit.last, refusal = counter(x.audit.seq_key)
     if refusal then
       return refusal
     end
@@ -486,17 +520,25 @@ function needs.audit(x, w)
       return refusal
     end
   end
-  x.audit.last = x.audit.last + 1
-  w.seq = x.audit.last
+  x.audit.entries[#x.audit.entries + 1] = w[2]
 end
 
+function writes.audit() end -- before all others
+
+-- The first write of all: whether the stream takes the first entry, behind what it has, is not looked at before. A refusal or nil.
 -- The tenant stands among those with unsealed entries until the sealer takes it away.
-function writes.audit(x, w)
-  call('XADD', x.audit.key, int(w.seq) .. '-0', 'j', w[2], 't', x.now_text)
-  call('INCR', x.audit.seq_key)
+local function write_audit(x)
+  local a = x.audit
+  for i, entry in ipairs(a.entries) do
+    local added = pcall('XADD', a.key, int(a.last + i) .. '-0', 'j', entry, 't', x.now_text)
+    if type(added) == 'table' then
+      return { WRONG, string.find(added.err, 'WRONGTYPE', 1, true) and 'type' or 'stream', a.key }
+    end
+  end
+  a.last = a.last + #a.entries
+  call('INCRBY', a.seq_key, #a.entries)
   if not x.marked then
     call('ZADD', x.marks, x.now_text, x.tenant)
-    x.marked = true
   end
 end
 
@@ -577,11 +619,10 @@ end
 
 -- {idempotency, key, owner or false, keep ms, names and values, kind or false, id, revision, its text or false}
 function needs.idempotency(x, w)
-  local refusal = typed(x.part, 'hash', w[2])
+  local h, refusal = read_ours(x, 'HMGET', w[2], 'state', 'owner', 'until')
   if refusal then
     return refusal
   end
-  local h = call('HMGET', w[2], 'state', 'owner', 'until')
   local free = not h[1] or h[1] == 'claimed' and tonumber(h[3] or 0) <= x.now
   if w[3] and (not h[1] or h[2] ~= w[3]) or not w[3] and not free then -- a draft is done, and has its owner still
     return { BUSY, 'idempotency', h[1] }
@@ -623,8 +664,11 @@ end
 
 function writes.hset(x, w)
   if w[4] then
-    call('HSET', w[2], w[3], w[4])
+    local fields = fields_of(x, w[2])
+    local n = #fields
+    fields[n + 1], fields[n + 2] = w[3], w[4]
   else
+    write_fields(x)
     call('HDEL', w[2], w[3])
   end
 end
@@ -688,13 +732,18 @@ local function commit(keys, args)
     part = part, p = part.p, now = part.now, now_text = part.now_text, tenant = plan[1],
     documents = {}, facets = {}, sorted = {}, uniques = {}, ordinals = {}, channels = {}, order = {}, dropped = 0,
   }
-  local refusal = refusal_of(x, plan)
+  local refusal = refusal_of(x, plan) or x.audit and write_audit(x)
   if refusal then
     return { 0, part.now, part.epoch, part.commits, refusal[1], refusal[2], refusal[3] }
   end
   for _, w in ipairs(plan[3]) do
-    writes[w[1]](x, w)
+    local verb = w[1]
+    if verb ~= 'hset' and verb ~= 'put' then
+      write_fields(x)
+    end
+    writes[verb](x, w)
   end
+  write_fields(x)
   write_facets(x)
   write_sorted(x)
   write_uniques(x)
