@@ -347,14 +347,13 @@ static const struct field *row_named(const struct field *rows, struct str name)
 }
 
 /* The member's value by its own name or by another; faults in it are then told by that one. */
-static const struct json *find_value(struct check *c, const struct field *rows, const struct field *row,
-                                     const struct json *body, struct place *at)
+static const struct json *find_value(struct check *c, const struct field_plan *plan, const struct json *const *given,
+                                     const struct field *row, struct place *at)
 {
-    const struct json *value = json_get(body, row->name);
-    for (const struct field *other = rows; other->name != NULL; other++) {
-        const struct json *also;
-        if (other->alias == NULL || strcmp(other->alias, row->name) != 0 ||
-            (also = json_get(body, other->name)) == NULL)
+    const struct json *value = given[row - plan->rows];
+    for (const struct field *other = plan->rows; plan->aliased && other->name != NULL; other++) {
+        const struct json *also = given[other - plan->rows];
+        if (also == NULL || other->alias == NULL || strcmp(other->alias, row->name) != 0)
             continue;
         if (value != NULL && !json_equal(value, also))
             fault(c, at, "VAL_INVALID_FORMAT", "differs from %s, which is another name of it", other->name);
@@ -409,31 +408,37 @@ static struct json *check_null(struct check *c, const struct field *row, const s
     return fault(c, at, "VAL_INVALID_TYPE", "must not be null");
 }
 
-static void check_unknown(struct check *c, const struct field *rows, const struct json *body, const struct place *at)
+/* The members by their rows. NULL: memory ran out. */
+static const struct json **take_members(struct check *c, const struct field_plan *plan, const struct json *body,
+                                        const struct place *at)
 {
-    for (struct json_iter it = json_members(body); json_next(&it);) {
-        const struct field *row = row_named(rows, it.name);
-        if (row != NULL && (c->mode != FIELD_WHOLE || belongs(row, c->mode)))
+    const struct json **given = arena_array(c->arena, plan->count, sizeof *given);
+    for (struct json_iter it = json_members(body); given != NULL && json_next(&it);) {
+        const struct field *row = row_named(plan->rows, it.name);
+        if (row != NULL && (c->mode != FIELD_WHOLE || belongs(row, c->mode))) {
+            given[row - plan->rows] = it.value;
             continue;
+        }
         struct place here = {at, str_slice(it.name, 0, FIELD_NAME_MAX), 0};
         fault(c, &here, "VAL_UNKNOWN_FIELD", "is not a field of this object");
     }
+    return given;
 }
 
 static struct json *check_object(struct check *c, const struct field *rows, const struct json *body,
                                  const struct place *at)
 {
-    const int *order = field_order(rows);
+    const struct field_plan *plan = field_plan_of(rows);
     struct json *out = made(c, json_new(c->arena, JSON_OBJECT));
-    if (order == NULL || out == NULL)
+    const struct json **given = plan == NULL || out == NULL ? NULL : take_members(c, plan, body, at);
+    if (given == NULL)
         return made(c, NULL);
-    check_unknown(c, rows, body, at);
-    for (; *order >= 0 && !c->failed; order++) {
+    for (const int *order = plan->order; *order >= 0 && !c->failed; order++) {
         const struct field *row = &rows[*order];
         struct place here = {at, str_z(row->name), 0};
         if (row->alias != NULL || !belongs(row, c->mode))
             continue;
-        const struct json *v = find_value(c, rows, row, body, &here);
+        const struct json *v = find_value(c, plan, given, row, &here);
         struct json *value = v == NULL               ? absent(c, rows, row, &here)
                              : json_is(v, JSON_NULL) ? check_null(c, row, &here)
                                                      : check_value(c, rows, row, v, &here);

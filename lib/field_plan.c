@@ -109,8 +109,8 @@ static struct field_plan *plan_new(const struct field *rows)
         return NULL;
     p->rows = rows;
     arena_init(&p->arena, 0);
-    while (rows[p->count].name != NULL)
-        p->count++;
+    for (; rows[p->count].name != NULL; p->count++)
+        p->aliased = p->aliased || rows[p->count].alias != NULL;
     p->order = calloc(p->count + 1, sizeof *p->order);
     p->patterns = calloc(p->count + 1, sizeof *p->patterns);
     p->presets = calloc(p->count + 1, sizeof *p->presets);

@@ -8,6 +8,7 @@
 struct field_plan {
     const struct field *rows; /* key */
     size_t count;
+    bool aliased;              /* some row is another name of one */
     int *order;                /* by RFC 8785, ends with -1 */
     struct pattern **patterns; /* made at first use, by row */
     struct json **presets;     /* the same; in the arena */

@@ -29,6 +29,7 @@
 enum {
     SAMPLE_MS = 1000,  /* how often figures of other parts are copied to the metrics */
     HANDSHAKE_MS = 20, /* a connection's, from a balancer near by, when the listener shuts */
+    DOORS_MS = 500,    /* from the start on a store is waited for; then they open for probes at least */
     LAST_MS = 1500,    /* for connections that came in just before the listener was closed */
     LINGER_MS = 3600000,
     RETRY_MS = 200 /* before the first start is tried again */
@@ -81,6 +82,22 @@ static void give_up(struct worker *w, const char *why)
 
 /* --- before serving: the keyring fits the data, the first admin key is there --- */
 
+/* Who comes while the store connects waits in the kernel's queue: a fresh instance refuses nobody. */
+static void open_doors(void *arg)
+{
+    struct worker *w = arg;
+    timer_stop(&w->doors);
+    for (unsigned i = 0; i < LISTENS; i++)
+        if (w->acceptors[i].open)
+            acceptor_resume(&w->acceptors[i]);
+}
+
+static void serve(struct worker *w)
+{
+    enter(w, WORKER_SERVING);
+    open_doors(w);
+}
+
 static void prepare(void *arg);
 
 static void prepared(void *arg, enum code c, struct str text)
@@ -88,7 +105,7 @@ static void prepared(void *arg, enum code c, struct str text)
     struct worker *w = arg;
     if (c == OK) {
         arena_fini(&w->start_arena);
-        enter(w, WORKER_SERVING);
+        serve(w);
     } else if (c == SYS_STORAGE || c == SYS_OVERLOADED) {
         arena_reset(&w->start_arena);
         timer_start(&w->timer, &w->loop, RETRY_MS, prepare, w);
@@ -121,7 +138,7 @@ static void on_store_changed(void *arg)
     if (w->index == 0) /* for the whole process */
         timer_start(&w->timer, &w->loop, 0, prepare, w);
     else
-        enter(w, WORKER_SERVING);
+        serve(w);
 }
 
 /* --- the parts, in the order they are started --- */
@@ -296,7 +313,15 @@ static bool open_listener(struct worker *w, unsigned which, void (*on)(void *arg
 {
     int fd = w->fds[which];
     w->fds[which] = -1;
-    return fd < 0 || acceptor_open(&w->acceptors[which], &w->loop, fd, on, w) == 0;
+    if (fd < 0)
+        return true;
+    if (acceptor_open(&w->acceptors[which], &w->loop, fd, on, w) != 0)
+        return false;
+    if (worker_state(w) < WORKER_SERVING) {
+        acceptor_pause(&w->acceptors[which]);
+        timer_start(&w->doors, &w->loop, DOORS_MS, open_doors, w);
+    }
+    return true;
 }
 
 /* What waits in the kernel's queue would be reset (decision 40a): first nothing more may come in, then all is taken. */
@@ -453,6 +478,7 @@ static void on_wake(void *arg)
         if (!w->conns.closing)
             conns_drain(&w->conns);
         timer_stop(&w->sampler);
+        timer_stop(&w->doors);
         stop_next(w);
     }
 }

@@ -83,7 +83,7 @@ struct worker {
     bool started, prepared;
     struct arena start_arena;
     struct loop_task task;
-    struct timer timer, sampler;
+    struct timer timer, sampler, doors;
 };
 
 /* All workers are made before the first is started, since each can see the others. What `fds` has to listen on is taken

@@ -11,6 +11,28 @@ import { Wire } from '../lib/wire.mjs';
 
 const ask = (wire, path) => wire.send(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`).answer();
 
+test('who comes while an instance starts waits for it, and is not refused', async () => {
+  const s = await start({ name: 'doors', workers: 2, args: ['--drain-wait', '0'] });
+  try {
+    for (let turn = 0; turn < 3; turn++) {
+      assert.deepEqual(await s.server.stop(), { code: 0, signal: null });
+      const started = s.server.start();
+      const answer = await eventually(async () => {
+        try {
+          return await s.api.get('/environments');
+        } catch (error) {
+          if (error.code === 'ECONNREFUSED') return false;
+          throw error;
+        }
+      }, 'the port to be there');
+      assert.equal(answer.status, 200, answer.text);
+      await started;
+    }
+  } finally {
+    await s.stop();
+  }
+});
+
 describe('probes', () => {
   let s;
   let wire;
