@@ -27,7 +27,7 @@ describe('a deployment over three targets, of which the second may fail', { conc
   let s, component, order = 0;
   before(async () => {
     s = await start({ name: 'strategies' });
-    await s.addAgent('one', { args: ['--max-tasks', '16'] });
+    await s.addAgent('one', { args: ['--max-tasks', '64'] }); // all of them at once: a paused job begins nothing that waits for room
     component = await s.api.want(201, 'POST', '/components', { name: 'app' });
     for (const [tag, text] of [['1.0.0', 'one'], ['2.0.0', 'two']]) await addVersion(s, component, tag, { 'app.txt': text });
   });
