@@ -71,8 +71,8 @@ static bool ask_terminal(char out[PASSWORD_ROOM], const char *prompt)
     quiet = before;
     quiet.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
     quiet.c_cc[VEOL] = CTRL_C;
-    fprintf(stderr, "%s: ", prompt);
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+    fprintf(stderr, "%s: ", prompt);
     bool got = fgets(out, PASSWORD_ROOM, stdin) != NULL;
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
     fputc('\n', stderr);
