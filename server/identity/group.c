@@ -56,13 +56,6 @@ static void own_read(void *arg, enum code code, const struct redis_value *v)
         change_gathered(r);
 }
 
-static struct permission_set rights_of(struct request *r, const struct json *roles)
-{
-    struct permission_set rights = {{0}};
-    rights_add(&rights, json_join(&r->arena, roles, ','));
-    return rights;
-}
-
 static enum flow gather(struct request *r, struct change *c)
 {
     if (c->verb != CHANGE_UPDATE || r->caller.user.n == 0)

@@ -84,10 +84,9 @@ static void set_record(struct request *r, struct change *c, struct str key, int6
 static enum code prepare_create(struct request *r, struct change *c)
 {
     char hex[65];
-    struct permission_set wanted = {{0}};
+    const struct permission_set wanted = rights_of(r, change_member(c, "roles"));
     char *secret = arena_alloc(&r->arena, ID_KEY_MAX);
     int64_t until_ms = c->now_ms + json_int(json_get(c->whole, "expires_in"), 7 * DAY_S) * 1000;
-    rights_add(&wanted, json_join(&r->arena, change_member(c, "roles"), ','));
     enum code code = rights_refuse(r, &wanted, "nobody can be invited to");
     if (code != OK)
         return code;

@@ -12,6 +12,13 @@ void rights_add(struct permission_set *rights, struct str roles)
         role_find(str_cut(&roles, ','), rights);
 }
 
+struct permission_set rights_of(struct request *r, const struct json *roles)
+{
+    struct permission_set rights = {{0}};
+    rights_add(&rights, json_join(&r->arena, roles, ','));
+    return rights;
+}
+
 enum code rights_refuse(struct request *r, const struct permission_set *rights, const char *what)
 {
     const char *lacks = caller_lacks(&r->caller, rights);
@@ -86,14 +93,6 @@ enum flow user_rights_read(struct request *r, struct user_rights *out, void (*th
 
 /* --- the rules --- */
 
-static struct permission_set rights_of(struct request *r, const struct json *roles, struct str of_groups)
-{
-    struct permission_set rights = {{0}};
-    rights_add(&rights, json_join(&r->arena, roles, ','));
-    rights_add(&rights, of_groups);
-    return rights;
-}
-
 bool user_rights_manage(const struct permission_set *rights)
 {
     return permission_has(rights, (size_t)permission_find(S(MANAGE)));
@@ -108,8 +107,10 @@ enum code user_rights_refuse_own(struct request *r)
 enum code user_rights_check(struct request *r, struct change *c, const struct user_rights *rights)
 {
     bool ends = c->verb == CHANGE_DELETE;
-    const struct permission_set before = rights_of(r, json_get(c->old, "roles"), rights->before);
-    const struct permission_set after = rights_of(r, ends ? NULL : change_member(c, "roles"), rights->after);
+    struct permission_set before = rights_of(r, json_get(c->old, "roles"));
+    struct permission_set after = rights_of(r, ends ? NULL : change_member(c, "roles"));
+    rights_add(&before, rights->before);
+    rights_add(&after, rights->after);
     enum code code = rights_refuse(r, &before, "this user has");
     if (code == OK)
         code = rights_refuse(r, &after, "a user cannot be given");

@@ -15,6 +15,8 @@ enum { USER_GROUPS_MAX = 16 };
 
 /* Adds what roles may, names between commas; what is none may nothing. */
 void rights_add(struct permission_set *rights, struct str roles);
+/* What the roles of a document's member may; NULL: nothing. */
+struct permission_set rights_of(struct request *r, const struct json *roles);
 /* PERM_DENIED, and `what` says who has or gets it ("this user has"), when the caller lacks some of `rights`. */
 enum code rights_refuse(struct request *r, const struct permission_set *rights, const char *what);
 
