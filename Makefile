@@ -17,7 +17,7 @@ HARDEN := -fno-omit-frame-pointer -fstack-protector-strong -fPIE $(FORTIFY)
 CPPFLAGS += -D_GNU_SOURCE -I. -isystem /usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1
 CFLAGS += -std=gnu17 $(OPT) $(WARN) $(WERROR) $(HARDEN) $(SANITIZE) -pthread
 LDFLAGS += -pie -Wl,-z,relro,-z,now $(SANITIZE) -pthread
-LDLIBS := -lmbedtls -lmbedx509 -lmbedcrypto -luv -lhiredis -ljansson -lsodium -lnettle -lcurl -larchive -lz -lm
+LDLIBS := -lmbedtls -lmbedx509 -lmbedcrypto -luv -lhiredis -lyajl -lsodium -lnettle -lcurl -larchive -lz -lm
 Q := $(if $(V),,@)
 ifeq ($(MAKELEVEL)$(findstring -j,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)

@@ -1,240 +1,105 @@
-/* Trees are jansson's, but their memory is the arena's: jansson allocates through the hooks below, which take from the
- * arena that the running call names, and its frees do nothing. So a tree needs no destructor and dies with the arena.
- */
+/* The tree: nodes in an arena. An object keeps its members in order; while they are few, a name is looked for from the
+ * first to the last, and beyond that through a table. */
+#include "lib/json_internal.h"
 
-/* Names of jansson's that are ours here. */
-#define json_type   jansson_type
-#define json_real   jansson_real
-#define json_equal  jansson_equal
-#define JSON_NULL   JANSSON_NULL
-#define JSON_REAL   JANSSON_REAL
-#define JSON_STRING JANSSON_STRING
-#define JSON_ARRAY  JANSSON_ARRAY
-#define JSON_OBJECT JANSSON_OBJECT
-#include <jansson.h>
-#undef json_type
-#undef json_real
-#undef json_equal
-#undef JSON_NULL
-#undef JSON_REAL
-#undef JSON_STRING
-#undef JSON_ARRAY
-#undef JSON_OBJECT
-
-#include "lib/json.h"
-
-#include "lib/clock.h"
 #include "lib/must.h"
 
-#include <float.h>
 #include <math.h>
-#include <setjmp.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { DEPTH = 32, NODES = 20000 };
+enum { FEW = 16, ROOM = 4 };
 
-json_t *jansson_real(double value) __asm__("json_real");
+struct json json_null = {.type = JSON_NULL}, json_false = {.type = JSON_BOOL},
+            json_true = {.type = JSON_BOOL, .truth = true};
 
-static _Thread_local struct arena *memory;
-static _Thread_local bool exhausted;
-static _Thread_local jmp_buf *leave_parser; /* NULL outside of it */
-
-static void *allocate(size_t n)
+struct json *json_node(struct arena *a, enum json_type type, size_t n)
 {
-    void *p = memory == NULL ? NULL : arena_room(memory, n);
-    if (p == NULL) {
-        exhausted = true;
-        if (leave_parser != NULL)
-            longjmp(*leave_parser, 1);
+    struct json *j = arena_room(a, sizeof *j);
+    if (j != NULL)
+        *j = (struct json){.type = type, .n = n};
+    return j;
+}
+
+/* Members by name. The table has twice as many slots as there is room for members, so a free one ends each search; a
+ * slot holds the member's place, counted from 1. */
+
+static size_t slots_of(const struct json *object)
+{
+    size_t n = 2 * FEW;
+    while (n < 2 * (size_t)object->room)
+        n *= 2;
+    return n;
+}
+
+static uint32_t *slot_of(const struct json *object, struct str name)
+{
+    size_t mask = slots_of(object) - 1, at = str_hash(name) & mask;
+    while (object->slots[at] != 0 && !str_eq(object->members[object->slots[at] - 1].name, name))
+        at = (at + 1) & mask;
+    return &object->slots[at];
+}
+
+/* The place of a member, or n. */
+static size_t place_of(const struct json *object, struct str name)
+{
+    size_t i = 0;
+    if (object->slots != NULL) {
+        uint32_t slot = *slot_of(object, name);
+        return slot == 0 ? object->n : slot - 1;
     }
-    return p;
-}
-
-static void release(void *p)
-{
-    (void)p;
-}
-
-__attribute__((constructor)) static void take_over_memory(void)
-{
-    json_set_alloc_funcs(allocate, release);
-    json_object_seed(0);
-}
-
-static void use(struct arena *a)
-{
-    memory = a;
-    exhausted = false;
-}
-
-static struct json *ours(json_t *j)
-{
-    return (struct json *)(void *)j;
-}
-
-/* jansson's readers take pointers to const or should. */
-static json_t *theirs(const struct json *j)
-{
-    union {
-        const struct json *ours;
-        json_t *theirs;
-    } same = {j};
-    return same.theirs;
-}
-
-static struct json *refuse(struct json_fault *fault, size_t offset, const char *message)
-{
-    if (fault == NULL)
-        return NULL;
-    *fault = (struct json_fault){.offset = offset, .exhausted = exhausted};
-    size_t n = str_utf8_valid(str_slice(str_z(message), 0, sizeof fault->message - 1));
-    memcpy(fault->message, message, n);
-    return NULL;
-}
-
-/* Skips a string; `i` is at its first quote, the result behind its last one or at the end. */
-static size_t skip_string(struct str text, size_t i)
-{
-    for (i++; i < text.n && text.p[i] != '"'; i++)
-        if (text.p[i] == '\\')
-            i++;
-    return i + 1;
-}
-
-/* The end of the run of digits that starts at `i`, with a sign before it or none; `wide` when that is a whole number too
- * large for jansson's integers. 1e20 is one: its canonical form has no exponent. */
-static size_t skip_digits(struct str text, size_t i, bool *wide)
-{
-    size_t from = i;
-    int64_t value;
-    for (i++; i < text.n && text.p[i] >= '0' && text.p[i] <= '9';)
+    while (i < object->n && !str_eq(object->members[i].name, name))
         i++;
-    bool whole = i == text.n || (text.p[i] != '.' && text.p[i] != 'e' && text.p[i] != 'E');
-    *wide = whole && i - from >= 19 && !str_i64(str_slice(text, from, i), &value);
     return i;
 }
 
-static bool starts_number(char c)
+/* Enters all members anew. false: *twice is the name of two. */
+static bool enter(struct json *object, struct str *twice)
 {
-    return c == '-' || (c >= '0' && c <= '9');
-}
-
-/* The text with ".0" behind every wide number, which makes it a real; empty when memory ends. */
-static struct str widened(struct arena *a, struct str text)
-{
-    struct buf out;
-    size_t from = 0;
-    buf_init_arena(&out, a, text.n + text.n / 8);
-    for (size_t i = 0; i < text.n;) {
-        bool wide = false;
-        if (text.p[i] == '"')
-            i = skip_string(text, i);
-        else if (starts_number(text.p[i]))
-            i = skip_digits(text, i, &wide);
-        else
-            i++;
-        if (!wide)
-            continue;
-        buf_str(&out, str_slice(text, from, i));
-        buf_z(&out, ".0");
-        from = i;
+    memset(object->slots, 0, slots_of(object) * sizeof *object->slots);
+    for (size_t i = 0; i < object->n; i++) {
+        uint32_t *slot = slot_of(object, object->members[i].name);
+        if (*slot != 0) {
+            *twice = object->members[i].name;
+            return false;
+        }
+        *slot = (uint32_t)i + 1;
     }
-    buf_str(&out, str_slice(text, from, text.n));
-    exhausted = out.failed;
-    return out.failed ? STR_NONE : buf_view(&out);
+    return true;
 }
 
-/* Bounds the work of the parser before it starts. On well-formed text the counts are exact; on any other they only
- * have to end, since the parser refuses it. */
-static const char *check_limits(struct str text, const struct json_limits *limits, size_t *offset, bool *any_wide)
+/* The table for the room there is now, once there are more than a few. */
+static bool tabulate(struct arena *a, struct json *object, struct str *twice)
 {
-    unsigned max_depth = limits != NULL && limits->depth != 0 ? limits->depth : DEPTH;
-    unsigned max_nodes = limits != NULL && limits->nodes != 0 ? limits->nodes : NODES;
-    unsigned depth = 0, nodes = 1;
-    bool opened = false; /* nothing yet since a bracket: an empty container has no element to count */
-    for (size_t i = 0; i < text.n; i++) {
-        char c = text.p[i];
-        *offset = i;
-        if (c == ' ' || c == '\t' || c == '\n' || c == '\r')
-            continue;
-        if (c == '\0')
-            return "a NUL byte"; /* at the very end the parser would take it for the end */
-        bool close = c == ']' || c == '}';
-        if (c == ',' || (opened && !close))
-            nodes++;
-        opened = c == '[' || c == '{';
-        if (opened && ++depth > max_depth)
-            return "nested too deeply";
-        if (close && depth > 0)
-            depth--;
-        if (nodes > max_nodes)
-            return "too many values";
-        if (c == '"')
-            i = skip_string(text, i) - 1;
-        bool wide = false;
-        if (starts_number(c))
-            i = skip_digits(text, i, &wide) - 1;
-        *any_wide = *any_wide || wide;
-    }
-    return NULL;
+    if (object->n <= FEW && object->slots == NULL)
+        return true;
+    object->slots = arena_room(a, slots_of(object) * sizeof *object->slots);
+    return object->slots != NULL && enter(object, twice);
 }
 
-static json_t *load(struct str text, json_error_t *error)
+bool json_settle(struct arena *a, struct json *object, struct str *twice)
 {
-    jmp_buf here;
-    json_t *j = NULL;
-    leave_parser = &here;
-    if (setjmp(here) == 0)
-        j = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, error);
-    leave_parser = NULL;
-    return exhausted ? NULL : j;
+    *twice = STR_NONE;
+    if (object->n > FEW)
+        return tabulate(a, object, twice);
+    for (size_t i = 1; i < object->n; i++)
+        for (size_t k = 0; k < i; k++)
+            if (str_eq(object->members[i].name, object->members[k].name)) {
+                *twice = object->members[i].name;
+                return false;
+            }
+    return true;
 }
 
-struct json *json_parse(struct arena *a, struct str text, const struct json_limits *limits, struct json_fault *fault)
-{
-    json_error_t error = {.position = 0};
-    size_t offset = 0, length = text.n;
-    bool any_wide = false;
-    use(a);
-    if (text.n == 0)
-        return refuse(fault, 0, "the text is empty");
-    const char *over = check_limits(text, limits, &offset, &any_wide);
-    if (over != NULL)
-        return refuse(fault, offset, over);
-    if (any_wide && (text = widened(a, text)).n == 0)
-        return refuse(fault, 0, "out of memory");
-    json_t *j = load(text, &error);
-    if (j == NULL) {
-        offset = error.position < 0 ? 0 : (size_t)error.position;
-        return refuse(fault, offset < length ? offset : length, exhausted ? "out of memory" : error.text);
-    }
-    return ours(j);
-}
+/* Reading. */
 
 enum json_type json_type(const struct json *j)
 {
-    if (j == NULL)
-        return JSON_ABSENT;
-    switch (json_typeof(theirs(j))) {
-    case JANSSON_OBJECT:
-        return JSON_OBJECT;
-    case JANSSON_ARRAY:
-        return JSON_ARRAY;
-    case JANSSON_STRING:
-        return JSON_STRING;
-    case JSON_INTEGER:
-        return JSON_INT;
-    case JANSSON_REAL:
-        return JSON_REAL;
-    case JSON_TRUE:
-    case JSON_FALSE:
-        return JSON_BOOL;
-    case JANSSON_NULL:
-        return JSON_NULL;
-    }
-    return JSON_ABSENT;
+    return j == NULL ? JSON_ABSENT : j->type;
+}
+
+bool json_is(const struct json *j, enum json_type t)
+{
+    return json_type(j) == t;
 }
 
 struct json *json_get(const struct json *object, const char *name)
@@ -244,35 +109,33 @@ struct json *json_get(const struct json *object, const char *name)
 
 struct json *json_get_str(const struct json *object, struct str name)
 {
-    return object == NULL || name.p == NULL ? NULL : ours(json_object_getn(theirs(object), name.p, name.n));
+    if (!json_is(object, JSON_OBJECT) || name.p == NULL)
+        return NULL;
+    size_t i = place_of(object, name);
+    return i == object->n ? NULL : object->members[i].value;
 }
 
 struct json *json_path(const struct json *root, struct str dotted)
 {
-    const struct json *j = root;
-    do
+    struct json *j = json_get_str(root, str_cut(&dotted, '.'));
+    while (j != NULL && dotted.p != NULL)
         j = json_get_str(j, str_cut(&dotted, '.'));
-    while (j != NULL && dotted.p != NULL);
-    return ours(theirs(j));
+    return j;
 }
 
 size_t json_count(const struct json *j)
 {
-    return json_is(j, JSON_OBJECT)  ? json_object_size(theirs(j))
-           : json_is(j, JSON_ARRAY) ? json_array_size(theirs(j))
-                                    : 0;
+    return json_is(j, JSON_OBJECT) || json_is(j, JSON_ARRAY) ? j->n : 0;
 }
 
 struct json *json_at(const struct json *array, size_t i)
 {
-    return ours(json_array_get(theirs(array), i));
+    return json_is(array, JSON_ARRAY) && i < array->n ? array->elements[i] : NULL;
 }
 
 struct str json_str(const struct json *j)
 {
-    if (!json_is(j, JSON_STRING))
-        return STR_NONE;
-    return (struct str){json_string_value(theirs(j)), json_string_length(theirs(j))};
+    return json_is(j, JSON_STRING) ? (struct str){j->text, j->n} : STR_NONE;
 }
 
 struct str json_join(struct arena *a, const struct json *array, char between)
@@ -289,22 +152,17 @@ struct str json_join(struct arena *a, const struct json *array, char between)
 
 int64_t json_int(const struct json *j, int64_t otherwise)
 {
-    return json_is(j, JSON_INT) ? json_integer_value(theirs(j)) : otherwise;
+    return json_is(j, JSON_INT) ? j->whole : otherwise;
 }
 
 double json_real(const struct json *j, double otherwise)
 {
-    return json_is(j, JSON_INT) || json_is(j, JSON_REAL) ? json_number_value(theirs(j)) : otherwise;
+    return json_is(j, JSON_INT) ? (double)j->whole : json_is(j, JSON_REAL) ? j->real : otherwise;
 }
 
 bool json_bool(const struct json *j, bool otherwise)
 {
-    return json_is(j, JSON_BOOL) ? json_is_true(theirs(j)) : otherwise;
-}
-
-bool json_is(const struct json *j, enum json_type t)
-{
-    return json_type(j) == t;
+    return json_is(j, JSON_BOOL) ? j->truth : otherwise;
 }
 
 static bool numbers_equal(const struct json *a, const struct json *b)
@@ -346,13 +204,10 @@ struct json_iter json_members(const struct json *object)
 
 bool json_next(struct json_iter *it)
 {
-    json_t *object = theirs(it->object);
-    it->at = it->started ? json_object_iter_next(object, it->at) : json_object_iter(object);
-    it->started = true;
-    if (it->at == NULL)
+    if (!json_is(it->object, JSON_OBJECT) || it->at == it->object->n)
         return false;
-    it->name = (struct str){json_object_iter_key(it->at), json_object_iter_key_len(it->at)};
-    it->value = ours(json_object_iter_value(it->at));
+    it->name = it->object->members[it->at].name;
+    it->value = it->object->members[it->at++].value;
     return true;
 }
 
@@ -360,77 +215,155 @@ bool json_next(struct json_iter *it)
 
 struct json *json_new(struct arena *a, enum json_type empty)
 {
-    use(a);
     must(empty == JSON_OBJECT || empty == JSON_ARRAY || empty == JSON_NULL);
-    return ours(empty == JSON_OBJECT ? json_object() : empty == JSON_ARRAY ? json_array() : json_null());
+    return empty == JSON_NULL ? &json_null : json_node(a, empty, 0);
 }
 
 struct json *json_new_str(struct arena *a, struct str s)
 {
-    use(a);
-    return ours(json_stringn(s.p == NULL ? "" : s.p, s.n));
+    const char *text = str_utf8(s) ? arena_z(a, s) : NULL;
+    struct json *j = text == NULL ? NULL : json_node(a, JSON_STRING, s.n);
+    if (j != NULL)
+        j->text = text;
+    return j;
 }
 
 struct json *json_new_int(struct arena *a, int64_t v)
 {
-    use(a);
-    return ours(json_integer(v));
+    struct json *j = json_node(a, JSON_INT, 0);
+    if (j != NULL)
+        j->whole = v;
+    return j;
 }
 
 struct json *json_new_real(struct arena *a, double v)
 {
-    use(a);
-    return ours(jansson_real(v));
+    struct json *j = isfinite(v) ? json_node(a, JSON_REAL, 0) : NULL;
+    if (j != NULL)
+        j->real = v;
+    return j;
 }
 
 struct json *json_new_bool(bool v)
 {
-    return ours(json_boolean(v));
+    return v ? &json_true : &json_false;
+}
+
+/* Memory for one more, twice as much as there was; NULL: there is none. */
+static void *grown(struct arena *a, struct json *j, const void *held, size_t size)
+{
+    size_t room = j->room == 0 ? ROOM : 2 * (size_t)j->room;
+    void *larger = room > UINT32_MAX / 2 ? NULL : arena_room(a, room * size);
+    if (larger == NULL)
+        return NULL;
+    if (j->n > 0)
+        memcpy(larger, held, j->n * size);
+    j->room = (uint32_t)room;
+    return larger;
+}
+
+static bool make_room(struct arena *a, struct json *object)
+{
+    struct str twice;
+    if (object->n < object->room)
+        return true;
+    struct json_member *larger = grown(a, object, object->members, sizeof *larger);
+    if (larger == NULL)
+        return false;
+    object->members = larger;
+    return tabulate(a, object, &twice);
 }
 
 bool json_set(struct arena *a, struct json *object, struct str name, struct json *value)
 {
-    use(a);
-    return json_object_setn_new(theirs(object), name.p == NULL ? "" : name.p, name.n, json_incref(theirs(value))) == 0;
+    if (!json_is(object, JSON_OBJECT) || value == NULL)
+        return false;
+    size_t i = place_of(object, name);
+    if (i < object->n) {
+        object->members[i].value = value;
+        return true;
+    }
+    struct str copy = str_utf8(name) ? arena_str(a, name) : STR_NONE;
+    if (copy.p == NULL || !make_room(a, object))
+        return false;
+    object->members[object->n++] = (struct json_member){copy, value};
+    if (object->slots != NULL)
+        *slot_of(object, copy) = (uint32_t)object->n;
+    return true;
 }
 
 bool json_unset(struct json *object, struct str name)
 {
-    return json_object_deln(theirs(object), name.p == NULL ? "" : name.p, name.n) == 0;
+    struct str twice;
+    size_t i = json_is(object, JSON_OBJECT) ? place_of(object, name) : 0;
+    if (!json_is(object, JSON_OBJECT) || i == object->n)
+        return false;
+    object->n--;
+    memmove(object->members + i, object->members + i + 1, (object->n - i) * sizeof *object->members);
+    return object->slots == NULL || enter(object, &twice);
 }
 
 bool json_append(struct arena *a, struct json *array, struct json *value)
 {
-    use(a);
-    return json_array_append_new(theirs(array), json_incref(theirs(value))) == 0;
+    if (!json_is(array, JSON_ARRAY) || value == NULL)
+        return false;
+    if (array->n == array->room) {
+        struct json **larger = grown(a, array, array->elements, sizeof *larger);
+        if (larger == NULL)
+            return false;
+        array->elements = larger;
+    }
+    array->elements[array->n++] = value;
+    return true;
 }
 
-static struct json *copy_scalar(struct arena *a, const struct json *j)
+static struct json *copy(struct arena *a, const struct json *j, bool deep);
+
+static bool copy_elements(struct arena *a, struct json *made, const struct json *array, bool deep)
 {
-    enum json_type type = json_type(j);
-    if (type == JSON_STRING)
-        return json_new_str(a, json_str(j));
-    if (type == JSON_INT)
-        return json_new_int(a, json_int(j, 0));
-    if (type == JSON_REAL)
-        return json_new_real(a, json_real(j, 0));
-    return ours(theirs(j)); /* jansson's null, true and false are constants */
+    made->room = (uint32_t)array->n;
+    made->elements = arena_room(a, array->n * sizeof(struct json *));
+    for (size_t i = 0; made->elements != NULL && i < array->n; i++)
+        if ((made->elements[i] = copy(a, array->elements[i], deep)) == NULL)
+            return false;
+    return made->elements != NULL;
+}
+
+static bool copy_members(struct arena *a, struct json *made, const struct json *object, bool deep)
+{
+    struct str twice;
+    made->room = (uint32_t)object->n;
+    made->members = arena_room(a, object->n * sizeof(struct json_member));
+    for (size_t i = 0; made->members != NULL && i < object->n; i++) {
+        const struct json_member *from = &object->members[i];
+        struct json_member *to = &made->members[i];
+        to->name = deep ? arena_str(a, from->name) : from->name;
+        to->value = copy(a, from->value, deep);
+        if (to->name.p == NULL || to->value == NULL)
+            return false;
+    }
+    return made->members != NULL && tabulate(a, made, &twice);
 }
 
 static struct json *copy(struct arena *a, const struct json *j, bool deep)
 {
-    enum json_type type = json_type(j);
-    if (type != JSON_ARRAY && type != JSON_OBJECT)
-        return deep ? copy_scalar(a, j) : ours(theirs(j));
-    struct json *made = json_new(a, type);
-    if (type == JSON_ARRAY)
-        for (size_t i = 0; i < json_count(j); i++)
-            if (!json_append(a, made, copy(a, json_at(j, i), deep)))
-                return NULL;
-    for (struct json_iter it = json_members(j); json_next(&it);)
-        if (!json_set(a, made, it.name, copy(a, it.value, deep)))
-            return NULL;
-    return made;
+    bool done = true;
+    struct json *made = j == NULL ? NULL : json_node(a, j->type, j->n);
+    if (made == NULL)
+        return NULL;
+    if (j->type == JSON_ARRAY)
+        done = copy_elements(a, made, j, deep);
+    else if (j->type == JSON_OBJECT)
+        done = copy_members(a, made, j, deep);
+    else if (j->type == JSON_STRING)
+        done = (made->text = deep ? arena_z(a, json_str(j)) : j->text) != NULL;
+    else if (j->type == JSON_REAL)
+        made->real = j->real;
+    else if (j->type == JSON_INT)
+        made->whole = j->whole;
+    else
+        made->truth = j->truth;
+    return done ? made : NULL;
 }
 
 struct json *json_copy_tree(struct arena *a, const struct json *j)

@@ -1,4 +1,5 @@
-/* JSON in and out. Parsing is jansson's (this is its only face); output is written, never built.
+/* JSON in and out. Tokens and grammar are yajl's (its face is lib/json_parse.c); the tree lies in an arena; output is
+ * written, never built.
  *
  * A parsed tree belongs to the arena given to json_parse and dies with it. Every accessor takes NULL for "absent" and
  * answers with the empty value, so a chain of json_get needs one check at its end.
@@ -28,9 +29,8 @@ struct json_fault {
 
 /* A whole number that no int64 holds is a JSON_REAL, as it is in ECMAScript.
  *
- * jansson exports a json_real and a json_equal of its own, which an executable's would replace: hence the __asm__ names.
- *
- * Strict: UTF-8, one value, no duplicate members, no NUL in strings, bounded depth and nodes. NULL limits: defaults. */
+ * Strict: UTF-8, one value, no member twice, no NUL in strings, no half of a surrogate pair, bounded depth and nodes.
+ * `text` may go afterwards. NULL limits: defaults. */
 struct json *json_parse(struct arena *a, struct str text, const struct json_limits *limits, struct json_fault *fault);
 
 enum json_type json_type(const struct json *j);
@@ -45,19 +45,18 @@ struct str json_join(struct arena *a, const struct json *array, char between);
 /* The other way: the text of an array of names that stand between commas or blanks. STR_NONE: no memory. */
 struct str json_names(struct arena *a, struct str list);
 int64_t json_int(const struct json *j, int64_t otherwise);
-double json_real(const struct json *j, double otherwise) __asm__("slipway_json_real"); /* ints widen */
+double json_real(const struct json *j, double otherwise); /* ints widen */
 bool json_bool(const struct json *j, bool otherwise);
 bool json_is(const struct json *j, enum json_type t);
-bool json_equal(const struct json *a, const struct json *b) __asm__(
-    "slipway_json_equal"); /* deep; two ints are compared exactly, other numbers as doubles */
+bool json_equal(const struct json *a,
+                const struct json *b); /* deep; two ints are compared exactly, other numbers as doubles */
 
 /* Members in stored order: for (struct json_iter it = json_members(o); json_next(&it);) it.name, it.value */
 struct json_iter {
     struct str name;
     struct json *value;
     const struct json *object; /* private from here */
-    void *at;
-    bool started;
+    size_t at;
 };
 struct json_iter json_members(const struct json *object);
 bool json_next(struct json_iter *it);

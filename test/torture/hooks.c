@@ -1,5 +1,5 @@
 /* The C library's functions that may fail, replaced for the whole process: a name that the program defines is the one
- * that its shared libraries are bound to as well, so libuv, hiredis, jansson, curl and the rest are hooked with it. Each
+ * that its shared libraries are bound to as well, so libuv, hiredis, yajl, curl and the rest are hooked with it. Each
  * asks point_fails() and goes on to the real one, AddressSanitizer's where that is linked.
  *
  * Left alone, because libuv calls abort() when they fail and no caller of it can do anything about that: epoll_ctl, what

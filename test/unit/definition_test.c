@@ -99,7 +99,7 @@ static void those_that_nobody_holds_are_bounded_in_bytes(void **state)
     for (size_t i = 0; i < DEFINITIONS; i++)
         kept += all.list[i].arena.used;
     assert_true(kept > 0 && kept <= DEFINITIONS_BYTES);
-    struct definition *huge = definition_take(&all, &workflow_kind, text_of(9, DEFINITIONS_BYTES / 4));
+    struct definition *huge = definition_take(&all, &workflow_kind, text_of(9, DEFINITIONS_BYTES));
     assert_non_null(huge); /* while it is held */
     definition_drop(&all, huge);
     assert_int_equal(huge->used, 0);

@@ -101,6 +101,21 @@ static void what_is_no_json_is_refused_with_its_place(void **state)
         S("\"\xff\""),
         S("\"\\u0000\""),
         S("\"\\ud800\""),
+        S("\"\\ud800x\""),
+        S("\"\\ud800\\n\""),
+        S("\"\\ud800\\u0041\""),
+        S("\"\\ud800\\ud800\\udc00\""),
+        S("\"\\udc00\""),
+        S("{\"\\udc00\":1}"),
+        S("\"\\u12g4\""),
+        S("\"\\"),
+        S("\"\\ud8"),
+        S("\"\xed\xa0\x80\""),
+        S("\"\xc0\xaf\""),
+        S("/* c */ 1"),
+        S("-"),
+        S("1e"),
+        S("[1 2]"),
         S("\"\n\""),
         S("\"a"),
         S("[NaN]"),
@@ -123,7 +138,7 @@ static void what_is_no_json_is_refused_with_its_place(void **state)
     }
 }
 
-static void depth_and_values_are_bounded_before_parsing(void **state)
+static void depth_and_values_are_bounded(void **state)
 {
     (void)state;
     struct json_limits limits = {.depth = 3, .nodes = 5};
@@ -141,6 +156,67 @@ static void depth_and_values_are_bounded_before_parsing(void **state)
     memset(deep, '[', sizeof deep);
     assert_null(json_parse(&arena, (struct str){deep, sizeof deep}, NULL, &fault));
     assert_int_equal(fault.offset, 32);
+}
+
+static void escapes_become_what_they_say(void **state)
+{
+    (void)state;
+    struct str s = json_str(parse("\"a\\\\u00e9\\u00e9\\ud83d\\ude00\\\\\""));
+    assert_true(str_eqz(s, "a\\u00e9\xc3\xa9\xf0\x9f\x98\x80\\"));
+    assert_int_equal(s.p[s.n], '\0');
+}
+
+static void strings_outlive_the_text_and_end_with_a_nul(void **state)
+{
+    (void)state;
+    char text[] = "{\"name\":[\"value\",\"\"]}";
+    struct json *j = json_parse(&arena, str_z(text), NULL, NULL);
+    memset(text, 'x', sizeof text);
+    struct str s = json_str(json_at(json_get(j, "name"), 0));
+    assert_string_equal(s.p, "value");
+    assert_string_equal(json_str(json_at(json_get(j, "name"), 1)).p, "");
+}
+
+static struct str object_of(int members, const char *last)
+{
+    struct buf b;
+    buf_init_arena(&b, &arena, 64);
+    for (int i = 0; i < members; i++)
+        buf_printf(&b, "%c\"m%d\":%d", i == 0 ? '{' : ',', i, i);
+    buf_z(&b, last);
+    return buf_view(&b);
+}
+
+static void a_member_that_is_there_twice_is_named(void **state)
+{
+    (void)state;
+    for (int members = 1; members < 100; members++) {
+        struct json_fault fault = {0};
+        assert_null(json_parse(&arena, object_of(members, ",\"m0\":1}"), NULL, &fault));
+        assert_string_equal(fault.message, "a member is there twice: m0");
+        assert_false(fault.exhausted);
+    }
+}
+
+static void members_are_found_however_many_there_are(void **state)
+{
+    (void)state;
+    struct json *many = json_parse(&arena, object_of(15, "}"), NULL, NULL);
+    for (int i = 15; i < 200; i++)
+        assert_true(json_set(&arena, many, arena_printf(&arena, "m%d", i), json_new_int(&arena, i)));
+    struct json *copy = json_copy_tree(&arena, many);
+    assert_true(json_equal(copy, json_parse(&arena, object_of(200, "}"), NULL, NULL)));
+    for (int i = 0; i < 200; i += 2)
+        assert_true(json_unset(copy, arena_printf(&arena, "m%d", i)));
+    assert_int_equal(json_count(copy), 100);
+    for (int i = 0; i < 200; i++) {
+        struct str name = arena_printf(&arena, "m%d", i);
+        assert_int_equal(json_int(json_get_str(copy, name), -1), i % 2 == 0 ? -1 : i);
+        assert_int_equal(json_int(json_get_str(many, name), -1), i);
+    }
+    assert_true(json_set(&arena, copy, S("m0"), json_new_int(&arena, 7)));
+    assert_int_equal(json_int(json_get(copy, "m0"), 0), 7);
+    assert_int_equal(json_int(json_get(many, "m0"), 7), 0);
 }
 
 static void an_arena_that_is_full_is_no_fault_of_the_text(void **state)
@@ -420,7 +496,11 @@ int main(void)
         test(a_tree_is_read_by_name_path_and_index),
         test(what_is_absent_reads_as_empty),
         test(what_is_no_json_is_refused_with_its_place),
-        test(depth_and_values_are_bounded_before_parsing),
+        test(depth_and_values_are_bounded),
+        test(escapes_become_what_they_say),
+        test(strings_outlive_the_text_and_end_with_a_nul),
+        test(a_member_that_is_there_twice_is_named),
+        test(members_are_found_however_many_there_are),
         test(an_arena_that_is_full_is_no_fault_of_the_text),
         test(members_are_written_in_utf16_order),
         test(many_members_are_sorted_too),
