@@ -27,7 +27,7 @@ enum { ALIGN = 16, FIRST = 4096, LARGEST = 65536 };
 
 struct arena_block {
     struct arena_block *next;
-    size_t size, used; /* of data */
+    size_t size; /* of data */
     _Alignas(ALIGN) char data[];
 };
 
@@ -65,7 +65,15 @@ void arena_fini(struct arena *a)
         a->block = b->next;
         free_block(b);
     }
-    a->used = 0;
+    a->used = a->left = 0;
+}
+
+/* What may be had from the first block, from `at` on. */
+static void look_at_room(struct arena *a)
+{
+    size_t room = a->block == NULL ? 0 : (size_t)(a->block->data + a->block->size - a->at);
+    size_t allowed = a->limit == 0 ? SIZE_MAX : a->limit - a->used;
+    a->left = room < allowed ? room : allowed;
 }
 
 void arena_reset(struct arena *a)
@@ -84,39 +92,14 @@ void arena_reset(struct arena *a)
             free_block(kept);
         kept = b;
     }
-    if (kept != NULL) {
-        kept->next = NULL;
-        kept->used = 0;
-        ASAN_POISON_MEMORY_REGION(kept->data, kept->size);
-    }
     a->block = kept;
     a->used = 0;
-}
-
-/* A block with room for n bytes. One that is needed for a single large allocation goes behind the current one, which
- * still has room for small ones. */
-static struct arena_block *add_block(struct arena *a, size_t n)
-{
-    size_t size = a->block == NULL ? FIRST : a->block->size * 2;
-    if (size > LARGEST)
-        size = LARGEST;
-    bool large = n > size / 2;
-    if (large)
-        size = n;
-    struct arena_block *b = malloc(sizeof *b + size);
-    if (b == NULL)
-        return NULL;
-    b->size = size;
-    b->used = 0;
-    ASAN_POISON_MEMORY_REGION(b->data, size);
-    if (large && a->block != NULL) {
-        b->next = a->block->next;
-        a->block->next = b;
-    } else {
-        b->next = a->block;
-        a->block = b;
+    if (kept != NULL) {
+        kept->next = NULL;
+        a->at = kept->data;
+        ASAN_POISON_MEMORY_REGION(kept->data, kept->size);
     }
-    return b;
+    look_at_room(a);
 }
 
 static void *refuse(struct arena *a)
@@ -125,7 +108,43 @@ static void *refuse(struct arena *a)
     return NULL;
 }
 
-void *arena_room(struct arena *a, size_t n)
+/* A block of its own for one large allocation goes behind the first one, which still has room for small ones. */
+static char *new_block(struct arena *a, size_t take)
+{
+    size_t size = a->block == NULL ? FIRST : a->block->size * 2;
+    if (size > LARGEST)
+        size = LARGEST;
+    bool large = take > size / 2;
+    if (large)
+        size = take;
+    struct arena_block *b = malloc(sizeof *b + size);
+    if (b == NULL)
+        return NULL;
+    b->size = size;
+    ASAN_POISON_MEMORY_REGION(b->data, size);
+    if (large && a->block != NULL) {
+        b->next = a->block->next;
+        a->block->next = b;
+    } else {
+        b->next = a->block;
+        a->block = b;
+        a->at = b->data + take;
+    }
+    return b->data;
+}
+
+static void *hand_out(void *p, size_t n)
+{
+    ASAN_UNPOISON_MEMORY_REGION(p, n);
+#ifdef ARENA_ASAN
+    memset(p, 0xa5, n); /* whoever takes it for zeros shall find out */
+#else
+    (void)n;
+#endif
+    return p;
+}
+
+static void *with_a_look(struct arena *a, size_t n)
 {
     if (n > PTRDIFF_MAX - ALIGN - GAP - sizeof(struct arena_block))
         return refuse(a);
@@ -134,19 +153,28 @@ void *arena_room(struct arena *a, size_t n)
         take = ALIGN;
     if (a->limit != 0 && take > a->limit - a->used)
         return refuse(a);
-    struct arena_block *b = a->block;
-    if (b == NULL || take > b->size - b->used)
-        b = add_block(a, take);
-    if (b == NULL)
+    char *p = a->at;
+    if (take <= a->left)
+        a->at += take;
+    else if ((p = new_block(a, take)) == NULL)
         return refuse(a);
-    char *p = b->data + b->used;
-    b->used += take;
     a->used += take;
-    ASAN_UNPOISON_MEMORY_REGION(p, n);
-#ifdef ARENA_ASAN
-    memset(p, 0xa5, n); /* whoever takes it for zeros shall find out */
-#endif
-    return p;
+    look_at_room(a);
+    return hand_out(p, n);
+}
+
+void *arena_room(struct arena *a, size_t n)
+{
+    if (n == 0 || n > a->left)
+        return with_a_look(a, n);
+    size_t take = (n + GAP + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    if (take > a->left)
+        return with_a_look(a, n);
+    char *p = a->at;
+    a->at += take;
+    a->left -= take;
+    a->used += take;
+    return hand_out(p, n);
 }
 
 void *arena_alloc(struct arena *a, size_t n)
