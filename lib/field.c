@@ -268,7 +268,7 @@ static struct json *check_map(struct check *c, const struct field *rows, const s
         return wrong_type(c, at, "an object");
     if (!check_count(c, row, json_count(v), "members", at))
         return NULL;
-    struct json *out = made(c, json_new(c->arena, JSON_OBJECT));
+    struct json *out = made(c, json_new_for(c->arena, JSON_OBJECT, json_count(v)));
     for (struct json_iter it = json_members(v); json_next(&it) && !c->failed;) {
         struct place here = {at, it.name, 0};
         if (it.name.n == 0 || str_utf8_length(it.name) > FIELD_NAME_MAX) {
@@ -307,7 +307,7 @@ static struct json *check_list(struct check *c, const struct field *rows, const 
     size_t before = c->faults->n;
     if (mode == FIELD_CHANGE)
         c->mode = FIELD_CREATE;
-    struct json *out = made(c, json_new(c->arena, JSON_ARRAY));
+    struct json *out = made(c, json_new_for(c->arena, JSON_ARRAY, json_count(v)));
     for (size_t i = 0; i < json_count(v) && !c->failed; i++) {
         struct place here = {at, STR_NONE, i};
         struct json *value = check_scalar(c, rows, row, row->item, true, json_at(v, i), &here);
@@ -429,8 +429,8 @@ static struct json *check_object(struct check *c, const struct field *rows, cons
                                  const struct place *at)
 {
     const struct field_plan *plan = field_plan_of(rows);
-    struct json *out = made(c, json_new(c->arena, JSON_OBJECT));
-    const struct json **given = plan == NULL || out == NULL ? NULL : take_members(c, plan, body, at);
+    struct json *out = plan == NULL ? NULL : json_new_for(c->arena, JSON_OBJECT, plan->count);
+    const struct json **given = out == NULL ? NULL : take_members(c, plan, body, at);
     if (given == NULL)
         return made(c, NULL);
     for (const int *order = plan->order; *order >= 0 && !c->failed; order++) {
@@ -442,7 +442,7 @@ static struct json *check_object(struct check *c, const struct field *rows, cons
         struct json *value = v == NULL               ? absent(c, rows, row, &here)
                              : json_is(v, JSON_NULL) ? check_null(c, row, &here)
                                                      : check_value(c, rows, row, v, &here);
-        if (value != NULL && !json_set(c->arena, out, str_z(row->name), value))
+        if (value != NULL && !json_add(c->arena, out, str_z(row->name), value))
             c->failed = true;
     }
     return out;

@@ -102,11 +102,6 @@ bool json_is(const struct json *j, enum json_type t)
     return json_type(j) == t;
 }
 
-struct json *json_get(const struct json *object, const char *name)
-{
-    return json_get_str(object, str_z(name));
-}
-
 struct json *json_get_str(const struct json *object, struct str name)
 {
     if (!json_is(object, JSON_OBJECT) || name.p == NULL)
@@ -219,6 +214,18 @@ struct json *json_new(struct arena *a, enum json_type empty)
     return empty == JSON_NULL ? &json_null : json_node(a, empty, 0);
 }
 
+struct json *json_new_for(struct arena *a, enum json_type empty, size_t n)
+{
+    must(empty == JSON_OBJECT || empty == JSON_ARRAY);
+    size_t size = empty == JSON_OBJECT ? sizeof(struct json_member) : sizeof(struct json *);
+    struct json *j = n > UINT32_MAX / 2 ? NULL : json_node(a, empty, 0);
+    if (j == NULL || n == 0)
+        return j;
+    j->members = arena_room(a, n * size);
+    j->room = (uint32_t)n;
+    return j->members == NULL ? NULL : j;
+}
+
 struct json *json_new_str(struct arena *a, struct str s)
 {
     const char *text = str_utf8(s) ? arena_z(a, s) : NULL;
@@ -283,12 +290,16 @@ bool json_set(struct arena *a, struct json *object, struct str name, struct json
         object->members[i].value = value;
         return true;
     }
-    struct str copy = str_utf8(name) ? arena_str(a, name) : STR_NONE;
-    if (copy.p == NULL || !make_room(a, object))
+    return json_add(a, object, str_utf8(name) ? arena_str(a, name) : STR_NONE, value);
+}
+
+bool json_add(struct arena *a, struct json *object, struct str name, struct json *value)
+{
+    if (!json_is(object, JSON_OBJECT) || name.p == NULL || value == NULL || !make_room(a, object))
         return false;
-    object->members[object->n++] = (struct json_member){copy, value};
+    object->members[object->n++] = (struct json_member){name, value};
     if (object->slots != NULL)
-        *slot_of(object, copy) = (uint32_t)object->n;
+        *slot_of(object, name) = (uint32_t)object->n;
     return true;
 }
 
@@ -348,6 +359,8 @@ static bool copy_members(struct arena *a, struct json *made, const struct json *
 static struct json *copy(struct arena *a, const struct json *j, bool deep)
 {
     bool done = true;
+    if (!deep && !json_is(j, JSON_ARRAY) && !json_is(j, JSON_OBJECT))
+        return (struct json *)(uintptr_t)j; /* nobody changes a scalar */
     struct json *made = j == NULL ? NULL : json_node(a, j->type, j->n);
     if (made == NULL)
         return NULL;
@@ -356,7 +369,7 @@ static struct json *copy(struct arena *a, const struct json *j, bool deep)
     else if (j->type == JSON_OBJECT)
         done = copy_members(a, made, j, deep);
     else if (j->type == JSON_STRING)
-        done = (made->text = deep ? arena_z(a, json_str(j)) : j->text) != NULL;
+        done = (made->text = arena_z(a, json_str(j))) != NULL;
     else if (j->type == JSON_REAL)
         made->real = j->real;
     else if (j->type == JSON_INT)

@@ -34,8 +34,11 @@ struct json_fault {
 struct json *json_parse(struct arena *a, struct str text, const struct json_limits *limits, struct json_fault *fault);
 
 enum json_type json_type(const struct json *j);
-struct json *json_get(const struct json *object, const char *name);
 struct json *json_get_str(const struct json *object, struct str name);
+static inline struct json *json_get(const struct json *object, const char *name)
+{
+    return json_get_str(object, str_z(name));
+}
 struct json *json_path(const struct json *root, struct str dotted); /* "a.b.c" */
 size_t json_count(const struct json *j);                            /* elements or members */
 struct json *json_at(const struct json *array, size_t i);
@@ -64,11 +67,15 @@ bool json_next(struct json_iter *it);
 /* Building. Nodes live in the arena and may share subtrees with other trees that live as long. NULL is passed on: a NULL
  * object, array or value gives false, a failed allocation gives NULL or false, so that one look at the end is enough. */
 struct json *json_new(struct arena *a, enum json_type empty); /* JSON_OBJECT, JSON_ARRAY or JSON_NULL */
+/* The same of an object or array, with memory for so many members or elements; there may be more or fewer. */
+struct json *json_new_for(struct arena *a, enum json_type empty, size_t n);
 struct json *json_new_str(struct arena *a, struct str s);     /* s is copied; NULL also when it is no UTF-8 */
 struct json *json_new_int(struct arena *a, int64_t v);
 struct json *json_new_real(struct arena *a, double v); /* finite */
 struct json *json_new_bool(bool v);
 bool json_set(struct arena *a, struct json *object, struct str name, struct json *value); /* adds or replaces */
+/* Adds what is known not to be there, under a name that stays as long as the tree: what json_set has to find out. */
+bool json_add(struct arena *a, struct json *object, struct str name, struct json *value);
 bool json_unset(struct json *object, struct str name);
 bool json_append(struct arena *a, struct json *array, struct json *value);
 struct json *json_copy_tree(struct arena *a, const struct json *j); /* deep */

@@ -134,33 +134,62 @@ static void write_valid(struct buf *b, struct str s)
 }
 
 /* None of eight bytes is a quote, a backslash, below a space or above ASCII. */
-static bool eight_stand_for_themselves(const char *p)
+static bool eight_stand_for_themselves(uint64_t x)
 {
     const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
-    uint64_t x;
-    memcpy(&x, p, 8);
     uint64_t quotes = x ^ ones * '"', slashes = x ^ ones * '\\';
     return ((x | (x - ones * 0x20) | (quotes - ones) | (slashes - ones)) & highs) == 0;
 }
 
-/* Most strings stand for themselves from end to end. */
+static uint64_t eight_at(const char *p)
+{
+    uint64_t x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+static uint64_t four_at(const char *p)
+{
+    uint32_t x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+/* Most strings stand for themselves from end to end. The last bytes may be looked at twice. */
 static bool stands_for_itself(struct str s)
 {
     size_t i = 0;
-    while (s.n - i >= 8 && eight_stand_for_themselves(s.p + i))
-        i += 8;
-    while (i < s.n && s.p[i] >= 0x20 && s.p[i] < 0x7f && s.p[i] != '"' && s.p[i] != '\\')
+    if (s.n >= 8) {
+        while (i + 8 < s.n && eight_stand_for_themselves(eight_at(s.p + i)))
+            i += 8;
+        return i + 8 >= s.n && eight_stand_for_themselves(eight_at(s.p + s.n - 8));
+    }
+    if (s.n >= 4)
+        return eight_stand_for_themselves(four_at(s.p) | four_at(s.p + s.n - 4) << 32);
+    while (i < s.n && s.p[i] >= 0x20 && s.p[i] != '"' && s.p[i] != '\\')
         i++;
     return i == s.n;
 }
 
+static void write_as_it_is(struct buf *b, struct str s)
+{
+    if (!buf_reserve(b, s.n + 2))
+        return;
+    char *to = b->p + b->n;
+    *to++ = '"';
+    if (s.n > 0)
+        memcpy(to, s.p, s.n);
+    to[s.n] = '"';
+    b->n += s.n + 2;
+}
+
 void json_write_string(struct buf *b, struct str s)
 {
-    buf_char(b, '"');
     if (stands_for_itself(s)) {
-        buf_str(b, s);
-        s.n = 0;
+        write_as_it_is(b, s);
+        return;
     }
+    buf_char(b, '"');
     while (s.n > 0) {
         size_t good = str_utf8_valid(s);
         if (good > 0)

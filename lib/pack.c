@@ -64,14 +64,16 @@ void pack_str(struct buf *b, struct str s)
         b->failed = true;
         return;
     }
-    if (s.n < 32)
-        head(b, 0xa0 | (unsigned)s.n, 0, 0);
-    else if (s.n <= UINT8_MAX)
-        head(b, 0xd9, s.n, 1);
-    else if (s.n <= UINT16_MAX)
+    if (s.n < 32) {
+        buf_char(b, (char)(0xa0 | s.n));
+    } else if (s.n <= UINT8_MAX) {
+        buf_char(b, (char)0xd9);
+        buf_char(b, (char)s.n);
+    } else if (s.n <= UINT16_MAX) {
         head(b, 0xda, s.n, 2);
-    else
+    } else {
         head(b, 0xdb, s.n, 4);
+    }
     buf_str(b, s);
 }
 

@@ -275,7 +275,7 @@ static bool fail(struct buf *b)
     return false;
 }
 
-bool buf_reserve(struct buf *b, size_t more)
+bool buf_grow(struct buf *b, size_t more)
 {
     size_t need;
     if (b->failed)
@@ -295,14 +295,9 @@ bool buf_reserve(struct buf *b, size_t more)
     return true;
 }
 
-static bool has_room(const struct buf *b, size_t n) /* for what is written a few bytes at a time */
-{
-    return !b->failed && b->cap - b->n >= n;
-}
-
 void buf_add(struct buf *b, const void *p, size_t n)
 {
-    if (n == 0 || (!has_room(b, n) && !buf_reserve(b, n)))
+    if (n == 0 || !buf_reserve(b, n))
         return;
     memcpy(b->p + b->n, p, n);
     b->n += n;

@@ -68,7 +68,11 @@ void buf_init(struct buf *b); /* the same as = {0} */
 void buf_init_arena(struct buf *b, struct arena *a, size_t capacity);
 void buf_free(struct buf *b);  /* fine on a zeroed, failed or arena buffer */
 void buf_clear(struct buf *b); /* keeps the memory, forgets a failure */
-bool buf_reserve(struct buf *b, size_t more);
+bool buf_grow(struct buf *b, size_t more); /* buf_reserve's long way */
+static inline bool buf_reserve(struct buf *b, size_t more)
+{
+    return (!b->failed && b->cap - b->n >= more) || buf_grow(b, more);
+}
 void buf_add(struct buf *b, const void *p, size_t n);
 static inline void buf_str(struct buf *b, struct str s)
 {
@@ -80,7 +84,7 @@ static inline void buf_z(struct buf *b, const char *z)
 }
 static inline void buf_char(struct buf *b, char c)
 {
-    if ((!b->failed && b->cap > b->n) || buf_reserve(b, 1))
+    if (buf_reserve(b, 1))
         b->p[b->n++] = c;
 }
 void buf_i64(struct buf *b, int64_t v);

@@ -13,13 +13,14 @@
 static void overlay(struct overlays *o, const char *name, const struct json *value)
 {
     size_t i = 0;
-    while (i < o->n && !str_eqz(o->list[i].name, name))
+    const struct str wanted = str_z(name);
+    while (i < o->n && !str_eq(o->list[i].name, wanted))
         i++;
     if (i == ARRAY_LEN(o->list)) {
         o->failed = true;
         return;
     }
-    o->list[i] = (struct overlay){str_z(name), value};
+    o->list[i] = (struct overlay){wanted, value};
     o->n += i == o->n;
 }
 
@@ -77,8 +78,9 @@ void overlay_drop(struct overlays *o, const char *name)
 
 static const struct overlay *overlay_find(const struct overlays *o, const char *name)
 {
+    const struct str wanted = str_z(name);
     for (size_t i = 0; o != NULL && i < o->n; i++)
-        if (str_eqz(o->list[i].name, name))
+        if (str_eq(o->list[i].name, wanted))
             return &o->list[i];
     return NULL;
 }

@@ -7,15 +7,22 @@
 
 #include <string.h>
 
+static bool leads_to_one(const struct field *row)
+{
+    return row->ref != NULL || (row->type == FIELD_OBJECT && row->fields != NULL);
+}
+
 static size_t count(const struct field *rows, const struct json *json)
 {
     size_t n = 0;
     for (const struct field *row = rows; row->name != NULL; row++) {
+        if (!leads_to_one(row))
+            continue;
         const struct json *v = json_get(json, row->name);
-        if (row->ref != NULL)
-            n += row->type == FIELD_LIST ? json_count(v) : 1;
-        else if (row->type == FIELD_OBJECT && row->fields != NULL)
+        if (row->ref == NULL)
             n += count(row->fields, v);
+        else
+            n += row->type == FIELD_LIST ? json_count(v) : 1;
     }
     return n;
 }
@@ -30,8 +37,8 @@ static bool collect(struct arena *a, const struct field *rows, struct str prefix
                     struct references *out)
 {
     for (const struct field *row = rows; row->name != NULL; row++) {
-        const struct json *v = json_get(json, row->name);
-        if (v == NULL || (row->ref == NULL && (row->type != FIELD_OBJECT || row->fields == NULL)))
+        const struct json *v = leads_to_one(row) ? json_get(json, row->name) : NULL;
+        if (v == NULL)
             continue;
         struct str path = arena_printf(a, STR_FMT "%s%s", STR_ARG(prefix), prefix.n > 0 ? "." : "", row->name);
         if (path.p == NULL)

@@ -120,7 +120,7 @@ static void percent_add(struct mask *m, struct str secret, const char *digits, c
     form_add(m, buf_view(b));
 }
 
-static void json_add(struct mask *m, struct str secret, bool slash, struct buf *b)
+static void add_json(struct mask *m, struct str secret, bool slash, struct buf *b)
 {
     static const char plain[] = "\"\\\b\f\n\r\t/", escaped[] = "\"\\bfnrt/";
     buf_clear(b);
@@ -148,8 +148,8 @@ static void forms_add(struct mask *m, struct str text, struct buf *b)
         percent_add(m, text, digits, "*", true, b);
         percent_add(m, text, digits, "/", false, b);
     }
-    json_add(m, text, false, b);
-    json_add(m, text, true, b);
+    add_json(m, text, false, b);
+    add_json(m, text, true, b);
 }
 
 static void secret_add(struct mask *m, struct str secret)

@@ -456,6 +456,21 @@ static void a_tree_can_be_built(void **state)
     is(&b, "{\"again\":[1,0.5,true,null],\"list\":[1,0.5,true,null],\"s\":\"y\"}");
 }
 
+static void a_container_made_for_so_many_takes_more(void **state)
+{
+    (void)state;
+    struct json *o = json_new_for(&arena, JSON_OBJECT, 2), *list = json_new_for(&arena, JSON_ARRAY, 0);
+    for (int i = 0; i < 40; i++) {
+        assert_true(json_append(&arena, list, json_new_int(&arena, i)));
+        assert_true(json_add(&arena, o, arena_printf(&arena, "m%d", i), json_at(list, (size_t)i)));
+    }
+    assert_int_equal(json_count(o), 40);
+    assert_int_equal(json_int(json_get(o, "m39"), 0), 39);
+    assert_int_equal(json_int(json_at(list, 39), 0), 39);
+    assert_false(json_add(&arena, o, STR_NONE, list));
+    assert_false(json_add(&arena, list, S("m"), list));
+}
+
 static void the_writer_places_commas(void **state)
 {
     (void)state;
@@ -513,6 +528,7 @@ int main(void)
         test(a_merge_patch_follows_rfc_7396),
         test(a_merged_tree_outlives_what_it_was_made_of),
         test(a_tree_can_be_built),
+        test(a_container_made_for_so_many_takes_more),
         test(the_writer_places_commas),
     };
     return cmocka_run_group_tests_name("json", tests, NULL, NULL);
