@@ -65,7 +65,7 @@ void arena_fini(struct arena *a)
         a->block = b->next;
         free_block(b);
     }
-    a->used = a->left = 0;
+    *a = (struct arena){.limit = a->limit};
 }
 
 /* What may be had from the first block, from `at` on. */

@@ -23,7 +23,7 @@ struct arena { /* private but for being embedded */
 
 /* limit: bytes handed out in all before arena_alloc answers NULL; 0 means none. Allocates nothing yet. */
 void arena_init(struct arena *a, size_t limit);
-void arena_fini(struct arena *a);
+void arena_fini(struct arena *a); /* afterwards it is as after arena_init */
 /* Runs the destructors and keeps one block for reuse. */
 void arena_reset(struct arena *a);
 void *arena_alloc(struct arena *a, size_t n);                  /* aligned to 16, zeroed */

@@ -53,10 +53,12 @@ struct str conn_address(const struct conn *c)
 static void begin_request(struct conn *c)
 {
     struct exchange *x = c->http->x;
-    memset(&x->request, 0, sizeof(x->request));
-    x->request.worker = conn_worker(c);
-    x->request.conn = c;
-    x->request.address = conn_address(c);
+    x->request = (struct request){
+        .arena = x->request.arena, /* empty, and perhaps still warm */
+        .worker = conn_worker(c),
+        .conn = c,
+        .address = conn_address(c),
+    };
     x->started = true;
     metrics_set(conn_metrics(c), METRIC_REQUESTS_ASKED, ++conn_all(c)->asked);
 }

@@ -8,6 +8,7 @@
 
 enum {
     SPARE_MAX = 256,   /* exchanges kept for reuse */
+    WARM_MAX = 32,     /* of them with the memory of their last request, at most 64 KiB each */
     REFUSED_MAX = 256, /* connections above the limit whose one request is read; more are closed */
     CALM_MS = 1000     /* after a rush is over */
 };
@@ -27,6 +28,7 @@ struct exchange *exchange_take(struct conns *conns)
             return NULL;
         list_init(&x->link);
         http_parser_init(&x->parser, HTTP_SERVER, &conns->limits);
+        arena_init(&x->request.arena, (size_t)conns->worker->settings->request_memory);
     }
     x->since_ms = loop_now_ms(&conns->worker->loop);
     x->headed = x->started = x->wanted = x->continued = x->whole = x->broken = x->answered = x->asking = false;
@@ -39,6 +41,7 @@ struct exchange *exchange_take(struct conns *conns)
 static void free_exchange(struct exchange *x)
 {
     http_parser_fini(&x->parser);
+    arena_fini(&x->request.arena);
     free(x);
 }
 
@@ -63,6 +66,8 @@ void exchange_give_back(struct conns *conns, struct exchange *x)
             timer_start(&conns->calm, &conns->worker->loop, CALM_MS, on_calm, conns);
         return;
     }
+    if (conns->spare_n >= WARM_MAX)
+        arena_fini(&x->request.arena);
     http_next(&x->parser);
     list_prepend(&conns->spare, &x->link);
     conns->spare_n++;

@@ -58,7 +58,6 @@ static void choose_id(struct request *r)
 
 static void open_request(struct request *r)
 {
-    arena_init(&r->arena, (size_t)r->worker->settings->request_memory);
     ops_init(&r->ops);
     buf_init_arena(&r->fields, &r->arena, 0);
     r->started_ns = (int64_t)clock_mono_ns();
@@ -94,7 +93,7 @@ void request_end(struct request *r)
 {
     tell_end(r);
     ops_detach(&r->ops);
-    arena_fini(&r->arena);
+    arena_reset(&r->arena);
 }
 
 void request_fault(struct request *r, enum code c, const char *why)
