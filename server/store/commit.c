@@ -6,7 +6,7 @@
 #include "server/store/admit.h"
 #include "server/store/internal.h"
 
-enum { FACET_MAX = 512 };
+enum { FACET_MAX = 512, LONG = 256 };
 
 /* Absent text is false, which Lua can keep in a table. */
 static void pack_maybe(struct buf *b, struct str s)
@@ -48,6 +48,17 @@ static void pack_key(struct commit *c, struct buf *b, struct str key)
     if (!key.p)
         c->failed = true;
     pack_maybe(b, key);
+}
+
+/* A text that may be long; then its number stands in the plan. */
+static void pack_text(struct commit *c, struct buf *b, struct str text)
+{
+    if (text.n < LONG || c->text_count == ARRAY_LEN(c->texts)) {
+        pack_key(c, b, text);
+        return;
+    }
+    c->texts[c->text_count++] = text;
+    pack_int(b, (int64_t)c->text_count);
 }
 
 void commit_expect_revision(struct commit *c, enum code refused, const char *label, const char *kind, struct str id,
@@ -209,7 +220,8 @@ void commit_put(struct commit *c, const struct commit_document *d)
     pack_key(c, b, d->id);
     pack_int(b, d->revision);
     pack_int(b, d->schema);
-    pack_key(c, b, d->json);
+    pack_text(c, b, d->json);
+    c->text = d->json;
     if (d->index)
         pack_index(c, b, d->index);
     else
@@ -244,7 +256,7 @@ void commit_event(struct commit *c, struct str channel, struct str rest)
     struct buf *b = add_write(c, 2, "event");
 
     pack_key(c, b, channel);
-    pack_key(c, b, rest);
+    pack_text(c, b, rest);
 }
 
 void commit_channel(struct commit *c, struct str channel, int64_t keep, int64_t ttl_ms)
@@ -268,7 +280,7 @@ void commit_window(struct commit *c, struct str channel, int64_t window_ms)
 
 void commit_audit(struct commit *c, struct str json)
 {
-    pack_key(c, add_write(c, 1, "audit"), json);
+    pack_text(c, add_write(c, 1, "audit"), json);
 }
 
 void commit_inbox(struct commit *c, const char *kind, struct str run, struct str id, struct str entry)
@@ -277,7 +289,7 @@ void commit_inbox(struct commit *c, const char *kind, struct str run, struct str
 
     pack_key(c, b, run);
     pack_str(b, id.p ? id : S(""));
-    pack_key(c, b, entry);
+    pack_text(c, b, entry);
     pack_z(b, kind);
 }
 
@@ -309,7 +321,10 @@ void commit_hset(struct commit *c, struct str key, struct str field, struct str 
 
     pack_key(c, b, key);
     pack_key(c, b, field);
-    pack_maybe(b, value);
+    if (value.p)
+        pack_text(c, b, value);
+    else
+        pack_bool(b, false);
 }
 
 void commit_zset(struct commit *c, struct str key, struct str member, double score)
@@ -431,7 +446,10 @@ void commit_idempotency(struct commit *c, struct str key, struct str owner, int6
     pack_key(c, b, str_z(of->kind));
     pack_key(c, b, of->id);
     pack_int(b, of->revision);
-    pack_key(c, b, of->json);
+    if (of->json.p && of->json.p == c->text.p)
+        pack_bool(b, false); /* the put has it */
+    else
+        pack_text(c, b, of->json);
 }
 
 /* --- sending --- */
@@ -482,6 +500,6 @@ enum code store_commit(struct store *s, struct commit *c, struct ops *asker, com
     buf_str(&plan, buf_view(&c->checks));
     pack_array(&plan, c->write_count);
     buf_str(&plan, buf_view(&c->writes));
-    return store_send(s, c->flags & COMMIT_ESSENTIAL ? "finish_1" : "commit_1", c->space.partition, &plan, asker,
-                      decode, STORE_THEN(then), arg);
+    return store_send_with(s, c->flags & COMMIT_ESSENTIAL ? "finish_1" : "commit_1", c->space.partition, &plan,
+                           c->texts, c->text_count, asker, decode, STORE_THEN(then), arg);
 }

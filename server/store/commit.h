@@ -28,6 +28,9 @@ struct commit { /* private */
     unsigned flags;
     struct buf checks, writes;
     unsigned check_count, write_count;
+    struct str texts[8]; /* long ones */
+    size_t text_count;
+    struct str text; /* of the last put */
     bool failed;
 };
 

@@ -1,6 +1,7 @@
 -- commit: checks, then writes, at once.
 --
--- Plan: {tenant, checks, writes}. A check is {verb, code, label, ...}, a write {verb, ...}. A commit that was refused answers
+-- Plan: {tenant, checks, writes}. A check is {verb, code, label, ...}, a write {verb, ...}. In place of a long text there may be its
+-- number among the arguments behind the plan. A commit that was refused answers
 -- {0, now, epoch, commits, code, label, found}, one that was made {1, now, epoch, commits, seqs, audit seq, dropped, claim}.
 
 local CHUNK = 2048
@@ -230,6 +231,14 @@ local function read_ours(x, command, key, ...)
   return read(command, key, ...)
 end
 
+-- Puts the text in the place of its number.
+local function have_text(x, w, at)
+  local v = w[at]
+  if type(v) == 'number' then
+    w[at] = x.args[v + 1]
+  end
+end
+
 local checks = {}
 
 function checks.revision(x, c)
@@ -373,8 +382,9 @@ function needs.put(x, w)
     change = add_index
   end
   refusal = refusal or leave_answer(d, w)
+  have_text(x, w, 6)
   w.d, w.ordinal = d, d.ordinal
-  d.revision = w[4]
+  d.revision, d.text = w[4], w[6]
   if w[7] then
     refusal = refusal or change(x, d, cmsgpack.unpack(w[7]))
   end
@@ -486,6 +496,7 @@ function needs.event(x, w)
   if refusal then
     return refusal
   end
+  have_text(x, w, 3)
   add_frame(x.part, ch, w[3])
 end
 
@@ -520,6 +531,7 @@ function needs.audit(x, w)
       return refusal
     end
   end
+  have_text(x, w, 2)
   x.audit.entries[#x.audit.entries + 1] = w[2]
 end
 
@@ -549,6 +561,7 @@ end
 
 -- {inbox, run, id or '', entry, kind}
 function needs.inbox(x, w)
+  have_text(x, w, 4)
   return need_run(x, w, w[5])
 end
 
@@ -617,7 +630,7 @@ function writes.revoked(x)
   call('PUBLISH', x.p .. 'revoked', call('HINCRBY', x.part.meta, 'revoked', 1))
 end
 
--- {idempotency, key, owner or false, keep ms, names and values, kind or false, id, revision, its text or false}
+-- {idempotency, key, owner or false, keep ms, names and values, kind or false, id, revision, its text, or false: this commit puts it}
 function needs.idempotency(x, w)
   local h, refusal = read_ours(x, 'HMGET', w[2], 'state', 'owner', 'until')
   if refusal then
@@ -628,6 +641,7 @@ function needs.idempotency(x, w)
     return { BUSY, 'idempotency', h[1] }
   end
   w.known = h[1]
+  have_text(x, w, 9)
   if w[6] then
     local d
     d, refusal = document(x, w[6], w[7])
@@ -636,6 +650,8 @@ function needs.idempotency(x, w)
     end
     if d.revision == w[8] and not d.answered then
       d.answered, w.d = w[2], d
+    else
+      w[9] = w[9] or d.text
     end
   end
 end
@@ -659,6 +675,7 @@ end
 
 -- {hset, key, field, value or false}
 function needs.hset(x, w)
+  have_text(x, w, 4)
   return typed(x.part, 'hash', w[2])
 end
 
@@ -729,7 +746,7 @@ local function commit(keys, args)
   local part = enter(keys)
   local plan = cmsgpack.unpack(args[1])
   local x = {
-    part = part, p = part.p, now = part.now, now_text = part.now_text, tenant = plan[1],
+    part = part, args = args, p = part.p, now = part.now, now_text = part.now_text, tenant = plan[1],
     documents = {}, facets = {}, sorted = {}, uniques = {}, ordinals = {}, channels = {}, order = {}, dropped = 0,
   }
   local refusal = refusal_of(x, plan) or x.audit and write_audit(x)

@@ -1,5 +1,5 @@
 #!lua name=slipway
--- abi 1
+-- abi 2
 --
 -- The store functions of Slipway. The files of server/store are joined in the order of library.c and loaded as one library; this
 -- one comes first. Each function takes one key, its partition's `{pNN}:meta`, and one MessagePack plan; all keys it touches

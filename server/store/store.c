@@ -240,22 +240,26 @@ static enum code start(struct store *s, struct store_wait **out, size_t argc, co
 }
 
 static enum code call_function(struct store *s, const char *function, unsigned partition, struct str plan,
-                               struct store_wait **out)
+                               const struct str *texts, size_t n, struct store_wait **out)
 {
+    enum { WORDS = 5 };
     char meta[16];
-    struct str argv[] = {S("FCALL"), str_z(function), S("1"), {meta, 0}, plan};
+    struct str argv[WORDS + STORE_TEXTS] = {S("FCALL"), str_z(function), S("1"), {meta, 0}, plan};
     enum code c;
 
-    must(partition < PARTITIONS);
+    must(partition < PARTITIONS && n <= STORE_TEXTS);
     argv[3].n = (size_t)snprintf(meta, sizeof meta, "{p%02u}:meta", partition);
-    c = start(s, out, ARRAY_LEN(argv), argv);
+    for (size_t i = 0; i < n; i++)
+        argv[WORDS + i] = texts[i];
+    c = start(s, out, WORDS + n, argv);
     if (c == OK)
         (*out)->partition = (int)partition;
     return c;
 }
 
-enum code store_send(struct store *s, const char *function, unsigned partition, const struct buf *plan,
-                     struct ops *asker, store_decode *decode, void (*then)(void), void *arg)
+enum code store_send_with(struct store *s, const char *function, unsigned partition, const struct buf *plan,
+                          const struct str *texts, size_t n, struct ops *asker, store_decode *decode,
+                          void (*then)(void), void *arg)
 {
     struct store_wait *w;
     enum code c;
@@ -264,7 +268,7 @@ enum code store_send(struct store *s, const char *function, unsigned partition, 
         return refuse(s, SYS_OVERLOADED);
     if (!s->ready)
         return refuse(s, SYS_STORAGE);
-    c = call_function(s, function, partition, buf_view(plan), &w);
+    c = call_function(s, function, partition, buf_view(plan), texts, n, &w);
     if (c != OK)
         return c;
     op_begin(&w->op, asker);
@@ -272,6 +276,12 @@ enum code store_send(struct store *s, const char *function, unsigned partition, 
     w->then = then;
     w->arg = arg;
     return OK;
+}
+
+enum code store_send(struct store *s, const char *function, unsigned partition, const struct buf *plan,
+                     struct ops *asker, store_decode *decode, void (*then)(void), void *arg)
+{
+    return store_send_with(s, function, partition, plan, NULL, 0, asker, decode, then, arg);
 }
 
 enum code store_call(struct store *s, const char *function, unsigned partition, struct str plan, struct ops *asker,
@@ -284,7 +294,7 @@ enum code store_call(struct store *s, const char *function, unsigned partition, 
         return refuse(s, SYS_OVERLOADED);
     if (!s->ready)
         return refuse(s, SYS_STORAGE);
-    c = call_function(s, function, partition, plan, &w);
+    c = call_function(s, function, partition, plan, NULL, 0, &w);
     if (c != OK)
         return c;
     op_begin(&w->op, asker);
@@ -483,7 +493,7 @@ static bool compare_epoch(struct store *s, unsigned partition, int64_t commits)
     pack_int(&plan, commits);
     for (int i = 0; i < 4; i++)
         pack_int(&plan, 0);
-    if (plan.failed || call_function(s, "sweep_1", partition, buf_view(&plan), &w) != OK)
+    if (plan.failed || call_function(s, "sweep_1", partition, buf_view(&plan), NULL, 0, &w) != OK)
         return false;
     op_begin(&w->op, &s->ops);
     w->decode = on_epoch;

@@ -683,6 +683,30 @@ static void an_answer_that_has_moved_on_already_brings_its_text(void **state)
     }
 }
 
+static void an_answer_that_the_commit_puts_is_sent_once(void **state)
+{
+    const struct str fields[] = {S("status"), S("201")}, json = S("{\"v\":1}");
+    const struct commit_answer of = {"thing", S("T"), 1, json};
+    struct commit c;
+
+    (void)state;
+    begin(&c, 0);
+    commit_put(&c, &(struct commit_document){.kind = "thing", .id = S("T"), .revision = 1, .schema = 1, .json = json});
+    size_t before = c.writes.n;
+    for (int i = 0; i < 2; i++) { /* the second of two is told by itself, in the put's words */
+        struct str key = key_idempotency(&fixture.arena, space, S("key:K"), "/things/{id}", i == 0 ? S("a") : S("b"));
+        commit_idempotency(&c, key, STR_NONE, 86400000, fields, 2, &of);
+    }
+    assert_true(str_find(str_slice(buf_view(&c.writes), before, c.writes.n), json) < 0);
+    commit_ok(&c);
+    assert_int_equal(
+        redis_number("HEXISTS %s data", key_idempotency(&fixture.arena, space, S("key:K"), "/things/{id}", S("a")).p),
+        0);
+    assert_true(str_eq(
+        redis_string("HGET %s data", key_idempotency(&fixture.arena, space, S("key:K"), "/things/{id}", S("b")).p),
+        json));
+}
+
 static void a_record_that_is_over_gets_no_text(void **state)
 {
     struct admission first = claiming("f1", "req1");
@@ -731,6 +755,7 @@ int main(void)
         TEST(who_is_limited_claims_nothing),
         TEST(a_record_keeps_the_text_of_a_document_only_once_it_moves_on),
         TEST(an_answer_that_has_moved_on_already_brings_its_text),
+        TEST(an_answer_that_the_commit_puts_is_sent_once),
         TEST(a_record_that_is_over_gets_no_text),
     };
 

@@ -341,6 +341,43 @@ static void audit_entries_are_numbered_without_holes(void **state)
     assert_true(redis_int(redis_field(redis_at(entries->items[2], 1), S("t")), 0) > 1700000000000);
 }
 
+static struct str long_text(const char *what, size_t n)
+{
+    char dots[1000];
+    memset(dots, '.', sizeof dots);
+    return text("{\"%s\":\"%.*s\"}", what, (int)n, dots);
+}
+
+static void long_texts_arrive_wherever_they_stand(void **state)
+{
+    const struct redis_value *entry;
+    struct commit c;
+
+    (void)state;
+    for (size_t n = 0; n < 1000; n += 83) {
+        fixture_clear(NULL);
+        const struct str put = long_text("put", n), event = long_text("event", n), audit = long_text("audit", n),
+                         inbox = long_text("inbox", n);
+        begin(&c, 0);
+        commit_put(&c,
+                   &(struct commit_document){.kind = "thing", .id = S("a"), .revision = 1, .schema = 1, .json = put});
+        commit_event(&c, S("c"), event);
+        commit_audit(&c, audit);
+        commit_inbox(&c, "run", S("r"), S("1"), inbox);
+        for (int i = 0; i < 10; i++) /* more than there are arguments for */
+            commit_hset(&c, S(P "h"), text("f%d", i), long_text("hset", n + (size_t)i));
+        commit_ok(&c);
+        assert_true(str_eq(redis_string("HGET " P "d:" TENANT ":thing:a j"), put));
+        assert_true(str_eq(redis_string("LINDEX " P "in:" TENANT ":r 0"), inbox));
+        for (int i = 0; i < 10; i++)
+            assert_true(str_eq(redis_string("HGET " P "h f%d", i), long_text("hset", n + (size_t)i)));
+        entry = redis_at(redis_at(redis_do("XRANGE " P "a:" TENANT " - +"), 0), 1);
+        assert_true(str_eq(redis_text(redis_field(entry, S("j"))), audit));
+        entry = redis_at(redis_at(redis_do("XRANGE " P "e:" TENANT ":c - +"), 0), 1);
+        assert_true(str_ends(redis_text(redis_field(entry, S("b"))), event));
+    }
+}
+
 static void fields_and_plain_keys(void **state)
 {
     struct commit c;
@@ -496,6 +533,7 @@ int main(void)
         TEST(a_channel_may_be_bounded_and_end),
         TEST(a_channel_keeps_what_is_young),
         TEST(audit_entries_are_numbered_without_holes),
+        TEST(long_texts_arrive_wherever_they_stand),
         TEST(fields_and_plain_keys),
         TEST(a_revocation_counts_and_is_published),
         TEST(what_lacks_a_key_is_not_sent),

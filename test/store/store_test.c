@@ -99,7 +99,7 @@ static void another_builds_library_is_replaced_but_not_a_newer_one(void **state)
     assert_false(library_has("old_1"));
     assert_int_equal(try_commit(0), OK);
     assert_true(store_library(&newer)); /* a newer one has our functions, too */
-    at = str_find(buf_view(&newer), S("-- abi 1\n"));
+    at = str_find(buf_view(&newer), S("-- abi 2\n"));
     assert_true(at > 0);
     memcpy(newer.p + at, "-- abi 9\n", 9);
     buf_char(&newer, 0);

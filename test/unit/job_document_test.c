@@ -336,13 +336,14 @@ static void the_wish_is_the_environments_labels_and_the_targets_agent(void **sta
 static bool commits(struct job_fixture *f, const char *text, bool finished)
 {
     struct commit c;
-    struct str writes;
 
     commit_begin(&c, &f->arena, (struct space){1, S("tenant-1")}, 0);
     job_kind.write(&c, &f->arena, f->r, &f->fx, f->now, finished);
     assert_false(c.failed);
-    writes = buf_view(&c.writes);
-    return str_find(writes, str_z(text)) >= 0;
+    bool found = str_find(buf_view(&c.writes), str_z(text)) >= 0;
+    for (size_t i = 0; i < c.text_count; i++)
+        found = found || str_find(c.texts[i], str_z(text)) >= 0;
+    return found;
 }
 
 static void settle(struct job_fixture *f)
