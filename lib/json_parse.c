@@ -284,7 +284,10 @@ static void say(struct json_fault *fault, size_t offset, struct str message, str
     char text[sizeof fault->message];
     if (fault == NULL)
         return;
-    snprintf(text, sizeof text, STR_FMT "%s" STR_FMT, STR_ARG(message), name.p == NULL ? "" : ": ", STR_ARG(name));
+    if (name.p == NULL)
+        snprintf(text, sizeof text, STR_FMT, STR_ARG(message));
+    else
+        snprintf(text, sizeof text, STR_FMT ": " STR_FMT, STR_ARG(message), STR_ARG(name));
     *fault = (struct json_fault){.offset = offset};
     memcpy(fault->message, text, str_utf8_valid(str_z(text)));
 }

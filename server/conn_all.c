@@ -8,7 +8,7 @@
 
 enum {
     SPARE_MAX = 256,   /* exchanges kept for reuse */
-    WARM_MAX = 32,     /* of them with the memory of their last request, at most 64 KiB each */
+    WARM_MAX = 16,     /* of them with the memory of their last request, at most 64 KiB each */
     REFUSED_MAX = 256, /* connections above the limit whose one request is read; more are closed */
     CALM_MS = 1000     /* after a rush is over */
 };
