@@ -64,17 +64,14 @@ static struct str place_of(struct request *r, const struct change *c)
 
 static void set_record(struct request *r, struct change *c, struct str key, int64_t until_ms)
 {
-    const struct {
-        struct str name, value;
-    } members[] = {{S("kind"), S(INVITATION_KIND)},
-                   {S("tenant"), r->caller.tenant},
-                   {S("id"), c->id},
-                   {S("email"), arena_lower(&r->arena, json_str(change_member(c, "email")))},
-                   {S("roles"), json_join(&r->arena, change_member(c, "roles"), ',')},
-                   {S("of"), auth_depends_on(&r->arena, r->worker->settings, &r->caller)},
-                   {S("expires"), arena_int(&r->arena, until_ms)}};
-    for (size_t i = 0; i < ARRAY_LEN(members); i++)
-        commit_hset(c->commit, key, members[i].name, members[i].value);
+    const struct commit_field record[] = {{S("kind"), S(INVITATION_KIND)},
+                                          {S("tenant"), r->caller.tenant},
+                                          {S("id"), c->id},
+                                          {S("email"), arena_lower(&r->arena, json_str(change_member(c, "email")))},
+                                          {S("roles"), json_join(&r->arena, change_member(c, "roles"), ',')},
+                                          {S("of"), auth_depends_on(&r->arena, r->worker->settings, &r->caller)},
+                                          {S("expires"), arena_int(&r->arena, until_ms)}};
+    commit_hset_all(c->commit, key, record, ARRAY_LEN(record));
     commit_expire(c->commit, key, until_ms - c->now_ms + DAY_S * INT64_C(1000));
     struct str place = place_of(r, c);
     commit_hset(c->commit, place, S("record"), key);

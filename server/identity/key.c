@@ -34,9 +34,7 @@ void key_put(struct commit *c, const struct settings *s, const struct key *k, st
     struct arena *a = c->arena;
     auth_credential(s, secret, hex);
     struct str record = key_credential(a, c->space.partition, str_z(hex));
-    const struct {
-        struct str name, value;
-    } fields[] = {
+    const struct commit_field fields[] = {
         {S("kind"), S(KEY_KIND)},
         {S("tenant"), c->space.tenant},
         {S("id"), k->id},

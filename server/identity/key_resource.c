@@ -233,10 +233,7 @@ static enum code check(struct request *r, struct change *c)
 
 static void set_members(struct request *r, struct change *c, const struct making *m)
 {
-    overlay_str(&c->set, "tenant_id", r->caller.tenant);
     overlay_str(&c->set, "hint", key_hint(&r->arena, str_z(m->secret)));
-    overlay_str(&c->set, "created_by", r->caller.id);
-    overlay_time(&c->set, "created_at", c->now_ms);
     overlay_str(&c->set, "tier", str_z(limit_tier_name(m->key.tier)));
     if (m->key.user.n > 0)
         overlay_str(&c->set, "user_id", m->key.user);

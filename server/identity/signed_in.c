@@ -141,12 +141,13 @@ void session_begin(struct commit *c, struct request *r, const struct user *u, bo
     auth_credential(s, str_z(secret), hex);
     auth_subject(s, USER_KIND, u->id, of);
     struct str key = key_credential(c->arena, u->partition, str_z(hex));
-    commit_hset(c, key, S("kind"), str_z(kinds[half]));
-    commit_hset(c, key, S("tenant"), u->tenant);
-    commit_hset(c, key, S("id"), str_z(id));
-    commit_hset(c, key, S("of"), str_z(of));
-    commit_hset(c, key, S("since"), arena_int(c->arena, now_ms));
-    commit_hset(c, key, S("expires"), arena_int(c->arena, now_ms + life_ms));
+    const struct commit_field fields[] = {{S("kind"), str_z(kinds[half])},
+                                          {S("tenant"), u->tenant},
+                                          {S("id"), str_z(id)},
+                                          {S("of"), str_z(of)},
+                                          {S("since"), arena_int(c->arena, now_ms)},
+                                          {S("expires"), arena_int(c->arena, now_ms + life_ms)}};
+    commit_hset_all(c, key, fields, ARRAY_LEN(fields));
     commit_expire(c, key, life_ms);
     page_set_cookie(r, cookies[half], str_z(secret), life_ms / 1000);
 }

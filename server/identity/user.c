@@ -117,19 +117,17 @@ static struct str group_hashes(struct arena *a, const struct settings *s, const 
 
 void user_put(struct commit *c, const struct settings *s, const struct user_record *u)
 {
-    const struct {
-        struct str name, value;
-    } fields[] = {{S("kind"), S(USER_KIND)},
-                  {S("tenant"), c->space.tenant},
-                  {S("id"), u->id},
-                  {S("email"), u->email},
-                  {S("name"), u->name},
-                  {S("roles"), u->roles},
-                  {S("groups"), group_hashes(c->arena, s, u->groups)},
-                  {S("revoked"), u->suspended_ms == 0 ? S("") : arena_int(c->arena, u->suspended_ms)}};
+    const struct commit_field fields[] = {
+        {S("kind"), S(USER_KIND)},
+        {S("tenant"), c->space.tenant},
+        {S("id"), u->id},
+        {S("email"), u->email},
+        {S("name"), u->name},
+        {S("roles"), u->roles},
+        {S("groups"), group_hashes(c->arena, s, u->groups)},
+        {S("revoked"), u->suspended_ms == 0 ? S("") : arena_int(c->arena, u->suspended_ms)}};
     struct str key = user_key(c->arena, s, c->space, u->id);
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-        commit_hset(c, key, fields[i].name, fields[i].value);
+    commit_hset_all(c, key, fields, ARRAY_LEN(fields));
     if (u->hashed.n > 0)
         user_set_password(c, s, u->id, u->hashed, u->now_ms);
 }

@@ -66,13 +66,10 @@ void client_put_of_commands(struct commit *c, const struct settings *s)
     char hex[65], id[ID_UUID];
     client_of_commands(c->space.tenant, id);
     auth_subject(s, CLIENT_KIND, str_z(id), hex);
-    const struct {
-        struct str name, value;
-    } fields[] = {{S("kind"), S(CLIENT_KIND)}, {S("tenant"), c->space.tenant},
-                  {S("id"), str_z(id)},        {S("name"), S("slipway, at a terminal")},
-                  {S("scopes"), S("*")},       {S("grants"), S(DEVICE_GRANT " refresh_token")},
-                  {S("method"), S("none")}};
+    const struct commit_field fields[] = {{S("kind"), S(CLIENT_KIND)}, {S("tenant"), c->space.tenant},
+                                          {S("id"), str_z(id)},        {S("name"), S("slipway, at a terminal")},
+                                          {S("scopes"), S("*")},       {S("grants"), S(DEVICE_GRANT " refresh_token")},
+                                          {S("method"), S("none")}};
     struct str key = key_credential(c->arena, c->space.partition, str_z(hex));
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-        commit_hset(c, key, fields[i].name, fields[i].value);
+    commit_hset_all(c, key, fields, ARRAY_LEN(fields));
 }

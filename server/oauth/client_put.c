@@ -127,9 +127,7 @@ static void put_record(const struct client_new *n, const struct settings *s, str
     auth_credential(s, str_z(n->secret), hash);
     client_credential(s, str_z(n->id), &partition, hex);
     struct str key = key_credential(a, n->space.partition, str_z(hex));
-    const struct {
-        struct str name, value;
-    } fields[] = {
+    const struct commit_field fields[] = {
         {S("kind"), S(CLIENT_KIND)},
         {S("tenant"), n->space.tenant},
         {S("id"), str_z(n->id)},
@@ -142,8 +140,7 @@ static void put_record(const struct client_new *n, const struct settings *s, str
         {S("trust"), text_of(a, json_get(m, "trust"))},
         {S("redirects"), json_join(a, json_get(m, "redirect_uris"), ' ')},
     };
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-        commit_hset(c, key, fields[i].name, fields[i].value);
+    commit_hset_all(c, key, fields, ARRAY_LEN(fields));
 }
 
 void client_put(struct client_new *n, const struct settings *s, struct commit *c)

@@ -121,18 +121,15 @@ static enum flow begin(struct request *r, const struct client *client)
     choose_letters(t->letters);
     auth_credential(r->worker->settings, str_z(t->device), hex);
     struct str key = key_credential(&r->arena, space.partition, str_z(hex)), place = place_of(r, space, t->letters);
-    const struct {
-        struct str name, value;
-    } fields[] = {{S("kind"), S("device")},
-                  {S("tenant"), space.tenant},
-                  {S("id"), str_z(id)},
-                  {S("client"), client->id},
-                  {S("scope"), scope},
-                  {S("client_name"), client->name},
-                  {S("expires"), arena_int(&r->arena, until_ms)}};
+    const struct commit_field fields[] = {{S("kind"), S("device")},
+                                          {S("tenant"), space.tenant},
+                                          {S("id"), str_z(id)},
+                                          {S("client"), client->id},
+                                          {S("scope"), scope},
+                                          {S("client_name"), client->name},
+                                          {S("expires"), arena_int(&r->arena, until_ms)}};
     commit_begin(&t->commit, &r->arena, space, COMMIT_GROWS);
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-        commit_hset(&t->commit, key, fields[i].name, fields[i].value);
+    commit_hset_all(&t->commit, key, fields, ARRAY_LEN(fields));
     commit_hset(&t->commit, place, S("device"), key);
     commit_expire(&t->commit, key, 2 * DEVICE_LIFE_S * INT64_C(1000));
     commit_expire(&t->commit, place, DEVICE_LIFE_S * INT64_C(1000));

@@ -35,14 +35,11 @@ static void set_time(struct commit *c, struct str key, const char *name, int64_t
 
 static void set_all(struct commit *c, struct str key, const char *kind, const struct grant *g)
 {
-    commit_hset(c, key, S("kind"), str_z(kind));
-    commit_hset(c, key, S("tenant"), g->tenant);
-    commit_hset(c, key, S("id"), g->id);
-    commit_hset(c, key, S("user"), g->user);
-    commit_hset(c, key, S("name"), g->user_name);
-    commit_hset(c, key, S("client"), g->client);
-    commit_hset(c, key, S("scope"), g->scope);
-    set_time(c, key, "since", g->since_ms);
+    const struct commit_field fields[] = {{S("kind"), str_z(kind)},  {S("tenant"), g->tenant},
+                                          {S("id"), g->id},          {S("user"), g->user},
+                                          {S("name"), g->user_name}, {S("client"), g->client},
+                                          {S("scope"), g->scope},    {S("since"), arena_int(c->arena, g->since_ms)}};
+    commit_hset_all(c, key, fields, ARRAY_LEN(fields));
 }
 
 /* The record lives so long; the person's list forgets it then. */

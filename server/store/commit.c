@@ -327,6 +327,12 @@ void commit_hset(struct commit *c, struct str key, struct str field, struct str 
         pack_bool(b, false);
 }
 
+void commit_hset_all(struct commit *c, struct str key, const struct commit_field *fields, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        commit_hset(c, key, fields[i].name, fields[i].value);
+}
+
 void commit_zset(struct commit *c, struct str key, struct str member, double score)
 {
     struct buf *b = add_write(c, 3, "zset");

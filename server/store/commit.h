@@ -132,6 +132,10 @@ void commit_revoked(struct commit *c);
 
 /* Plain ones, for keys of key.h. */
 void commit_hset(struct commit *c, struct str key, struct str field, struct str value); /* STR_NONE: HDEL */
+struct commit_field {
+    struct str name, value;
+};
+void commit_hset_all(struct commit *c, struct str key, const struct commit_field *fields, size_t n); /* each of them */
 void commit_zset(struct commit *c, struct str key, struct str member, double score);
 void commit_zrem(struct commit *c, struct str key, struct str member);
 void commit_remove(struct commit *c, struct str key);                 /* any type */
