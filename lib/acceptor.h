@@ -2,7 +2,8 @@
  *
  * Several loops may listen on one TCP address (SO_REUSEPORT): the kernel spreads the connections. Closing one of these
  * sockets resets what waits in its queue, so an orderly stop calls acceptor_shut, gives handshakes under way a moment,
- * calls acceptor_accept once more, and closes last. Accepted descriptors are non-blocking, close-on-exec, and inherit TCP_NODELAY. */
+ * calls acceptor_accept once more, and closes last. Accepted descriptors are non-blocking, close-on-exec, and inherit
+ * TCP_NODELAY. */
 #ifndef LIB_ACCEPTOR_H
 #define LIB_ACCEPTOR_H
 

@@ -11,7 +11,7 @@
 struct arena_block;
 struct arena_cleanup;
 
-struct arena { /* private but for being embedded */
+struct arena {   /* private but for being embedded */
     char *at;    /* the next bytes to be handed out */
     size_t left; /* how many of them may be, without a look at the block or the limit */
     struct arena_block *block;

@@ -13,7 +13,8 @@ void clock_fake(int64_t wall_ms); /* negative: back to the real clock */
 
 enum { CLOCK_TEXT = 25 }; /* "2026-11-28T17:50:00.000Z" and its NUL */
 void clock_text(int64_t unix_ms, char out[CLOCK_TEXT]);
-/* RFC 3339 with any offset and fraction; the result is UTC milliseconds. Strict about ranges, leap seconds become :59.999. */
+/* RFC 3339 with any offset and fraction; the result is UTC milliseconds. Strict about ranges, leap seconds become
+ * :59.999. */
 bool clock_parse(struct str text, int64_t *unix_ms);
 
 #endif

@@ -1,5 +1,5 @@
-/* Hashes, signatures, sealing: the face of libsodium, and of nettle for SHA-256 (crypto_nettle.c). Nothing here allocates on the heap; nothing fails but where it
- * answers bool. Random bytes are in lib/id.h. */
+/* Hashes, signatures, sealing: the face of libsodium, and of nettle for SHA-256 (crypto_nettle.c). Nothing here
+ * allocates on the heap; nothing fails but where it answers bool. Random bytes are in lib/id.h. */
 #ifndef LIB_CRYPTO_H
 #define LIB_CRYPTO_H
 

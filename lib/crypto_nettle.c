@@ -1,5 +1,5 @@
-/* The face of nettle: it has what old standards want, and takes the processor's own instructions for SHA-256, which libsodium does not, and an audited
- * change hashes some kilobytes. */
+/* The face of nettle: it has what old standards want, and takes the processor's own instructions for SHA-256, which
+ * libsodium does not, and an audited change hashes some kilobytes. */
 #include "lib/crypto.h"
 
 #include <nettle/hmac.h>

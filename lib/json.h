@@ -69,7 +69,7 @@ bool json_next(struct json_iter *it);
 struct json *json_new(struct arena *a, enum json_type empty); /* JSON_OBJECT, JSON_ARRAY or JSON_NULL */
 /* The same of an object or array, with memory for so many members or elements; there may be more or fewer. */
 struct json *json_new_for(struct arena *a, enum json_type empty, size_t n);
-struct json *json_new_str(struct arena *a, struct str s);     /* s is copied; NULL also when it is no UTF-8 */
+struct json *json_new_str(struct arena *a, struct str s); /* s is copied; NULL also when it is no UTF-8 */
 struct json *json_new_int(struct arena *a, int64_t v);
 struct json *json_new_real(struct arena *a, double v); /* finite */
 struct json *json_new_bool(bool v);

@@ -27,7 +27,8 @@ struct keyring;
  * a line is not understood. */
 struct keyring *keyring_open(const char *path, bool create, char error[256]);
 void keyring_free(struct keyring *k); /* wipes */
-/* Adds a number to seal and sign, in the file and in `k`, by one process at a time; the file is replaced whole and synced. */
+/* Adds a number to seal and sign, in the file and in `k`, by one process at a time; the file is replaced whole and
+ * synced. */
 bool keyring_rotate(struct keyring *k, char error[256]);
 
 const char *keyring_use_name(enum keyring_use use);

@@ -5,9 +5,9 @@
  * list of its operations. When the asker goes away it calls ops_detach, frees its memory at once, and a completion that
  * comes later finds no asker and ends there. So no reference counts, and a continuation only ever runs on a live asker.
  *
- * The contract of every x_start(..., struct ops *asker, then, arg): if it returns an error, `then` never runs; if it returns 0, `then` runs
- * exactly once, later, never inside the call, unless the asker detached first. Completers do: take what is needed, unlink,
- * free the operation, and call `then` as the very last statement. */
+ * The contract of every x_start(..., struct ops *asker, then, arg): if it returns an error, `then` never runs; if it
+ * returns 0, `then` runs exactly once, later, never inside the call, unless the asker detached first. Completers do:
+ * take what is needed, unlink, free the operation, and call `then` as the very last statement. */
 #ifndef LIB_OP_H
 #define LIB_OP_H
 

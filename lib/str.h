@@ -66,8 +66,8 @@ struct buf {
 
 void buf_init(struct buf *b); /* the same as = {0} */
 void buf_init_arena(struct buf *b, struct arena *a, size_t capacity);
-void buf_free(struct buf *b);  /* fine on a zeroed, failed or arena buffer */
-void buf_clear(struct buf *b); /* keeps the memory, forgets a failure */
+void buf_free(struct buf *b);              /* fine on a zeroed, failed or arena buffer */
+void buf_clear(struct buf *b);             /* keeps the memory, forgets a failure */
 bool buf_grow(struct buf *b, size_t more); /* buf_reserve's long way */
 static inline bool buf_reserve(struct buf *b, size_t more)
 {

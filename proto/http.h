@@ -16,7 +16,8 @@
  *         case HTTP_FAULT: refuse(p.status, p.why); return;
  *         }
  *
- * The head is there from HTTP_GOT_HEAD until http_next or http_parser_fini; after a fault before that it is empty. Trailers are checked and dropped. */
+ * The head is there from HTTP_GOT_HEAD until http_next or http_parser_fini; after a fault before that it is empty.
+ * Trailers are checked and dropped. */
 #ifndef PROTO_HTTP_H
 #define PROTO_HTTP_H
 

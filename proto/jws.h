@@ -2,12 +2,14 @@
  * that the caller has from elsewhere (RFC 7517). For private_key_jwt (RFC 7523) and token exchange (RFC 8693); our own
  * access tokens are proto/jwt's.
  *
- * RS256, ES256 and EdDSA (Ed25519, by either name), each with a key of its own type alone; `none`, HS* and everything else is no way in.
- * `crit` is refused, and keys that a header brings along or points to (jwk, jku, x5c, x5u) are never looked at.
+ * RS256, ES256 and EdDSA (Ed25519, by either name), each with a key of its own type alone; `none`, HS* and everything
+ * else is no way in. `crit` is refused, and keys that a header brings along or points to (jwk, jku, x5c, x5u) are never
+ * looked at.
  *
  *     if (jws_parse(a, token, &t) == JWS_OK)              // nothing is proven yet: t.claims says whom to ask for keys
  *         if (jws_check(a, &t, jws_key(keys, &t)) == JWS_OK)
- *             ...                                          // now it is; times and audience are the caller's to judge */
+ *             ...                                          // now it is; times and audience are the caller's to judge
+ */
 #ifndef PROTO_JWS_H
 #define PROTO_JWS_H
 

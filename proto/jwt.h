@@ -28,7 +28,8 @@ enum jwt_fault { JWT_OK, JWT_MALFORMED, JWT_FOREIGN, JWT_SIGNATURE, JWT_EXPIRED,
 
 /* Three dots-and-base64url parts: worth trying as a token. */
 bool jwt_looks(struct str token);
-/* `issuer` and `audience` are what the claims must say; STR_NONE: the caller looks. JWT_FOREIGN: a header that is not ours. */
+/* `issuer` and `audience` are what the claims must say; STR_NONE: the caller looks. JWT_FOREIGN: a header that is
+ * not ours. */
 enum jwt_fault jwt_verify(struct arena *a, struct str token, const struct keyring *ring, struct str issuer,
                           struct str audience, int64_t now_s, struct jwt *out);
 /* Signs with the newest key; a failed append shows in out->failed. */

@@ -72,8 +72,8 @@ struct redis_target {
     bool tls;
     char ca[256]; /* file of certificates to trust in; empty: the system's */
 };
-/* "redis://[user[:password]@]host[:port][/db]", "rediss://..." for TLS, which "?ca=FILE" may follow, "unix:///path[?db=N]" (or one slash), an absolute path. False when it is none, `why` a
- * sentence. */
+/* "redis://[user[:password]@]host[:port][/db]", "rediss://..." for TLS, which "?ca=FILE" may follow,
+ * "unix:///path[?db=N]" (or one slash), an absolute path. False when it is none, `why` a sentence. */
 bool redis_target_parse(struct str url, struct redis_target *out, const char **why);
 
 struct redis_limits {   /* 0: the default */

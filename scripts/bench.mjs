@@ -4,7 +4,8 @@
 // else the machine does, and often on the load generator. Each row is measured in rounds, all servers in each, and a
 // server's line is the round that cost it least: the one that was disturbed least.
 //
-//     node scripts/bench.mjs [--only ROW,…] [--peers all|none|uws,fastify,nginx] [--seconds 2] [--rounds 2] [--fsync everysec] [--workers 1]
+//     node scripts/bench.mjs [--only ROW,…] [--peers all|none|uws,fastify,nginx] [--seconds 2] [--rounds 2]
+//                            [--fsync everysec] [--workers 1]
 //     node scripts/bench.mjs --profile ROW      Slipway alone, and where its time goes
 import { execFileSync } from 'node:child_process';
 import os from 'node:os';

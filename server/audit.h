@@ -1,8 +1,8 @@
 /* The audit trail: who changed what, when and from where, in one hash chain per tenant.
  *
- * The entry of a change is in the change's own commit, with a gapless sequence per tenant. Refused changes (403, 409, 422) of
- * a known caller are entries of their own. Failed authentications belong to nobody: one counted entry per address and
- * minute, in the trail of the installation's first tenant.
+ * The entry of a change is in the change's own commit, with a gapless sequence per tenant. Refused changes (403, 409,
+ * 422) of a known caller are entries of their own. Failed authentications belong to nobody: one counted entry per
+ * address and minute, in the trail of the installation's first tenant.
  *
  * Redis cannot hash, so the worker that committed an entry seals it within a second (audit_chain.h); what was left lying
  * by one that died is swept up partition by partition. Sealing is deterministic and writes at a fixed offset, so it does

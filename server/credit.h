@@ -3,9 +3,10 @@
  *
  * The store counts exactly, and grants credit beside a charge: at most 5 requests of a caller at any time over all
  * workers of all instances, no more than 2 % of its limit in any window or 5 % of its burst, and none once a tenth or
- * less of one is left (server/store/admit.lua). What was used is told with the caller's next charge, or by a timer before the grant is
- * over at the store. So a limit may be exceeded by what is on credit when it is reached and by nothing else, nobody is
- * refused for credit that was not used, and a worker that dies takes at most its grant with it. */
+ * less of one is left (server/store/admit.lua). What was used is told with the caller's next charge, or by a timer
+ * before the grant is over at the store. So a limit may be exceeded by what is on credit when it is reached and by
+ * nothing else, nobody is refused for credit that was not used, and a worker that dies takes at most its grant with
+ * it. */
 #ifndef SERVER_CREDIT_H
 #define SERVER_CREDIT_H
 

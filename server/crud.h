@@ -11,8 +11,8 @@
  * `parent` has the parent's id as the first path parameter, and a read-only row `parent_field` with `ref` to it; without
  * that parent everything is 404.
  *
- * Rows named tenantId, createdAt, createdBy, updatedAt, updatedBy (or tenant_id, …), revision are filled in when a resource has
- * them.
+ * Rows named tenantId, createdAt, createdBy, updatedAt, updatedBy (or tenant_id, …), revision are filled in when a
+ * resource has them.
  *
  * An action of a resource that changes its document (`POST /things/{id}/deprecate`) is one function:
  *

@@ -82,9 +82,9 @@ void document_index_draft(struct commit_index *x, struct arena *a, const struct 
  * (memory) or SYS_INTERNAL (what is stored cannot be read: a newer server's, or damaged; logged). */
 struct json *document_parse(struct arena *a, const struct resource *of, struct document *d, enum code *why);
 
-/* Secrets of a document: a JSON object of the FIELD_SECRET members, those of objects in their objects, sealed for this tenant, kind and id. `patch` is merged
- * into what `sealed` holds (STR_NONE: nothing). STR_NONE when there is nothing to change, or with `failed`. A secret
- * cannot be FIELD_REQUIRED: a change that leaves it alone does not repeat it. */
+/* Secrets of a document: a JSON object of the FIELD_SECRET members, those of objects in their objects, sealed for this
+ * tenant, kind and id. `patch` is merged into what `sealed` holds (STR_NONE: nothing). STR_NONE when there is nothing
+ * to change, or with `failed`. A secret cannot be FIELD_REQUIRED: a change that leaves it alone does not repeat it. */
 struct keyring;
 struct str document_seal(struct arena *a, const struct keyring *k, struct space s, const struct resource *of,
                          struct str id, struct str sealed, const struct json *patch, bool *failed);

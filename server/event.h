@@ -17,9 +17,9 @@ bool event_next(struct str *events, struct str *event, int64_t *seq);
 struct str event_member(struct str event, const char *name);
 
 /* A filter in its one text form: `types|nodes|level`, the first two comma-separated lists in ascending order, each part
- * may be empty, and STR_NONE or "||" lets everything through. Two feeds with the same text share their frames.
- * An event is let through when its type is listed; its nodeId (or taskId) is listed, or it has none; its level is at least `level`
- * (debug < info < warn < error), or it has none. */
+ * may be empty, and STR_NONE or "||" lets everything through. Two feeds with the same text share their frames. An event
+ * is let through when its type is listed; its nodeId (or taskId) is listed, or it has none; its level is at least
+ * `level` (debug < info < warn < error), or it has none. */
 enum { EVENT_FILTER_MAX = 2048 };
 bool event_passes(struct str event, struct str filter);
 /* A further part, `types|nodes|level|environments`, is strict: only events whose environmentId is listed. */

@@ -1,5 +1,6 @@
-/* What the files of the feed share: feed_open.c (the request), feed.c (from the upgrade to the last close), feed_client.c (what the client says),
- * feed_say.c (what it is told), feed_tick.c (heartbeat, deadlines, the worker's side). */
+/* What the files of the feed share: feed_open.c (the request), feed.c (from the upgrade to the last close),
+ * feed_client.c (what the client says), feed_say.c (what it is told), feed_tick.c (heartbeat, deadlines, the worker's
+ * side). */
 #ifndef SERVER_FEED_PRIVATE_H
 #define SERVER_FEED_PRIVATE_H
 

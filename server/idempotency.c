@@ -78,8 +78,9 @@ static void sealing_key(const struct request *r, struct str idempotency_key, uin
     crypto_wipe(bearer, sizeof bearer);
 }
 
-/* Records: names and values. An answer with data has status, data or sealed, and revision and location if it has them; one
- * that is a document has kind, id and revision, and data once the document moved on; a refusal has code, message, and details and faults if it has them; anything else status, type and body. */
+/* Records: names and values. An answer with data has status, data or sealed, and revision and location if it has them;
+ * one that is a document has kind, id and revision, and data once the document moved on; a refusal has code, message,
+ * and details and faults if it has them; anything else status, type and body. */
 
 static struct str field(struct request *r, const struct redis_value *record, struct str name)
 {

@@ -116,7 +116,8 @@ struct request {
 /* For the connection. It zeroes the struct but for an empty arena, sets worker, conn, head and address, and calls
  * request_start once the head is complete; the body may still be arriving then. request_body sets the whole body and
  * goes on if the steps wait for it. request_end is for a request that was answered or whose client left: it detaches
- * what is under way and empties the arena, which is the connection's to keep. Answers go out through conn_send, at any time between request_start and request_end, exactly once. */
+ * what is under way and empties the arena, which is the connection's to keep. Answers go out through conn_send, at any
+ * time between request_start and request_end, exactly once. */
 void request_start(struct request *r);
 void request_body(struct request *r, struct str body);
 void request_end(struct request *r);

@@ -45,8 +45,8 @@ bool scope_take(struct request *r, struct scope_ids *out);
 /* A marked request that was neither judged nor taken: no success may go out. */
 bool scope_open(const struct request *r);
 
-/* May the caller, who has the permission in some environments, do this to the document of `kind`? lib/op.h: OK, and `then` runs once,
- * later, with OK, RES_NOT_FOUND, PERM_ENVIRONMENT_SCOPE or what failed. */
+/* May the caller, who has the permission in some environments, do this to the document of `kind`? lib/op.h: OK, and
+ * `then` runs once, later, with OK, RES_NOT_FOUND, PERM_ENVIRONMENT_SCOPE or what failed. */
 typedef void scope_then(void *arg, enum code c);
 enum code scope_judge(struct worker *w, struct arena *a, const struct caller *c, const char *permission,
                       const char *kind, struct str id, struct ops *asker, scope_then *then, void *arg);

@@ -16,8 +16,8 @@ struct download {
 /* A descriptor at its beginning, whose content has the digest; -1 and the work has failed. Nothing is left on disk. */
 int download(struct work *w, struct download *d);
 
-/* Addresses a request to the agent's own server, with the agent's token as it is now: `path` begins with a slash. `settings`:
- * deploy.json. False and the work has failed. */
+/* Addresses a request to the agent's own server, with the agent's token as it is now: `path` begins with a slash.
+ * `settings`: deploy.json. False and the work has failed. */
 bool download_address(struct work *w, const struct json *settings, struct str path, struct fetch_request *request,
                       struct fetch_blocking *how);
 

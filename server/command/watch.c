@@ -1,5 +1,5 @@
-/* `slipway watch`: a run, a deployment job or the dashboard, live, in a terminal. Connects as any client does and shows what the stream says; after a cut
- * it comes back behind the last event it saw. */
+/* `slipway watch`: a run, a deployment job or the dashboard, live, in a terminal. Connects as any client does and shows
+ * what the stream says; after a cut it comes back behind the last event it saw. */
 #include "server/commands.h"
 
 #include <signal.h>

@@ -2,8 +2,9 @@
  *
  * A feed that opens is given figures read after it asked (feeds that open together share a reading). From then on it is
  * sent `metrics_updated`, the members that changed since what it was told last: at most once a second, when events came
- * or somebody opened (who may be told everything once more), and looked at every 15 seconds, for what was not heard of and because windows of time move. The
- * message is encoded once for everybody who sees the whole tenant. While nobody looks nothing is read.
+ * or somebody opened (who may be told everything once more), and looked at every 15 seconds, for what was not heard of
+ * and because windows of time move. The message is encoded once for everybody who sees the whole tenant. While nobody
+ * looks nothing is read.
  *
  * These are the hooks of the dashboard's feed_spec. */
 #ifndef SERVER_DASHBOARD_BOARD_H

@@ -62,8 +62,8 @@ void drains_on_stale(struct drains *d, drain_stale *fn);
 struct fetcher;
 struct fetcher *drains_fetcher(struct drains *d);
 
-/* Fields of a run's hash beside the store's own: "def" the pinned definition, "origin" what never changes, "h" the header, "s:<node>"
- * a step that is no longer pending. */
+/* Fields of a run's hash beside the store's own: "def" the pinned definition, "origin" what never changes, "h" the
+ * header, "s:<node>" a step that is no longer pending. */
 #define RUN_KIND "run" /* of workflow_kind */
 /* A run out of its hash (names and values). NULL: no such run, damaged (logged), or no memory. */
 struct redis_value;

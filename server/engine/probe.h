@@ -1,9 +1,9 @@
 /* Probes: one task for an agent, asked for by a request and answered by it when the task has ended.
  *
- * A probe is a run of the third kind (kind.h): a plan of one task, node `0-<type>`, moved and assigned like every other, so that
- * it does not matter which instance the agent hangs on. The request follows the channel `probe:<id>` through the hub and is
- * called back with what the task answered; nobody polls. A probe is no resource and leaves no trace but its hash, which
- * goes after PROBE_KEEP_MS. */
+ * A probe is a run of the third kind (kind.h): a plan of one task, node `0-<type>`, moved and assigned like every
+ * other, so that it does not matter which instance the agent hangs on. The request follows the channel `probe:<id>`
+ * through the hub and is called back with what the task answered; nobody polls. A probe is no resource and leaves no
+ * trace but its hash, which goes after PROBE_KEEP_MS. */
 #ifndef SERVER_ENGINE_PROBE_H
 #define SERVER_ENGINE_PROBE_H
 

@@ -63,8 +63,9 @@ void promotion_error(struct promotion_change *p, const char *code, struct str me
 /* The hash field of an active one: "<environment>:<release>". */
 struct str promotion_active_field(struct arena *a, struct str environment, struct str release);
 
-/* What P:er says of an environment: {deployedAt, deployedBy, deploymentJobId, id, name, previous, promotionId}. `job`: id or NULL. `before`:
- * what it said, or NULL; a release that is deployed again keeps what was before it. STR_NONE: no memory. */
+/* What P:er says of an environment: {deployedAt, deployedBy, deploymentJobId, id, name, previous, promotionId}. `job`:
+ * id or NULL. `before`: what it said, or NULL; a release that is deployed again keeps what was before it. STR_NONE: no
+ * memory. */
 struct str promotion_deployed_fact(struct arena *a, const struct json *promotion, const struct json *job,
                                    const struct json *before, int64_t now_ms);
 

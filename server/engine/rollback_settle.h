@@ -2,8 +2,8 @@
  *
  * Once the rollback's job has ended, one commit: the rollback is succeeded or failed; the job it rolled back is told
  * EVENT_ROLLBACK_ENDED; after success that job's promotion is rolled_back and P:er of the environment is what is there
- * now; P:pd is taken off, and the environment's timer set so that what waits goes on. While the job still runs nothing is done.
- * Safe to call at any time, twice, and from several instances at once. */
+ * now; P:pd is taken off, and the environment's timer set so that what waits goes on. While the job still runs nothing
+ * is done. Safe to call at any time, twice, and from several instances at once. */
 #ifndef SERVER_ENGINE_ROLLBACK_SETTLE_H
 #define SERVER_ENGINE_ROLLBACK_SETTLE_H
 

@@ -1,8 +1,8 @@
-/* Invitations: whoever has the token becomes a user of the tenant, with the roles that the invitation names. An invitation
- * is a document (kind "invitation") and a record of the credentials under its token's hash (server/auth.h): fields kind
- * "invitation", tenant, id, email, roles, expires, `used` once it was taken, and `of` who made it: with that person, key or client
- * it ends, it gives nothing that the person may not do any more, and the tenant's suspension and networks hold for it as
- * for everything. Taken once. */
+/* Invitations: whoever has the token becomes a user of the tenant, with the roles that the invitation names. An
+ * invitation is a document (kind "invitation") and a record of the credentials under its token's hash (server/auth.h):
+ * fields kind "invitation", tenant, id, email, roles, expires, `used` once it was taken, and `of` who made it: with
+ * that person, key or client it ends, it gives nothing that the person may not do any more, and the tenant's suspension
+ * and networks hold for it as for everything. Taken once. */
 #ifndef SERVER_IDENTITY_INVITATION_H
 #define SERVER_IDENTITY_INVITATION_H
 

@@ -7,8 +7,8 @@
  *     page_html(&p, "</p>");
  *     return page_send(&p, 200);
  *
- * Every page forbids scripts, frames and caching, and sends no referrer elsewhere. Forms carry a token bound to a cookie of this
- * browser: a form that another site sends, or had filled in, is refused (form_admit). */
+ * Every page forbids scripts, frames and caching, and sends no referrer elsewhere. Forms carry a token bound to a
+ * cookie of this browser: a form that another site sends, or had filled in, is refused (form_admit). */
 #ifndef SERVER_IDENTITY_PAGE_H
 #define SERVER_IDENTITY_PAGE_H
 

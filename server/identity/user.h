@@ -1,9 +1,9 @@
-/* People. A user is a document of the tenant (kind "user": server/identity/user_resource.c) and a credential's record, on
- * which everything depends that acts in the person's name (server/auth.h): fields kind "user", tenant, id, name, email,
- * roles (between commas), permissions, groups (the hashes of their records, between spaces: what its groups have counts as its
- * own, server/store/admit.lua), password (server/identity/password.h; "" none), totp (sealed; "" none),
- * `revoked` while the user is suspended, and last_login (ms). Emails are kept in lower case; the unique index of the rows
- * finds a user by one. */
+/* People. A user is a document of the tenant (kind "user": server/identity/user_resource.c) and a credential's record,
+ * on which everything depends that acts in the person's name (server/auth.h): fields kind "user", tenant, id, name,
+ * email, roles (between commas), permissions, groups (the hashes of their records, between spaces: what its groups have
+ * counts as its own, server/store/admit.lua), password (server/identity/password.h; "" none), totp (sealed; "" none),
+ * `revoked` while the user is suspended, and last_login (ms). Emails are kept in lower case; the unique index of the
+ * rows finds a user by one. */
 #ifndef SERVER_IDENTITY_USER_H
 #define SERVER_IDENTITY_USER_H
 

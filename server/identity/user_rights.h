@@ -3,9 +3,9 @@
  * cannot touch an administrator: not remove, suspend, rename or give a new password. The same holds for groups, and for the
  * roles of an invitation.
  *
- * And nobody takes the tenant out of their own hands: who acts in a user's name (signed in, by a grant or by a key of that user)
- * and manages the tenant does not remove or suspend that user, nor take `tenant:manage` from it. So one who can manage the
- * tenant is always left, and whoever is taken off was taken off by another. */
+ * And nobody takes the tenant out of their own hands: who acts in a user's name (signed in, by a grant or by a key of
+ * that user) and manages the tenant does not remove or suspend that user, nor take `tenant:manage` from it. So one who
+ * can manage the tenant is always left, and whoever is taken off was taken off by another. */
 #ifndef SERVER_IDENTITY_USER_RIGHTS_H
 #define SERVER_IDENTITY_USER_RIGHTS_H
 

@@ -1,9 +1,10 @@
 /* Clients of the authorization server: programs with an id and a secret or keys of their own.
  *
  * A client is a document of its tenant (kind "client", for lists) and a credential's record, which is what its
- * authentication reads: fields kind "client", tenant, id, name, tier, scopes, grants and method (between spaces), and one of
- * `secret` (hex of its hash under the pepper), `jwks` and `trust` (server/oauth/exchange.h), and `redirects` (between spaces). The id is a UUID whose last byte is the partition, so that the record is
- * found by it alone. One that was taken back leaves a record with `revoked` for as long as its tokens could live. */
+ * authentication reads: fields kind "client", tenant, id, name, tier, scopes, grants and method (between spaces), and
+ * one of `secret` (hex of its hash under the pepper), `jwks` and `trust` (server/oauth/exchange.h), and `redirects`
+ * (between spaces). The id is a UUID whose last byte is the partition, so that the record is found by it alone. One
+ * that was taken back leaves a record with `revoked` for as long as its tokens could live. */
 #ifndef SERVER_OAUTH_CLIENT_H
 #define SERVER_OAUTH_CLIENT_H
 
@@ -45,7 +46,8 @@ struct client_new {
 };
 /* Makes id, secret and documents; adds document and record to the commit. */
 void client_put(struct client_new *n, const struct settings *s, struct commit *c);
-/* Takes a client back in the commit: no token of it is taken from then on, anywhere. Refused with RES_NOT_FOUND when there is none. */
+/* Takes a client back in the commit: no token of it is taken from then on, anywhere. Refused with RES_NOT_FOUND when
+ * there is none. */
 void client_end(const struct settings *s, struct commit *c, struct str id, int64_t now_ms);
 
 #endif

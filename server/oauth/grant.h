@@ -2,9 +2,9 @@
  * and the client, and named by the claim `sid` of its access tokens: with it end all of them. It lives as long as its
  * refresh token is renewed.
  *
- * It comes from an authorization code (RFC 6749 §4.1): a record of kind "code", good once and for GRANT_CODE_MS, with what it
- * is bound to. A refresh token (§6) is a record of kind "refresh", good once as well: each is replaced by the next, and
- * one that comes a second time was stolen, or its successor was: the grant ends (RFC 9700 §4.14.2). */
+ * It comes from an authorization code (RFC 6749 §4.1): a record of kind "code", good once and for GRANT_CODE_MS, with
+ * what it is bound to. A refresh token (§6) is a record of kind "refresh", good once as well: each is replaced by the
+ * next, and one that comes a second time was stolen, or its successor was: the grant ends (RFC 9700 §4.14.2). */
 #ifndef SERVER_OAUTH_GRANT_H
 #define SERVER_OAUTH_GRANT_H
 

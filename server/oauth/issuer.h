@@ -15,8 +15,9 @@ const char *issuer_fault(struct str url);
 struct str issuer_url(struct request *r);
 /* `iss` of tokens made without a request. */
 const char *issuer_name(const struct settings *s);
-/* Whether an access token signed by our keyring may say so: the public URL or the setting `issuer`; without a public URL also
- * whatever instances on one machine call themselves. A token of an earlier public URL is refused (AUTH_TOKEN_INVALID). */
+/* Whether an access token signed by our keyring may say so: the public URL or the setting `issuer`; without a public
+ * URL also whatever instances on one machine call themselves. A token of an earlier public URL is refused
+ * (AUTH_TOKEN_INVALID). */
 bool issuer_taken(const struct settings *s, struct str iss);
 
 #endif

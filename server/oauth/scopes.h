@@ -1,7 +1,8 @@
 /* Scopes of OAuth (RFC 6749 §3.3): what a client may ask for, and what each lets its token do.
  *
  * A scope is one of the table's names, which stand for several permissions, or a permission as a caller may have it:
- * `release:read`, `workflow:*`, `promotion:request@prod` (server/permission.h). One that says `write` grants reading, too. */
+ * `release:read`, `workflow:*`, `promotion:request@prod` (server/permission.h). One that says `write` grants
+ * reading, too. */
 #ifndef SERVER_OAUTH_SCOPES_H
 #define SERVER_OAUTH_SCOPES_H
 

@@ -25,7 +25,8 @@ struct token_order {
     bool (*refused)(struct request *r, const struct commit_result *result); /* true: it answered; NULL: never does */
 };
 enum flow token_give(struct request *r, const struct token_order *o);
-/* The scope that the form asks for, every part of it covered by `most`; all of that when it asks for none. OK, or a refusal. */
+/* The scope that the form asks for, every part of it covered by `most`; all of that when it asks for none. OK, or a
+ * refusal. */
 enum code token_scope(struct request *r, struct str most, struct str *scope);
 
 /* The grants, for the metadata. False behind the last. */

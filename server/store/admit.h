@@ -99,11 +99,12 @@ struct commit_answer {
     int64_t revision;
     struct str json; /* kept only where the document moved on already, or answers another record too */
 };
-/* Finishes a claimed record in the commit that does the work, behind its puts: kept for keep_ms. `fields` are names and values, n of
- * each in turn (status, location ...); "state", "owner", "fingerprint" and "until" are ours. Without an owner nobody has
- * claimed it, and the commit that does the work makes the record whole: `fields` then have the fingerprint. With `of` the record gets kind, id
- * and revision, and the document's text under "data" once the document moves on (any later put or delete of it). Refused
- * with RES_IDEMPOTENCY_IN_PROGRESS and "idempotency" when the claim is no longer ours, or, without an owner, when there is a record. */
+/* Finishes a claimed record in the commit that does the work, behind its puts: kept for keep_ms. `fields` are names and
+ * values, n of each in turn (status, location ...); "state", "owner", "fingerprint" and "until" are ours. Without an
+ * owner nobody has claimed it, and the commit that does the work makes the record whole: `fields` then have the
+ * fingerprint. With `of` the record gets kind, id and revision, and the document's text under "data" once the document
+ * moves on (any later put or delete of it). Refused with RES_IDEMPOTENCY_IN_PROGRESS and "idempotency" when the claim
+ * is no longer ours, or, without an owner, when there is a record. */
 void commit_idempotency(struct commit *c, struct str key, struct str owner, int64_t keep_ms, const struct str *fields,
                         size_t n, const struct commit_answer *of);
 

@@ -1,10 +1,12 @@
 -- admit: a credential, a charge to a rate, an idempotency key.
 --
--- Plan, a map: c credential hash, o optional, a what it depends on beside its record's `of`, t tenant, u caller, w from where a key is used, i tier, r rates {{limit, burst, hour, day, builds}, ...}, the last three optional
--- and 0 where there is none, n cost, b builds;
--- h holder of credit, s what it used, g what it wants, f beside what it has; k {route, key hash, fingerprint, owner, lock ms}.
--- Answers {verdict, now, epoch, commits, revoked, credential, limit, remaining, reset, burst, burst remaining, retry after, replay, record, granted,
--- user {id, roles, permissions}, tenant {suspended, networks, tier}, {limit, remaining, reset of hour, day and builds}}.
+-- Plan, a map: c credential hash, o optional, a what it depends on beside its record's `of`, t tenant, u caller, w from
+-- where a key is used, i tier, r rates {{limit, burst, hour, day, builds}, ...}, the last three optional and 0 where
+-- there is none, n cost, b builds; h holder of credit, s what it used, g what it wants, f beside what it has; k {route,
+-- key hash, fingerprint, owner, lock ms}.
+-- Answers {verdict, now, epoch, commits, revoked, credential, limit, remaining, reset, burst, burst remaining, retry
+-- after, replay, record, granted, user {id, roles, permissions}, tenant {suspended, networks, tier}, {limit, remaining,
+-- reset of hour, day and builds}}.
 
 local OK, UNKNOWN, REVOKED, EXPIRED, LIMITED, SUSPENDED, BUILDS = 0, 1, 2, 3, 4, 5, 6
 -- How far a credential may be from the last of what it depends on.
@@ -13,8 +15,8 @@ local NO_KEY, CLAIMED, REPLAY, OTHER, IN_PROGRESS = 0, 1, 2, 3, 4
 local WINDOW = 60000
 -- Windows beside the minute: those of the clock, in UTC. A field of the rate holds "<which one> <count>".
 local NONE, LONG = {}, { { 'h', 3600000 }, { 'd', 86400000 }, { 'b', 86400000 } }
--- Credit of a caller at any time: requests, and the parts of its limit and of its burst that they are at most. A grant is over after so
--- many ms, and nothing is granted any more once a tenth is left.
+-- Credit of a caller at any time: requests, and the parts of its limit and of its burst that they are at most. A grant
+-- is over after so many ms, and nothing is granted any more once a tenth is left.
 local CREDIT, OF_LIMIT, OF_BURST, CREDIT_MS, EXACT = 5, 50, 20, 8000, 10
 
 local function map_of(flat)
@@ -42,7 +44,8 @@ local function with_groups(part, roles, groups)
   return roles
 end
 
--- Everything that is named in `of`, and what that depends on: nothing may be revoked or over, and nothing missing but what has "?" before it.
+-- Everything that is named in `of`, and what that depends on: nothing may be revoked or over, and nothing missing but
+-- what has "?" before it.
 local function follow(part, of, depth, answer)
   for mark, hash in string.gmatch(of, '(%??)(%S+)') do
     local r = call('HMGET', part.p .. 'k:' .. hash, 'kind', 'revoked', 'expires', 'of', 'id', 'roles', 'permissions', 'groups')

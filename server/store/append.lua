@@ -1,7 +1,7 @@
 -- append: log lines of a step, at most 100 at once, as one entry of the run's channel.
 --
--- Plan: {tenant, run, node, attempt, task or '', first, lines, skip, last, marker, cap, kind, agent or ''}. Answers {1, now, epoch, commits,
--- next, gap, truncated, first logSeq, last logSeq, seq, stray}, or a refusal as commit does.
+-- Plan: {tenant, run, node, attempt, task or '', first, lines, skip, last, marker, cap, kind, agent or ''}. Answers {1,
+-- now, epoch, commits, next, gap, truncated, first logSeq, last logSeq, seq, stray}, or a refusal as commit does.
 
 -- Queues the lines as far as the cap allows; answers the bytes of the log then.
 local function add_lines(part, ch, log, lines, drop, marker, cap)

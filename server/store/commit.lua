@@ -1,8 +1,8 @@
 -- commit: checks, then writes, at once.
 --
--- Plan: {tenant, checks, writes}. A check is {verb, code, label, ...}, a write {verb, ...}. In place of a long text there may be its
--- number among the arguments behind the plan. A commit that was refused answers
--- {0, now, epoch, commits, code, label, found}, one that was made {1, now, epoch, commits, seqs, audit seq, dropped, claim}.
+-- Plan: {tenant, checks, writes}. A check is {verb, code, label, ...}, a write {verb, ...}. In place of a long text
+-- there may be its number among the arguments behind the plan. A commit that was refused answers {0, now, epoch,
+-- commits, code, label, found}, one that was made {1, now, epoch, commits, seqs, audit seq, dropped, claim}.
 
 local CHUNK = 2048
 
@@ -338,8 +338,8 @@ local function next_ordinal(x, w, kind)
   return last + 1
 end
 
--- An idempotency record may say "the document as it stands" (the document's field ik names it). Before the document moves on, its
--- text goes there. A refusal or nil.
+-- An idempotency record may say "the document as it stands" (the document's field ik names it). Before the document
+-- moves on, its text goes there. A refusal or nil.
 local function leave_answer(d, w)
   local key = d.answered
   if not key then
@@ -537,8 +537,8 @@ end
 
 function writes.audit() end -- before all others
 
--- The first write of all: whether the stream takes the first entry, behind what it has, is not looked at before. A refusal or nil.
--- The tenant stands among those with unsealed entries until the sealer takes it away.
+-- The first write of all: whether the stream takes the first entry, behind what it has, is not looked at before. A
+-- refusal or nil. The tenant stands among those with unsealed entries until the sealer takes it away.
 local function write_audit(x)
   local a = x.audit
   for i, entry in ipairs(a.entries) do
@@ -630,7 +630,8 @@ function writes.revoked(x)
   call('PUBLISH', x.p .. 'revoked', call('HINCRBY', x.part.meta, 'revoked', 1))
 end
 
--- {idempotency, key, owner or false, keep ms, names and values, kind or false, id, revision, its text, or false: this commit puts it}
+-- {idempotency, key, owner or false, keep ms, names and values, kind or false, id, revision, its text, or false: this
+-- commit puts it}
 function needs.idempotency(x, w)
   local h, refusal = read_ours(x, 'HMGET', w[2], 'state', 'owner', 'until')
   if refusal then

@@ -20,7 +20,8 @@
  *     {p07}:ad                                       ZSET    tenants with entries that are not sealed, by time
  *     {p07}:i:<tenant>:<caller>:<route>:<hash>       HASH    idempotency record
  *     {p07}:k:<hash>                                 HASH    credential
- *     {p07}:kt:<tenant>                              HASH    what holds for all its credentials: suspended (ms), networks, tier (number)
+ *     {p07}:kt:<tenant>                              HASH    what holds for all its credentials: suspended (ms),
+ *     networks, tier (number)
  *     {p07}:tn                                       HASH    tenants of the partition: id -> "<status> <name>"
  *     {p07}:ug:<tenant>:<user>                       ZSET    ids of the grants in the user's name, by when they end (ms)
  *     {p07}:lg:<hash>                                STRING  wrong guesses at a login, for a while
@@ -30,13 +31,15 @@
  *     {p07}:le:<tenant>:<run>                        HASH    lease: token owner until
  *     {p07}:dirty  {p07}:t  {p07}:q  {p07}:gl        ZSET    runs with an inbox, timers, work, liveness
  *     {p07}:w:<tenant>                               ZSET    steps that wait for an agent
- *     {p07}:bm:<tenant>:<digest>                     HASH    a blob (server/blob_store.h): id, size, r:<kind>:<id> of who refers to it
+ *     {p07}:bm:<tenant>:<digest>                     HASH    a blob (server/blob_store.h): id, size, r:<kind>:<id> of
+ *     who refers to it
  *     {p07}:bc:<tenant>:<blob id>                    HASH    its bytes, where no folder keeps them: number -> piece
  *     {p07}:bu:<tenant>                              HASH    what the tenant's blobs take: bytes
  *     {p07}:ra:<tenant>:<kind>:<id>                  HASH    artifacts of a run's steps: "<node>/<name>" -> record
  *     {p07}:g:<tenant>  {p07}:gt:<tenant>:<agent>    HASH    roster; open tasks of an agent
  *     {p07}:er:<tenant>                              HASH    environment -> what is deployed there
- *     {p07}:pd:<tenant>                              HASH    environment -> "promotion:<id>" or "rollback:<id>" that holds it
+ *     {p07}:pd:<tenant>                              HASH    environment -> "promotion:<id>" or "rollback:<id>" that
+ *     holds it
  *     {p07}:pk:<tenant>                              HASH    "<environment>:<release>" -> promotion under way
  *     {p07}:pp: pw: pq:<tenant>:<environment>        ZSET    promotions: to be judged, to be approved, approved; by time
  *     {p07}:pe:<tenant>:<status>                     ZSET    promotions that came to that end, by time

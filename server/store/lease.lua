@@ -1,7 +1,7 @@
 -- claim, sweep, take: runs and their one writer, what is due, work for servers.
 
--- Plan: {tenant, run, owner, token, lease ms, kind}; token 0 takes a free lease, another keeps it. Answers {1, now, epoch, commits,
--- claim} or a refusal as commit does.
+-- Plan: {tenant, run, owner, token, lease ms, kind}; token 0 takes a free lease, another keeps it. Answers {1, now,
+-- epoch, commits, claim} or a refusal as commit does.
 local function claim_run(keys, args)
   local part = enter(keys)
   local plan = cmsgpack.unpack(args[1])
@@ -39,8 +39,8 @@ local function hand_out(key, till, most, again)
   return due
 end
 
--- Plan: {seen commits, dirty ms, stale ms, lease ms, most}. A data set whose counter went back is another one: its epoch rises.
--- Answers {now, epoch, commits, dirty, timers, queue, stale, raised}.
+-- Plan: {seen commits, dirty ms, stale ms, lease ms, most}. A data set whose counter went back is another one: its
+-- epoch rises. Answers {now, epoch, commits, dirty, timers, queue, stale, raised}.
 local function sweep(keys, args)
   local part = enter(keys)
   local plan = cmsgpack.unpack(args[1])

@@ -1,8 +1,8 @@
 -- list: pages of documents, totals, facets. Changes nothing.
 --
--- Plan, a map: t tenant, k kind, s source, f field, x texts, r reverse, o offset, c count, n ordinals, i ids, b bare, a facets,
--- e extra fields. Answers {now, epoch, commits, total, last ordinal, items, facets}; an item is
--- {id, ordinal, revision, schema, json, extra}, or false for one that is gone.
+-- Plan, a map: t tenant, k kind, s source, f field, x texts, r reverse, o offset, c count, n ordinals, i ids, b bare, a
+-- facets, e extra fields. Answers {now, epoch, commits, total, last ordinal, items, facets}; an item is {id, ordinal,
+-- revision, schema, json, extra}, or false for one that is gone.
 
 local function page_ids(plan, order_key, p)
   local s = plan.s

@@ -1,9 +1,9 @@
 #!lua name=slipway
 -- abi 2
 --
--- The store functions of Slipway. The files of server/store are joined in the order of library.c and loaded as one library; this
--- one comes first. Each function takes one key, its partition's `{pNN}:meta`, and one MessagePack plan; all keys it touches
--- are named from the partition's hash tag, so they are in one slot.
+-- The store functions of Slipway. The files of server/store are joined in the order of library.c and loaded as one
+-- library; this one comes first. Each function takes one key, its partition's `{pNN}:meta`, and one MessagePack plan;
+-- all keys it touches are named from the partition's hash tag, so they are in one slot.
 --
 -- A function does not roll back. So each has two parts: checks, which read and may refuse, and then writes, which cannot
 -- fail: the type of every key, every number and every stream's end has been looked at before the first write.

@@ -72,7 +72,8 @@ struct store_command {
     const struct str *argv;
 };
 /* Reads (or anything plain Redis commands can do) in one trip. One command answers its reply. More than one, at most
- * STORE_READS_AT_ONCE, run as a MULTI: one instant, and an array of their replies. A key that is STR_NONE: SYS_OVERLOADED. */
+ * STORE_READS_AT_ONCE, run as a MULTI: one instant, and an array of their replies. A key that is STR_NONE:
+ * SYS_OVERLOADED. */
 enum code store_read(struct store *s, const struct store_command *commands, size_t n, struct ops *asker,
                      store_then *then, void *arg);
 #define STORE_COMMAND(...)                                                                                             \

@@ -1,4 +1,5 @@
-// Guessing stops, and strangers lock nobody out. Browsers are told apart by their cookies, networks by a trusted proxy's header.
+// Guessing stops, and strangers lock nobody out. Browsers are told apart by their cookies, networks by a trusted
+// proxy's header.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Browser } from '../lib/browser.mjs';

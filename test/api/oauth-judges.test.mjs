@@ -1,4 +1,5 @@
-// The authorization server before other people's clients: openid-client and oauth4webapi run the flows and judge the answers.
+// The authorization server before other people's clients: openid-client and oauth4webapi run the flows and judge the
+// answers.
 import assert from 'node:assert/strict';
 import { webcrypto } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';

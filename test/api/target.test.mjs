@@ -1,5 +1,5 @@
-// What is asked of an agent about a target, and what a target's documents say of what is on it. Agents are played by the test;
-// what a job would have written is put into the store by hand.
+// What is asked of an agent about a target, and what a target's documents say of what is on it. Agents are played by
+// the test; what a job would have written is put into the store by hand.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { FakeAgent } from '../lib/agent.mjs';

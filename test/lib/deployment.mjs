@@ -43,7 +43,10 @@ export function runOf(api, promotion) {
   }, `promotion ${promotion.id} to be deployed`);
 }
 
-/** An agent that answers each task by what `play(task)` says: {success, errorType, error, retriable, outputs, lines}, or nothing. */
+/**
+ * An agent that answers each task by what `play(task)` says: {success, errorType, error, retriable, outputs,
+ * lines}, or nothing.
+ */
 export class HostAgent extends FakeAgent {
   async serve(labels, play = () => ({})) {
     await this.register({ labels, capabilities: ['host'] });

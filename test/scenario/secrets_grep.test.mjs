@@ -1,7 +1,6 @@
-// A whole run of everything that has secrets: each is noted where it is made, and then looked for, in every form, in what the
-// processes wrote, in their arguments, in the audit trail, the metrics, the logs of runs, the store and its files.
-//
-// Two files hold secrets by design and are left out: the keyring, and the first admin key beside it.
+// A whole run of everything that has secrets: each is noted where it is made, and then looked for, in every form, in
+// what the processes wrote, in their arguments, in the audit trail, the metrics, the logs of runs, the store and its
+// files.  Two files hold secrets by design and are left out: the keyring, and the first admin key beside it.
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import fs from 'node:fs';

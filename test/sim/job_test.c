@@ -1,4 +1,5 @@
-/* Deployment jobs, simulated; how to play them: test/lib/player.h; and `job_test --measure TARGETS`: what a transition costs.
+/* Deployment jobs, simulated; how to play them: test/lib/player.h; and `job_test --measure TARGETS`: what a transition
+ * costs.
  *
  * Jobs have 1 to 60 targets. Prints which event met which state. Every cell must have been reached, and 5 % of the events
  * been faults. */

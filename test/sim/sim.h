@@ -1,12 +1,12 @@
 /* A world for the run engine: a fake clock, a store, agents, servers and people, and bad luck in all of them.
  * Everything follows from a seed, so any failure replays: `engine_test --seed N`.
  *
- * A few steps are carried out by jobs, other runs that are only hinted at: an instance makes one, perhaps late, perhaps twice
- * telling; it runs, pauses the run now and then, and stops when it is told to, mostly.
+ * A few steps are carried out by jobs, other runs that are only hinted at: an instance makes one, perhaps late, perhaps
+ * twice telling; it runs, pauses the run now and then, and stops when it is told to, mostly.
  *
- * The store keeps what a commit wrote; a drain works on what the last one left, or on a run loaded anew. Bad luck: events doubled, answers late or
- * lost, agents that vanish, refuse, or come back, clocks that jump, transitions whose commit never happens, and events
- * that make no sense at all. */
+ * The store keeps what a commit wrote; a drain works on what the last one left, or on a run loaded anew. Bad luck:
+ * events doubled, answers late or lost, agents that vanish, refuse, or come back, clocks that jump, transitions whose
+ * commit never happens, and events that make no sense at all. */
 #ifndef TEST_SIM_SIM_H
 #define TEST_SIM_SIM_H
 

@@ -283,6 +283,12 @@ void commit_hset(struct commit *c, struct str key, struct str field, struct str 
 {
     (void)c, (void)key, (void)field, (void)content;
 }
+
+void commit_hset_all(struct commit *c, struct str key, const struct commit_field *fields, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        commit_hset(c, key, fields[i].name, fields[i].value);
+}
 void commit_expire(struct commit *c, struct str key, int64_t ttl_ms)
 {
     (void)c, (void)key, (void)ttl_ms;

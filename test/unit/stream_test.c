@@ -561,7 +561,8 @@ static void closing_while_connecting_calls_on_close_once(void **state)
     assert_int_not_equal(ends[2].why, STREAM_DONE);
 }
 
-/* A conversation in which one allocation fails: somebody may be cut off, but everybody is told once and all is given back. */
+/* A conversation in which one allocation fails: somebody may be cut off, but everybody is told once and all is given
+ * back. */
 static void each_allocation_may_fail(void **state)
 {
     bool fired = true;

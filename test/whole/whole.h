@@ -3,11 +3,11 @@
  * and report.c) are the real ones; the clock, the network, the store, the agents' disks and processes are here.
  *
  * Two instances, two agents, watchers of the run's channel. What happens next is drawn among all that could: a command
- * reaches the store, an answer or a hint an instance, a message the other end, a task prints a line. Bad luck: instances,
- * agents and tasks that die, links that break with messages under way, store answers that are errors, sometimes of what
- * was done, hints that are lost, commits that are, drains that have lost their lease, clocks that jump, data replaced by an older copy of itself
- * (a failover, a restored backup). Half of the runs are workflows, the others deployment jobs. Then luck turns, and
- * everything must come to its end:
+ * reaches the store, an answer or a hint an instance, a message the other end, a task prints a line. Bad luck:
+ * instances, agents and tasks that die, links that break with messages under way, store answers that are errors,
+ * sometimes of what was done, hints that are lost, commits that are, drains that have lost their lease, clocks that
+ * jump, data replaced by an older copy of itself (a failover, a restored backup). Half of the runs are workflows, the
+ * others deployment jobs. Then luck turns, and everything must come to its end:
  *
  *   - a watcher is handed every event once and in order, or is told to start over; of other data than it began with it
  *     is told nothing but that;

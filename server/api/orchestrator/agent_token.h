@@ -24,8 +24,8 @@ struct agent_tokens {
     struct str access, refresh;
     bool failed;
 };
-/* Signs an access token, and makes a refresh token whose record goes into the commit. prev: hash of the one it follows; STR_NONE:
- * the first. */
+/* Signs an access token, and makes a refresh token whose record goes into the commit. prev: hash of the one it follows;
+ * STR_NONE: the first. */
 void agent_tokens_make(struct agent_tokens *t, struct request *r, struct commit *c, struct str agent, struct str name,
                        struct str prev);
 /* JSON of what registration and renewal answer. */

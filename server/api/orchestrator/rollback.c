@@ -10,10 +10,11 @@
  * | rolled_back                                         | 409 RES_INVALID_STATE: it is taken back already            |
  * | succeeded failed cancelled rollback_failed          | 201                                                        |
  *
- * An environment that a promotion or another rollback holds is a 409, too, which names it. No approval is asked for, and freeze windows
- * only count when they have blockRollbacks. Of the strategies only redeploy_previous makes a job: there are no snapshots to
- * restore, and manual is the plan alone, for people to carry out. A release is switched as a whole, so a rollback of
- * single components is refused. A rollback of a rollback brings back what that took away; further back leads toReleaseId. */
+ * An environment that a promotion or another rollback holds is a 409, too, which names it. No approval is asked for,
+ * and freeze windows only count when they have blockRollbacks. Of the strategies only redeploy_previous makes a job:
+ * there are no snapshots to restore, and manual is the plan alone, for people to carry out. A release is switched as a
+ * whole, so a rollback of single components is refused. A rollback of a rollback brings back what that took away;
+ * further back leads toReleaseId. */
 #include "server/api/orchestrator/rollback.h"
 
 #include "server/api/orchestrator/resources.h"
