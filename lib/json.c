@@ -67,11 +67,9 @@ static bool enter(struct json *object, struct str *twice)
     return true;
 }
 
-/* The table for the room there is now, once there are more than a few. */
+/* The table for the room there is now; every object of more than a few members has one. */
 static bool tabulate(struct arena *a, struct json *object, struct str *twice)
 {
-    if (object->n <= FEW && object->slots == NULL)
-        return true;
     object->slots = arena_room(a, slots_of(object) * sizeof *object->slots);
     return object->slots != NULL && enter(object, twice);
 }
@@ -272,13 +270,12 @@ static void *grown(struct arena *a, struct json *j, const void *held, size_t siz
 static bool make_room(struct arena *a, struct json *object)
 {
     struct str twice;
-    if (object->n < object->room)
-        return true;
-    struct json_member *larger = grown(a, object, object->members, sizeof *larger);
-    if (larger == NULL)
+    bool full = object->n == object->room;
+    struct json_member *larger = full ? grown(a, object, object->members, sizeof *larger) : object->members;
+    if (full && larger == NULL)
         return false;
     object->members = larger;
-    return tabulate(a, object, &twice);
+    return object->n < FEW || (object->slots != NULL && !full) || tabulate(a, object, &twice);
 }
 
 bool json_set(struct arena *a, struct json *object, struct str name, struct json *value)
@@ -353,7 +350,7 @@ static bool copy_members(struct arena *a, struct json *made, const struct json *
         if (to->name.p == NULL || to->value == NULL)
             return false;
     }
-    return made->members != NULL && tabulate(a, made, &twice);
+    return made->members != NULL && (made->n <= FEW || tabulate(a, made, &twice));
 }
 
 static struct json *copy(struct arena *a, const struct json *j, bool deep)
