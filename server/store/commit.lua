@@ -4,7 +4,7 @@
 -- there may be its number among the arguments behind the plan. A commit that was refused answers {0, now, epoch,
 -- commits, code, label, found}, one that was made {1, now, epoch, commits, seqs, audit seq, dropped, claim}.
 
-local CHUNK = 2048
+local CHUNK, NOTHING = 2048, {}
 
 -- A document as this commit sees it so far.
 local function document(x, kind, id)
@@ -43,7 +43,7 @@ local function set_bit(x, key, ordinal, on)
     if refusal then
       return refusal
     end
-    c = { key = key, number = number, bits = bits or '' }
+    c = { key = key, number = number, bits = bits or '', changed = false }
     x.facets[name] = c
   end
   local at, mask = floor(bit_number / 8), 2 ^ (bit_number % 8)
@@ -394,7 +394,7 @@ end
 -- Fields of one hash that follow each other in a plan are written at once.
 local function write_fields(x)
   local fields = x.fields
-  x.fields = nil
+  x.fields = false
   if fields then
     call('HSET', fields.key, unpack(fields))
   end
@@ -405,18 +405,19 @@ local function fields_of(x, key)
   if x.fields and x.fields.key ~= key then
     write_fields(x)
   end
-  x.fields = x.fields or { key = key }
   return x.fields
 end
 
 function writes.put(x, w)
   local key, ordinal = w.d.key, int(w.ordinal)
   write_answer(w)
-  local fields = fields_of(x, key)
-  local n = #fields
-  fields[n + 1], fields[n + 2], fields[n + 3], fields[n + 4] = 'j', w[6], 'r', int(w[4])
-  fields[n + 5], fields[n + 6], fields[n + 7], fields[n + 8] = 'sv', int(w[5]), 'o', ordinal
-  n = n + 8
+  local before = fields_of(x, key)
+  local fields = { 'j', w[6], 'r', int(w[4]), 'sv', int(w[5]), 'o', ordinal, key = key }
+  local n = 8
+  for i, v in ipairs(before or NOTHING) do
+    fields[n + i] = v
+  end
+  n, x.fields = #fields, fields
   if w[7] then
     fields[n + 1], fields[n + 2], n = 'x', w[7], n + 2
   end
@@ -525,8 +526,8 @@ function needs.audit(x, w)
     if refusal then
       return refusal
     end
-    x.marks = x.p .. 'ad'
-    x.marked, refusal = read('ZSCORE', x.marks, x.tenant)
+    x.audit.marks = x.p .. 'ad'
+    x.audit.marked, refusal = read('ZSCORE', x.audit.marks, x.tenant)
     if refusal then
       return refusal
     end
@@ -549,8 +550,8 @@ local function write_audit(x)
   end
   a.last = a.last + #a.entries
   call('INCRBY', a.seq_key, #a.entries)
-  if not x.marked then
-    call('ZADD', x.marks, x.now_text, x.tenant)
+  if not a.marked then
+    call('ZADD', a.marks, x.now_text, x.tenant)
   end
 end
 
@@ -683,8 +684,12 @@ end
 function writes.hset(x, w)
   if w[4] then
     local fields = fields_of(x, w[2])
-    local n = #fields
-    fields[n + 1], fields[n + 2] = w[3], w[4]
+    if fields then
+      local n = #fields
+      fields[n + 1], fields[n + 2] = w[3], w[4]
+    else
+      x.fields = { w[3], w[4], key = w[2] }
+    end
   else
     write_fields(x)
     call('HDEL', w[2], w[3])
@@ -748,7 +753,8 @@ local function commit(keys, args)
   local plan = cmsgpack.unpack(args[1])
   local x = {
     part = part, args = args, p = part.p, now = part.now, now_text = part.now_text, tenant = plan[1],
-    documents = {}, facets = {}, sorted = {}, uniques = {}, ordinals = {}, channels = {}, order = {}, dropped = 0,
+    documents = {}, facets = {}, sorted = {}, uniques = {}, ordinals = {}, channels = {}, order = {}, dropped = 0, audit = false,
+    fields = false,
   }
   local refusal = refusal_of(x, plan) or x.audit and write_audit(x)
   if refusal then

@@ -418,6 +418,7 @@ static void end(void)
     if (f->request == NULL)
         return;
     request_end(f->request);
+    arena_fini(&f->request->arena);
     free(f->request);
     f->request = NULL;
     http_parser_fini(&f->parser);
@@ -899,6 +900,7 @@ static void a_fault_below_the_steps_is_the_one_answer(void **state)
     was(400, "VAL_MALFORMED_HTTP");
     assert_non_null(strstr(sent.fields, "X-Request-ID: "));
     request_end(bare);
+    arena_fini(&bare->arena);
     free(bare);
 }
 
@@ -960,6 +962,7 @@ static void one_request(void *arg)
     if (!fault_fired())
         assert_int_equal(sent.status, 201);
     request_end(r);
+    arena_fini(&r->arena);
     free(r);
 }
 
@@ -983,6 +986,7 @@ static void one_read(void *arg)
     if (!fault_fired())
         assert_int_equal(sent.status, 200);
     request_end(r);
+    arena_fini(&r->arena);
     free(r);
 }
 
