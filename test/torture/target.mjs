@@ -23,7 +23,8 @@ class Control {
     this.socket = socket;
     this.asked = [];
     this.gone = false;
-    readline.createInterface({ input: socket }).on('line', (line) => this.hear(line));
+    // readline says its input's errors again: a socket that is cut off with the program is an end like another.
+    readline.createInterface({ input: socket }).on('line', (line) => this.hear(line)).on('error', () => {});
     socket.on('error', () => {});
     this.end = new Promise((resolve) => socket.on('close', resolve));
     socket.on('close', () => {
