@@ -10,7 +10,7 @@
  * numeric conversion is a number in JSON. Known conversions: %s %.*s (STR_FMT) %c %d %i %u %x with l, ll, z or j, %f
  * and %g with a precision, %%. A NULL string prints as nothing.
  *
- * Names of events are constants, `part.happening`. Secrets are never given to a log function.
+ * Names, of events (`part.happening`) and of pairs, are constants. Secrets are never given to a log function.
  *
  * Lines of warn and error are held back when one event repeats: at most LOG_BURST in LOG_WINDOW_MS per thread; the next
  * one let through says how many were held back, as `suppressed`. Text longer than LOG_TEXT_MAX ends with an ellipsis,

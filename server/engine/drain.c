@@ -254,8 +254,8 @@ static void process(struct drain *d, const struct redis_value *entries)
         d->consumed++;
         if (run_event_read(&d->arena, redis_text(redis_at(entries, i)), &e))
             run_transition(d->r, &e, d->now_ms, &d->fx);
-        else
-            log_error("run.entry", "%s=%s entry=" STR_FMT, d->place.kind->name, d->place.run,
+        else if (!d->arena.failed) /* else it is read again: nothing of this is committed */
+            log_error("run.entry", "kind=%s run=%s entry=" STR_FMT, d->place.kind->name, d->place.run,
                       STR_ARG(str_slice(redis_text(redis_at(entries, i)), 0, 200)));
     }
     d->removed = run_status_ended(d->r->status) && retention_at(d->drains, d->r) <= d->now_ms;

@@ -33,6 +33,14 @@ struct run *run_of_hash(struct arena *a, const struct run_kind *kind, const stru
     return run_of_template(a, run_template_of(a, kind, redis_text(redis_field(hash, S("def")))), hash);
 }
 
+/* What lacks something for want of memory is not damaged. */
+static struct run *damaged(const struct arena *a, struct str id, bool definition)
+{
+    if (!a->failed)
+        log_error("run.damaged", "run=" STR_FMT " definition=%d", STR_ARG(id), definition);
+    return NULL;
+}
+
 struct run *run_of_template(struct arena *a, const struct template *t, const struct redis_value *hash)
 {
     struct str header = redis_text(redis_field(hash, S("h")));
@@ -42,14 +50,10 @@ struct run *run_of_template(struct arena *a, const struct template *t, const str
 
     if (redis_is_nil(hash) || hash->count == 0)
         return NULL;
-    if (t == NULL || !run_origin_read(origin_json, &origin)) {
-        log_error("run.damaged", "run=" STR_FMT " definition=%d", STR_ARG(origin.id), t != NULL);
-        return NULL;
-    }
+    if (t == NULL || !run_origin_read(origin_json, &origin))
+        return damaged(a, origin.id, t != NULL);
     r = run_new(a, t, &origin);
-    if (r == NULL || !run_header_read(r, header) || !read_steps(r, hash)) {
-        log_error("run.damaged", "run=" STR_FMT, STR_ARG(origin.id));
-        return NULL;
-    }
+    if (r == NULL || !run_header_read(r, header) || !read_steps(r, hash))
+        return damaged(a, origin.id, true);
     return r;
 }

@@ -103,3 +103,15 @@ test('a run is kept for run-keep after its end, then nothing of it is left', asy
     await brief.stop();
   }
 });
+
+test('what is no event is told and left out, and the run goes on', async () => {
+  const t = await s.api.want(201, 'POST', '/workflow-templates', { name: 'garbled', edges: [], nodes: [{ id: 'hold', type: 'wait', config: { seconds: 3600 } }] });
+  const r = await s.api.want(201, 'POST', '/workflow-runs', { templateId: t.id });
+  const [document] = await s.redis.keys(`*:d:*:run:${r.id}`);
+  await s.redis.command('RPUSH', document.replace(':d:', ':in:').replace(':run:', ':'), 'no %s event', '{"event":"none"}');
+  await s.api.want(200, 'POST', `/workflow-runs/${r.id}/cancel`);
+  await eventually(async () => (await s.api.want(200, 'GET', `/workflow-runs/${r.id}`)).status === 'cancelled', 'the run to be cancelled');
+  const told = s.servers.map((server) => server.process.tail(100)).join('\n').split('\n').filter((line) => line.includes(`run=${r.id}`));
+  assert.deepEqual(told.map((line) => line.replace(/^.*run\.entry /, '').replace(/ suppressed=.*/, '')), [
+    `kind=run run=${r.id} entry="no %s event"`, `kind=run run=${r.id} entry="{\\"event\\":\\"none\\"}"`]);
+});

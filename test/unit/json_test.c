@@ -222,7 +222,7 @@ static void members_are_found_however_many_there_are(void **state)
 static void an_arena_that_is_full_is_no_fault_of_the_text(void **state)
 {
     (void)state;
-    struct str text = S("{\"a\":[1,2,3,{\"b\":\"cccccccccccccccccccccccccccccccc\"}],\"d\":{\"e\":1.5}}");
+    struct str text = S("{\"a\":[1,2,3,{\"b\":\"cc\\n\\u00e9ccccccccccccccccccccccccccccc\"}],\"d\":{\"e\":1.5}}");
     bool parsed = false;
     for (size_t limit = 16; !parsed; limit += 16) {
         struct arena small;
