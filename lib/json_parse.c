@@ -2,8 +2,8 @@
  * leaves to its readers is decided here: well-formed UTF-8, surrogates in pairs, no NUL, no member twice, bounds.
  *
  * The tree's strings lie in one copy of the text, which yajl points into; a string that has escapes is a copy of its
- * own. yajl does not look whether it got memory, so an arena that is full leaves it by longjmp; all it has is the
- * arena's. */
+ * own. yajl does not look whether it got memory, so an arena that is full leaves it by longjmp; all it has is on our
+ * stack and in the arena. */
 #include "lib/json_internal.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@
 
 #include <yajl/yajl_parse.h>
 
-enum { DEPTH = 32, NODES = 20000, STACK = 32, GOES_ON = 1, ENDS = 0 };
+enum { DEPTH = 32, NODES = 20000, STACK = 32, SCRATCH = 4096, ALIGN = 16, GOES_ON = 1, ENDS = 0 };
 
 struct parse {
     struct arena *arena;
@@ -28,6 +28,8 @@ struct parse {
     const char *wrong; /* found by a callback */
     struct str twice;
     jmp_buf no_memory;
+    size_t scratched;
+    _Alignas(ALIGN) char scratch[SCRATCH];
 };
 
 static void *need(struct parse *p, void *memory)
@@ -43,16 +45,23 @@ static int refuse(struct parse *p, const char *wrong)
     return ENDS;
 }
 
-/* yajl's memory. Each allocation says before it how long it is, for when it has to grow. */
+/* What is needed while parsing alone: of the scratch while it lasts, and then of the arena. */
+static void *scratch(struct parse *p, size_t n)
+{
+    size_t take = (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    if (n > SCRATCH || take > SCRATCH - p->scratched)
+        return need(p, arena_room(p->arena, n));
+    p->scratched += take;
+    return p->scratch + p->scratched - take;
+}
 
-enum { HEAD = 16 };
+/* yajl's memory. Each allocation says before it how long it is, for when it has to grow. */
 
 static void *allocate(void *arg, size_t n)
 {
-    struct parse *p = arg;
-    char *memory = need(p, arena_room(p->arena, n + HEAD));
+    char *memory = scratch(arg, n + ALIGN);
     memcpy(memory, &n, sizeof n);
-    return memory + HEAD;
+    return memory + ALIGN;
 }
 
 static void *reallocate(void *arg, void *old, size_t n)
@@ -60,7 +69,7 @@ static void *reallocate(void *arg, void *old, size_t n)
     char *memory = allocate(arg, n);
     size_t before = 0;
     if (old != NULL)
-        memcpy(&before, (char *)old - HEAD, sizeof before);
+        memcpy(&before, (char *)old - ALIGN, sizeof before);
     if (before > 0)
         memcpy(memory, old, before < n ? before : n);
     return memory;
@@ -77,7 +86,7 @@ static void push(struct parse *p, struct json_member what)
 {
     if (p->n == p->room) {
         size_t room = p->room == 0 ? STACK : p->room * 2;
-        struct json_member *larger = need(p, arena_room(p->arena, room * sizeof *larger));
+        struct json_member *larger = scratch(p, room * sizeof *larger);
         if (p->n > 0)
             memcpy(larger, p->stack, p->n * sizeof *larger);
         p->stack = larger;
@@ -343,11 +352,12 @@ struct json *json_parse(struct arena *a, struct str text, const struct json_limi
         say(fault, offset, str_z(wrong), STR_NONE);
         return NULL;
     }
-    struct parse p = {
-        .arena = a,
-        .max_depth = limits != NULL && limits->depth != 0 ? limits->depth : DEPTH,
-        .max_nodes = limits != NULL && limits->nodes != 0 ? limits->nodes : NODES,
-    };
+    struct parse p;
+    memset(&p, 0, offsetof(struct parse, no_memory));
+    p.scratched = 0;
+    p.arena = a;
+    p.max_depth = limits != NULL && limits->depth != 0 ? limits->depth : DEPTH;
+    p.max_nodes = limits != NULL && limits->nodes != 0 ? limits->nodes : NODES;
     if (setjmp(p.no_memory) == 0)
         return run(&p, text, fault) ? p.root : NULL;
     say(fault, 0, S("out of memory"), STR_NONE);
