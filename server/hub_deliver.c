@@ -235,7 +235,6 @@ static void slice_view(struct hub_view *v, int64_t from, const struct redis_valu
 
 void hub_deliver_slice(struct hub_channel *c, int64_t from, const struct redis_value *entries, int64_t seq)
 {
-    hub_channel_reset_beyond(c, seq);
     if (entries->count > 0) {
         list_for (link, &c->views)
             slice_view(hub_view_of(link), from, entries);

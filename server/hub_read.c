@@ -46,18 +46,22 @@ static bool same_data(struct hub_channel *c, const struct redis_value *v)
 struct slice {
     struct list link; /* in its channel's slices */
     struct hub_channel *channel;
-    int64_t from;
+    int64_t from, known; /* known: the last number anybody had heard of when it was asked for */
 };
 
 static void slice_read(void *arg, enum code code, const struct redis_value *v)
 {
     struct slice *slice = arg;
     struct hub_channel *c = slice->channel;
-    int64_t from = slice->from;
+    int64_t from = slice->from, known = slice->known;
     list_remove(&slice->link);
     free(slice);
-    if (code == OK && same_data(c, v)) /* else the tick asks again */
-        hub_deliver_slice(c, from, redis_at(v, 0), redis_int(redis_at(v, 1), 0));
+    if (code != OK || !same_data(c, v))
+        return; /* the tick asks again */
+    int64_t seq = redis_int(redis_at(v, 1), 0);
+    if (seq < known) /* it went back; one that is beyond it else heard of more while this was under way */
+        hub_channel_reset_beyond(c, seq);
+    hub_deliver_slice(c, from, redis_at(v, 0), seq);
 }
 
 void hub_read_slice(struct hub_channel *c, int64_t from)
@@ -70,6 +74,7 @@ void hub_read_slice(struct hub_channel *c, int64_t from)
         return;
     slice->channel = c;
     slice->from = from;
+    slice->known = from > c->tail.head ? from : c->tail.head;
     if (read_behind(c, from, slice_read, slice) == OK)
         list_append(&c->slices, &slice->link);
     else

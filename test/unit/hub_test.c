@@ -536,6 +536,53 @@ static void a_trimmed_stream_makes_the_follower_start_over(void **state)
     assert_true(watchers[0].resets);
 }
 
+/* Hints and answers come on links of their own: an answer may be older than what was heard meanwhile. */
+static void an_answer_that_hints_have_overtaken_resets_nobody(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 10; i++)
+        append(1);
+    follow(&watchers[0], 10);
+    loop_turn(&worker.loop, false);
+    confirm();
+    settle();
+    follow(&watchers[1], 2);
+    loop_turn(&worker.loop, false);
+    assert_int_equal(pending_n, 1);
+    fake_do(pending[0]); /* as of 10 */
+    hint(append(2));
+    loop_turn(&worker.loop, false);
+    assert_int_equal(watchers[0].seq, 12);
+    fake_answer(0);
+    loop_turn(&worker.loop, false);
+    assert_false(watchers[0].resets);
+    settle();
+    assert_false(watchers[1].resets);
+    assert_int_equal(watchers[1].seq, 12);
+    assert_int_equal(watchers[0].seq, 12);
+}
+
+static void a_slice_of_a_sequence_that_went_back_resets_who_is_beyond(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 10; i++)
+        append(1);
+    follow(&watchers[0], 10);
+    loop_turn(&worker.loop, false);
+    confirm();
+    settle();
+    follow(&watchers[1], 2);
+    loop_turn(&worker.loop, false);
+    assert_int_equal(pending_n, 1);
+    model.n = 5;
+    model.seq = 5;
+    fake_do(pending[0]);
+    fake_answer(0);
+    loop_turn(&worker.loop, false);
+    assert_true(watchers[0].resets);
+    assert_false(watchers[1].resets);
+}
+
 static void a_new_epoch_makes_every_follower_start_over(void **state)
 {
     (void)state;
@@ -769,6 +816,8 @@ int main(void)
         T(a_follower_at_its_own_pace_is_handed_nothing_unasked),
         T(what_comes_after_a_slow_bunch_to_many_is_put_together),
         T(a_trimmed_stream_makes_the_follower_start_over),
+        T(an_answer_that_hints_have_overtaken_resets_nobody),
+        T(a_slice_of_a_sequence_that_went_back_resets_who_is_beyond),
         T(a_new_epoch_makes_every_follower_start_over),
         T(behind_a_new_epoch_nothing_is_heard_on_the_old_link),
         T(a_note_reaches_all_followers),
