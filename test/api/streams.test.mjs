@@ -152,7 +152,8 @@ describe('compressed', () => {
     assert.deepEqual((await stream.frame('subscribed')).filters.types, ['workflow_completed', 'step_completed']);
     await r.release();
     assert.equal((await stream.ended()).code, 1000);
-    assert.deepEqual([...new Set(stream.events.map((e) => e.type))].sort(), ['step_completed', 'workflow_completed']);
+    const behind = stream.frames.slice(stream.frames.findIndex((f) => f.type === 'subscribed')); // its start may have been told before
+    assert.deepEqual([...new Set(behind.filter((f) => stream.events.includes(f)).map((e) => e.type))].sort(), ['step_completed', 'workflow_completed']);
   });
 });
 
